@@ -1,0 +1,199 @@
+"""Typed expressions over scores, positions and constants: the part of a spec that computes.
+
+Nodes are frozen and compare by value; spans are carried along and never compared. Every operator's
+typing and arity stand in one table, ``SIGNATURES``, which the verifier, the oracle, the mask
+analysis and the printers all cover.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from flash4gen.source import Span
+
+
+class Type(StrEnum):
+    """The three kinds of value: a score, a position or count, a mask."""
+
+    FLOAT = "float"
+    INT = "int"
+    BOOL = "bool"
+
+
+class Var(StrEnum):
+    """What an expression may read. Positions count from 0.
+
+    ``S`` is the scaled score ``(q·k)·scale``; ``H`` and ``HKV`` the query and the key/value head;
+    ``B`` the batch entry; ``Q_END`` is ``Q + SEQ_K - SEQ_Q``, the query's position when the last
+    query is aligned with the last key. It stands as ``Q + (SEQ_K - SEQ_Q)`` in the IR, so that
+    there is one way to write it.
+    """
+
+    S = "s"
+    Q = "q"
+    K = "k"
+    H = "h"
+    HKV = "hkv"
+    B = "b"
+    SEQ_Q = "seq_q"
+    SEQ_K = "seq_k"
+
+    @property
+    def type(self) -> Type:
+        """FLOAT for the score, INT for everything else."""
+        return Type.FLOAT if self is Var.S else Type.INT
+
+
+class Op(StrEnum):
+    """Operators of the IR. Overloads are resolved: ADD on ints and ADD on floats differ by type."""
+
+    ADD = "+"
+    SUB = "-"
+    MUL = "*"
+    DIV = "/"
+    FLOOR_DIV = "//"
+    MOD = "%"
+    NEG = "neg"
+    MIN = "min"
+    MAX = "max"
+    ABS = "abs"
+    EXP = "exp"
+    LOG = "log"
+    TANH = "tanh"
+    SIGMOID = "sigmoid"
+    SQRT = "sqrt"
+    RSQRT = "rsqrt"
+    POW = "**"
+    TO_FLOAT = "to_float"
+    LT = "<"
+    LE = "<="
+    GT = ">"
+    GE = ">="
+    EQ = "=="
+    NE = "!="
+    AND = "and"
+    OR = "or"
+    NOT = "not"
+    WHERE = "where"
+
+
+_F, _I, _B = Type.FLOAT, Type.INT, Type.BOOL
+_NUMERIC: tuple[tuple[tuple[Type, ...], Type], ...] = (((_F, _F), _F), ((_I, _I), _I))
+_COMPARE: tuple[tuple[tuple[Type, ...], Type], ...] = (((_F, _F), _B), ((_I, _I), _B))
+_UNARY_FLOAT: tuple[tuple[tuple[Type, ...], Type], ...] = (((_F,), _F),)
+
+SIGNATURES: dict[Op, tuple[tuple[tuple[Type, ...], Type], ...]] = {
+    Op.ADD: _NUMERIC,
+    Op.SUB: _NUMERIC,
+    Op.MUL: _NUMERIC,
+    Op.DIV: (((_F, _F), _F),),
+    Op.FLOOR_DIV: (((_I, _I), _I),),
+    Op.MOD: (((_I, _I), _I),),
+    Op.NEG: (((_F,), _F), ((_I,), _I)),
+    Op.MIN: _NUMERIC,
+    Op.MAX: _NUMERIC,
+    Op.ABS: (((_F,), _F), ((_I,), _I)),
+    Op.EXP: _UNARY_FLOAT,
+    Op.LOG: _UNARY_FLOAT,
+    Op.TANH: _UNARY_FLOAT,
+    Op.SIGMOID: _UNARY_FLOAT,
+    Op.SQRT: _UNARY_FLOAT,
+    Op.RSQRT: _UNARY_FLOAT,
+    Op.POW: (((_F, _F), _F),),
+    Op.TO_FLOAT: (((_I,), _F),),
+    Op.LT: _COMPARE,
+    Op.LE: _COMPARE,
+    Op.GT: _COMPARE,
+    Op.GE: _COMPARE,
+    Op.EQ: _COMPARE,
+    Op.NE: _COMPARE,
+    Op.AND: (((_B, _B), _B),),
+    Op.OR: (((_B, _B), _B),),
+    Op.NOT: (((_B,), _B),),
+    Op.WHERE: (((_B, _F, _F), _F), ((_B, _I, _I), _I), ((_B, _B, _B), _B)),
+}
+"""Operand types → result type, per operator. FLOOR_DIV and MOD round down, as in Python."""
+
+
+@dataclass(frozen=True, slots=True)
+class Literal:
+    """A constant. Its Python type decides its IR type."""
+
+    value: bool | int | float
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def type(self) -> Type:
+        """BOOL, INT or FLOAT by the Python value."""
+        if isinstance(self.value, bool):
+            return Type.BOOL
+        return Type.INT if isinstance(self.value, int) else Type.FLOAT
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """A read of one of the variables."""
+
+    var: Var
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def type(self) -> Type:
+        """The variable's own type."""
+        return self.var.type
+
+
+@dataclass(frozen=True, slots=True)
+class Apply:
+    """An operator on operands whose types match one row of ``SIGNATURES``.
+
+    Raises:
+        TypeError: on construction, if no row matches.
+    """
+
+    op: Op
+    args: tuple[Expr, ...]
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if result_type(self.op, tuple(arg.type for arg in self.args)) is None:
+            kinds = ", ".join(arg.type for arg in self.args)
+            raise TypeError(f"operator {self.op.value!r} does not take ({kinds})")
+
+    @property
+    def type(self) -> Type:
+        """Result type by the signature."""
+        found = result_type(self.op, tuple(arg.type for arg in self.args))
+        assert found is not None  # __post_init__
+        return found
+
+
+Expr = Literal | Variable | Apply
+
+
+def result_type(op: Op, args: tuple[Type, ...]) -> Type | None:
+    """Return the type of ``op`` on these operand types, or None if there is no such operator."""
+    return next((result for operands, result in SIGNATURES[op] if operands == args), None)
+
+
+def walk(expr: Expr) -> Iterator[Expr]:
+    """Yield every node, parents before children."""
+    yield expr
+    if isinstance(expr, Apply):
+        for arg in expr.args:
+            yield from walk(arg)
+
+
+def variables(expr: Expr) -> frozenset[Var]:
+    """Return every variable that the expression reads."""
+    return frozenset(node.var for node in walk(expr) if isinstance(node, Variable))
+
+
+SCORE = Variable(Var.S)
+ALWAYS = Literal(True)
+NEVER = Literal(False)

@@ -1,0 +1,121 @@
+"""The typed IR: what a spec means, with every name resolved and every default filled in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from flash4gen.ir.expr import Expr
+    from flash4gen.source import Span
+
+
+class DType(StrEnum):
+    """Element types of q, k, v and out."""
+
+    FP16 = "fp16"
+    BF16 = "bf16"
+
+    @property
+    def bytes(self) -> int:
+        """Size of one element in bytes."""
+        return 2
+
+
+class EmptyRow(StrEnum):
+    """What the output of a query that sees no key is. Its LSE is −inf either way."""
+
+    ZERO = "zero"
+    NAN = "nan"
+
+
+class Lengths(StrEnum):
+    """Whether the query and the key length may differ at run time."""
+
+    ANY = "any"
+    EQUAL = "equal"
+
+
+class Pass(StrEnum):
+    """Which kernels are made."""
+
+    FORWARD = "forward"
+    BACKWARD = "backward"
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """One choice fixed by the spec's ``schedule { }`` block, checked by ``schedule/``."""
+
+    name: str
+    value: int | str
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class FieldSource:
+    """Where and how the spec wrote a field: for banners in generated code and for messages."""
+
+    name: str
+    text: str
+    span: Span = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attention:
+    """One attention variant.
+
+    The meaning, for query ``i`` of head ``h`` and keys ``j`` of head ``h // group``::
+
+        s   = (q[b, i, h] · k[b, j, h // group]) · scale            float32
+        x   = score(s, ...)  where mask(...) else −inf
+        lse = log Σ_j exp(x)                                        natural log
+        out = Σ_j exp(x − lse) · v[b, j, h // group]
+
+    Attributes:
+        name: identifier of the generated function.
+        doc: one line for people.
+        dtype: element type of q, k, v, out.
+        heads: query heads.
+        kv_heads: key/value heads; divides ``heads``.
+        head_dim: width of q and k, 16 to 256 in steps of 8.
+        value_dim: width of v and out, same range.
+        scale: factor on q·k, > 0, already evaluated in float64.
+        score: FLOAT expression, may read ``s``; the identity is ``Variable(Var.S)``.
+        mask: BOOL expression over positions, heads and lengths, never ``s``; true = visible.
+        empty_row: output of a query without visible keys.
+        lengths: whether seq_q and seq_k may differ.
+        passes: kernels to make.
+        targets: names of hardware items to compile for when the command line names none.
+        pins: the ``schedule { }`` block.
+        fields: the text of every written field, in order of the spec.
+        span: the item's name in the spec.
+    """
+
+    name: str
+    doc: str
+    dtype: DType
+    heads: int
+    kv_heads: int
+    head_dim: int
+    value_dim: int
+    scale: float
+    score: Expr
+    mask: Expr
+    empty_row: EmptyRow
+    lengths: Lengths
+    passes: tuple[Pass, ...]
+    targets: tuple[str, ...]
+    pins: tuple[Pin, ...]
+    fields: tuple[FieldSource, ...]
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def group(self) -> int:
+        """Query heads per key/value head."""
+        return self.heads // self.kv_heads
+
+    def field_source(self, name: str) -> FieldSource | None:
+        """Return how the spec wrote a field, or None where the default holds."""
+        return next((item for item in self.fields if item.name == name), None)

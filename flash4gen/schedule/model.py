@@ -1,0 +1,116 @@
+"""A schedule as data: every choice that turns one meaning into one kernel, and the log of why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Family(StrEnum):
+    """Which skeleton prints the kernel."""
+
+    PORTABLE = "portable"
+
+
+class Load(StrEnum):
+    """How tiles come from global memory.
+
+    POINTER computes an address per element and lets Triton use ``cp.async``; TMA hands the copy
+    engine a tensor descriptor.
+    """
+
+    POINTER = "pointer"
+    TMA = "tma"
+
+
+class TileOrder(StrEnum):
+    """In which order programs walk the query tiles.
+
+    QUERY_TILES_FIRST: consecutive programs take consecutive query tiles of one head, so that they
+    share its keys in L2. LONGEST_FIRST: heads vary fastest and query tiles go from the last to the
+    first, so that under a causal mask the longest tiles start first and the short ones fill the
+    tail (FlashAttention-4, section 3.3: longest-processing-time-first).
+    """
+
+    QUERY_TILES_FIRST = "query_tiles_first"
+    LONGEST_FIRST = "longest_first"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """One kernel's choices.
+
+    Attributes:
+        family: the skeleton.
+        hardware: name of the hardware item it was chosen for.
+        tile_q: query rows per program, a power of two.
+        tile_k: keys per loop step, a power of two.
+        warps: warps per program.
+        stages: software-pipeline depth of the key/value loop.
+        load: how q, k and v tiles are read.
+        order: program order.
+        head_pad: head_dim rounded up to the power of two that Triton blocks need, at least 16.
+        value_pad: the same for value_dim.
+        smem_bytes: planned shared memory of one block (an estimate; the build checks the fact).
+        registers: planned registers per thread (an estimate; the build checks for spills).
+        tmem_columns: planned tensor-memory columns, 0 without tensor memory.
+    """
+
+    family: Family
+    hardware: str
+    tile_q: int
+    tile_k: int
+    warps: int
+    stages: int
+    load: Load
+    order: TileOrder
+    head_pad: int
+    value_pad: int
+    smem_bytes: int
+    registers: int
+    tmem_columns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One field of the chosen schedule and the reason for its value, as one sentence."""
+
+    field: str
+    value: int | str
+    reason: str
+    pinned: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A candidate that breaks a constraint of the target."""
+
+    schedule: Schedule
+    constraint: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """A candidate that fits, with its modelled cost in cycles (a rank, not a measurement)."""
+
+    schedule: Schedule
+    cycles: float
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """The chosen schedule and the whole log.
+
+    Attributes:
+        schedule: the winner.
+        decisions: why each of its fields is what it is.
+        ranked: all candidates that fit, best first; the winner is the first.
+        rejected: all others, each with the constraint it breaks.
+    """
+
+    schedule: Schedule
+    decisions: tuple[Decision, ...]
+    ranked: tuple[Ranked, ...]
+    rejected: tuple[Rejected, ...]
