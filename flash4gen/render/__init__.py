@@ -1,0 +1,1 @@
+"""Schedule → source: the templates print what has been decided."""

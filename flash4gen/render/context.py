@@ -1,0 +1,234 @@
+"""What templates see: the whole template API, as frozen data.
+
+Every decision is made before this point. A template prints these values and chooses nothing but
+the concern files named by the ``impl`` fields.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+API = 1
+"""Raised whenever a field below changes its name or meaning; see templates.toml."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    """Provenance and docstring.
+
+    Attributes:
+        version: of flash4gen.
+        spec_name: file name of the spec, without folders.
+        target: name of the hardware item.
+        provenance: aligned rows with the digests of spec, target, schedule and templates.
+        title: first line of the docstring.
+        meaning: the other lines: the formula, and how it is computed.
+    """
+
+    version: str
+    spec_name: str
+    target: str
+    provenance: tuple[str, ...]
+    title: str
+    meaning: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """A module constant: its name, the text of its value, and the reason for it."""
+
+    name: str
+    value: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """A compiler option pinned in the launch."""
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Constants:
+    """All constants of a module."""
+
+    variant: tuple[Constant, ...]
+    schedule: tuple[Constant, ...]
+    options: tuple[Option, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Arithmetic:
+    """Which helper functions the printed expressions call."""
+
+    tanh: bool
+    floor_div: bool
+    floor_mod: bool
+    libdevice: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Impl:
+    """A concern that needs no more than the name of its file."""
+
+    impl: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """The score expression.
+
+    Attributes:
+        impl: ``identity`` or ``expr``.
+        title: for the banner.
+        text: the expression in the spec's language.
+        parameters: of ``_score``.
+        arguments: at its call in the key loop.
+        body: the function's indented statements, ending in a return.
+        origin: file and line of the spec.
+    """
+
+    impl: str
+    title: str = ""
+    text: str = ""
+    parameters: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()
+    body: str = ""
+    origin: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LoopKind:
+    """One call of the key loop: its two runs of tiles (begin, length, begin, length)."""
+
+    runs: tuple[str, str, str, str]
+    masked: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentText:
+    """One range of keys, printed.
+
+    Attributes:
+        suffix: of its variables; empty if there is one range only.
+        names: of its live_start, live_end, full_start and full_end.
+        body: the assignments that compute them from the tile's rows.
+        after: the first tile that no earlier range has visited.
+        loops: calls of the key loop.
+    """
+
+    suffix: str
+    names: tuple[str, ...]
+    body: str
+    after: str
+    loops: tuple[LoopKind, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mask:
+    """The mask expression and what follows from it.
+
+    Attributes:
+        impl: ``full`` or ``expr``.
+        title, text, parameters, arguments, body, origin: as for ``Score``.
+        segments: one or two ranges of keys.
+        two: whether there are two.
+        ordered: whether the first is known to start first.
+        range_parameters: of ``_visible_keys``.
+        range_arguments: at its call in the kernel.
+    """
+
+    impl: str
+    title: str
+    text: str
+    parameters: tuple[str, ...]
+    arguments: tuple[str, ...]
+    body: str
+    origin: str
+    segments: tuple[SegmentText, ...]
+    two: bool
+    ordered: bool
+    range_parameters: tuple[str, ...]
+    range_arguments: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Attend:
+    """The key loop: what it is handed for the expressions, and whether scores are scaled first."""
+
+    parameters: tuple[str, ...]
+    arguments: tuple[str, ...]
+    scales: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Epilogue:
+    """What becomes of rows without keys, and which columns are stored."""
+
+    empty_text: str
+    empty_factor: str
+    empty_value: str
+    store_mask: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Eager:
+    """The formula in PyTorch.
+
+    Attributes:
+        body: assignments to ``x`` (the score) and ``visible`` (the mask), where they do something.
+        masks: whether ``visible`` is assigned.
+        nothing: whether the mask hides everything.
+        needs_seq_q, needs_seq_k, needs_q, needs_k, needs_h, needs_b: what they read.
+        empty_value: output of a row without keys.
+    """
+
+    body: tuple[str, ...]
+    masks: bool
+    nothing: bool
+    needs_seq_q: bool
+    needs_seq_k: bool
+    needs_q: bool
+    needs_k: bool
+    needs_h: bool
+    needs_b: bool
+    empty_value: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interface:
+    """The public function and the torch op."""
+
+    name: str
+    digest: str
+    doc: str
+    spec_name: str
+    target: str
+    title: str
+    dtype: str
+    heads: int
+    kv_heads: int
+    head_dim: int
+    value_dim: int
+    equal_lengths: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenderContext:
+    """Everything that one module is printed from; templates know it as ``ctx``."""
+
+    header: Header
+    imports: tuple[str, ...]
+    constants: Constants
+    arithmetic: Arithmetic
+    order: Impl
+    load: Impl
+    score: Score
+    mask: Mask
+    softmax: Impl
+    attend: Attend
+    epilogue: Epilogue
+    eager: Eager
+    interface: Interface

@@ -1,0 +1,188 @@
+"""The score and the mask of a variant as text for the templates: parameters, arguments, bodies."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flash4gen.ir.expr import SCORE, Apply, Expr, Literal, Var, Variable, variables
+from flash4gen.ir.masks import (
+    Compute,
+    KeyBounds,
+    Row,
+    RowPosition,
+    Scalar,
+    Segment,
+    always_true,
+    bounds,
+)
+from flash4gen.ir.printer import format_expr
+from flash4gen.render.context import Arithmetic, Eager, LoopKind, Mask, Score, SegmentText
+from flash4gen.render.source_expr import (
+    TORCH,
+    TRITON,
+    Helper,
+    helpers,
+    statements,
+    uses_libdevice,
+    variable_names,
+)
+
+if TYPE_CHECKING:
+    from flash4gen.ir.nodes import Attention
+
+_WIDTH = 88
+_ORDER = (Var.S, Var.Q, Var.K, Var.B, Var.H, Var.HKV, Var.SEQ_Q, Var.SEQ_K)
+_PLAIN = {var: var.value for var in _ORDER}
+_IN_LOOP = {**_PLAIN, Var.Q: "rows[:, None]", Var.K: "keys[None, :]"}
+_IN_EAGER = {**_PLAIN, Var.S: "x", Var.Q: "i", Var.K: "j", Var.HKV: "(h // GROUP.value)"}
+# A bound reads the tile's first and last row and never the key, so the two positions are free.
+_IN_BOUNDS = {**_PLAIN, Var.Q: Row.FIRST.value, Var.K: Row.LAST.value}
+_NOWHERE = Segment(Literal(0), Literal(0), Literal(0), Literal(0))
+
+
+def arithmetic(attention: Attention) -> Arithmetic:
+    """Return which helper functions the module must define."""
+    printed = [attention.score, attention.mask, *_bound_exprs(bounds(attention.mask))]
+    used = frozenset(helper for expr in printed for helper in helpers(expr, TRITON))
+    return Arithmetic(
+        tanh=Helper.TANH in used,
+        floor_div=Helper.FLOOR_DIV in used,
+        floor_mod=Helper.FLOOR_MOD in used,
+        libdevice=any(uses_libdevice(expr) for expr in printed),
+    )
+
+
+def loop_reads(attention: Attention) -> frozenset[Var]:
+    """Return what the key loop must be handed for the score and the mask."""
+    return variables(attention.score) | variables(attention.mask)
+
+
+def loop_arguments(read: frozenset[Var]) -> tuple[str, ...]:
+    """Return the names under which the key loop gets what it reads, in a fixed order."""
+    given = {Var.Q: "rows", Var.B: "b", Var.H: "h", Var.HKV: "hkv", Var.SEQ_Q: "seq_q"}
+    return tuple(name for var, name in given.items() if var in read)
+
+
+def score(attention: Attention) -> Score:
+    """Return the score concern; the identity costs nothing."""
+    if attention.score == SCORE:
+        return Score(impl="identity")
+    read = _read(attention.score)
+    return Score(
+        impl="expr",
+        title=_written(attention, "score"),
+        text=format_expr(attention.score),
+        parameters=tuple(var.value for var in read),
+        arguments=tuple(_IN_LOOP[var] for var in read),
+        body=_body(attention.score),
+        origin=_origin(attention, "score"),
+    )
+
+
+def mask(attention: Attention) -> Mask:
+    """Return the mask concern with its loop bounds."""
+    known = bounds(attention.mask)
+    # A mask that is never true has no range; its kernel runs no loop and stores empty rows.
+    segments = known.segments or (_NOWHERE,)
+    read = _read(attention.mask)
+    in_bounds = {var for expr in _bound_exprs(known) for var in variables(expr)}
+    names = tuple(
+        _IN_BOUNDS[var]
+        for var in (Var.Q, Var.K, Var.B, Var.H, Var.HKV, Var.SEQ_Q, Var.SEQ_K)
+        if var in in_bounds or var in (Var.Q, Var.K)
+    )
+    return Mask(
+        impl="full" if known.always_full else "expr",
+        title=_written(attention, "mask"),
+        text=format_expr(attention.mask),
+        parameters=tuple(var.value for var in read),
+        arguments=tuple(_IN_LOOP[var] for var in read),
+        body=_body(attention.mask),
+        origin=_origin(attention, "mask"),
+        segments=tuple(_segment(s, i, len(segments)) for i, s in enumerate(segments)),
+        two=len(segments) > 1,
+        ordered=known.ordered,
+        range_parameters=names,
+        range_arguments=names,
+    )
+
+
+def eager(attention: Attention, empty_value: str) -> Eager:
+    """Return the formula in PyTorch."""
+    read = loop_reads(attention)
+    names = variable_names(_IN_EAGER)
+    masks = bool(variables(attention.mask))
+    targets = [("x = ", attention.score)] if attention.score != SCORE else []
+    targets += [("visible = ", attention.mask)] if masks else []
+    return Eager(
+        body=tuple(statements(targets, TORCH, names, _WIDTH)),
+        masks=masks,
+        nothing=not masks and not always_true(attention.mask),
+        needs_seq_q=Var.SEQ_Q in read,
+        needs_seq_k=Var.SEQ_K in read,
+        needs_q=Var.Q in read,
+        needs_k=Var.K in read,
+        needs_h=bool({Var.H, Var.HKV} & read),
+        needs_b=Var.B in read,
+        empty_value=empty_value,
+    )
+
+
+def _read(expr: Expr) -> tuple[Var, ...]:
+    read = variables(expr)
+    return tuple(var for var in _ORDER if var in read)
+
+
+def _body(expr: Expr) -> str:
+    return "\n".join(statements([("return ", expr)], TRITON, variable_names(_PLAIN), _WIDTH))
+
+
+def _segment(segment: Segment, index: int, count: int) -> SegmentText:
+    suffix = "" if count == 1 else f"_{'ab'[index]}"
+    ends = ("live_start", "live_end", "full_start", "full_end")
+    targets = [
+        (f"{end}{suffix} = ", _as_expr(scalar))
+        for end, scalar in zip(ends, _scalars(segment), strict=True)
+    ]
+    masked = LoopKind(("begin", "full_begin - begin", "full_end", "end - full_end"), masked=True)
+    full = LoopKind(("full_begin", "full_end - full_begin", "full_end", "0"), masked=False)
+    return SegmentText(
+        suffix=suffix,
+        names=tuple(end + suffix for end in ends),
+        body="\n".join(statements(targets, TRITON, variable_names(_IN_BOUNDS), _WIDTH)),
+        after="end" if index else "0",
+        loops=(masked, full) if segment.has_full else (masked,),
+    )
+
+
+def _scalars(segment: Segment) -> tuple[Scalar, ...]:
+    return segment.live_start, segment.live_end, segment.full_start, segment.full_end
+
+
+def _bound_exprs(known: KeyBounds) -> list[Expr]:
+    return [_as_expr(scalar) for segment in known.segments for scalar in _scalars(segment)]
+
+
+def _as_expr(scalar: Scalar) -> Expr:
+    match scalar:
+        case RowPosition(row=Row.FIRST):
+            return Variable(Var.Q)
+        case RowPosition():
+            return Variable(Var.K)
+        case Compute(op=op, args=args):
+            return Apply(op, tuple(_as_expr(arg) for arg in args))
+        case Literal() | Variable():
+            return scalar
+
+
+def _written(attention: Attention, field: str) -> str:
+    written = attention.field_source(field)
+    return " ".join(written.text.split()) if written else "every query sees every key"
+
+
+def _origin(attention: Attention, field: str) -> str:
+    written = attention.field_source(field)
+    if written is None:
+        return ""
+    name = written.span.source.name.rpartition("/")[2]
+    return f"{name}:{written.span.line}"

@@ -1,0 +1,141 @@
+"""IR + hardware + schedule → the text of one Python module, with its provenance.
+
+Chooses nothing: the skeleton and the concern files follow from fields of the schedule and from
+what the expressions are.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from flash4gen.digest import digest
+from flash4gen.ir.expr import SCORE, Var
+from flash4gen.ir.nodes import EmptyRow
+from flash4gen.render import expressions
+from flash4gen.render.constants import TORCH_DTYPE, constants
+from flash4gen.render.context import Attend, Epilogue, Impl, Interface, RenderContext
+from flash4gen.render.environment import environment
+from flash4gen.render.provenance import Provenance, header, provenance, title
+from flash4gen.schedule.model import Load
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from flash4gen.ir.hardware import Hardware
+    from flash4gen.ir.nodes import Attention
+    from flash4gen.schedule.model import Choice
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenderedModule:
+    """One generated module.
+
+    Attributes:
+        name: of the function, and of the file without ``.py``.
+        target: of the hardware item, and of the folder.
+        text: the whole file.
+        provenance: digests of everything that the text follows from.
+    """
+
+    name: str
+    target: str
+    text: str
+    provenance: Provenance
+
+
+def render(
+    attention: Attention, hardware: Hardware, choice: Choice, overrides: Sequence[Path] = ()
+) -> RenderedModule:
+    """Return the module of one variant for one target.
+
+    Args:
+        attention: the variant.
+        hardware: the target.
+        choice: its schedule, with the reasons that are printed beside the constants.
+        overrides: template directories searched before the shipped one.
+    """
+    env = environment(overrides)
+    origin = provenance(attention, hardware, choice, overrides)
+    context = _context(attention, hardware, choice, origin)
+    skeleton = env.get_template(f"skeleton/{choice.schedule.family.value}_forward.py.j2")
+    return RenderedModule(
+        name=attention.name,
+        target=hardware.name,
+        text=tidied(skeleton.render(ctx=context)),
+        provenance=origin,
+    )
+
+
+def tidied(text: str) -> str:
+    """Return text without trailing blanks and with the blank lines that ``ruff format`` leaves.
+
+    Concerns that print nothing leave blank lines behind; templates need not count them.
+    """
+    text = re.sub(r"[ \t]+$", "", text, flags=re.MULTILINE)
+    text = re.sub(r"\n{3,}(?=[ ])", "\n\n", text)
+    text = re.sub(r"([(\[{,]\n)\n+(?=[ ])", r"\1", text)
+    text = re.sub(r"\n{4,}", "\n\n\n", text)
+    return text.strip("\n") + "\n"
+
+
+def _context(
+    attention: Attention, hardware: Hardware, choice: Choice, origin: Provenance
+) -> RenderContext:
+    schedule = choice.schedule
+    zero = attention.empty_row is EmptyRow.ZERO
+    empty_value = "0.0" if zero else 'float("nan")'
+    identity = attention.score == SCORE
+    read = expressions.loop_reads(attention)
+    handed = read | {Var.B, Var.HKV} if schedule.load is Load.TMA else read
+    names = expressions.loop_arguments(handed)
+    exact = schedule.value_pad == attention.value_dim
+    helpers = expressions.arithmetic(attention)
+    return RenderContext(
+        header=header(attention, hardware, choice, origin),
+        constants=constants(attention, hardware, choice),
+        imports=_imports(uses_tma=schedule.load is Load.TMA, uses_libdevice=helpers.libdevice),
+        arithmetic=helpers,
+        order=Impl(schedule.order.value),
+        load=Impl(schedule.load.value),
+        score=expressions.score(attention),
+        mask=expressions.mask(attention),
+        softmax=Impl("online"),
+        attend=Attend(parameters=names, arguments=names, scales=not identity),
+        epilogue=Epilogue(
+            empty_text="0" if zero else "NaN",
+            empty_factor=empty_value,
+            empty_value=empty_value,
+            store_mask="row < rows_left" if exact else "(row < rows_left) & (column < VALUE_DIM)",
+        ),
+        eager=expressions.eager(attention, empty_value),
+        interface=_interface(attention, hardware, origin),
+    )
+
+
+def _imports(*, uses_tma: bool, uses_libdevice: bool) -> tuple[str, ...]:
+    lines = ["from torch import Tensor", "from triton.runtime import driver"]
+    if uses_tma:
+        lines.append("from triton.tools.tensor_descriptor import TensorDescriptor")
+    if uses_libdevice:
+        lines.append("from triton.language.extra import libdevice")
+    return tuple(sorted(lines))
+
+
+def _interface(attention: Attention, hardware: Hardware, origin: Provenance) -> Interface:
+    return Interface(
+        name=attention.name,
+        digest=digest(origin)[:8],
+        doc=title(attention),
+        spec_name=origin.spec_name,
+        target=hardware.name,
+        title=hardware.doc,
+        dtype=TORCH_DTYPE[attention.dtype].removeprefix("torch."),
+        heads=attention.heads,
+        kv_heads=attention.kv_heads,
+        head_dim=attention.head_dim,
+        value_dim=attention.value_dim,
+        equal_lengths=attention.lengths.value == "equal",
+    )

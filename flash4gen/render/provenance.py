@@ -1,0 +1,145 @@
+"""Where a module comes from: digests of its four inputs, and the header that says so.
+
+No time, no user, no folder: the same inputs give the same bytes anywhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from flash4gen import __version__
+from flash4gen.digest import digest
+from flash4gen.ir.expr import SCORE
+from flash4gen.ir.masks import always_true
+from flash4gen.ir.nodes import EmptyRow
+from flash4gen.ir.printer import format_expr
+from flash4gen.render.context import API, Header
+from flash4gen.resources import resource_dir
+from flash4gen.schedule.choose import BUILD
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from flash4gen.ir.hardware import Hardware
+    from flash4gen.ir.nodes import Attention
+    from flash4gen.schedule.model import Choice
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """SHA-256 digests of what a module follows from, and the versions that made it."""
+
+    version: str
+    spec_name: str
+    spec: str
+    target: str
+    schedule: str
+    templates: str
+
+    def as_mapping(self) -> dict[str, str]:
+        """Return all of it by name, as certificates store it."""
+        return asdict(self)
+
+
+def provenance(
+    attention: Attention, hardware: Hardware, choice: Choice, overrides: Sequence[Path]
+) -> Provenance:
+    """Return the provenance of a module.
+
+    The digest of the spec is that of its meaning and of the texts that the module quotes.
+    """
+    return Provenance(
+        version=__version__,
+        spec_name=_spec_name(attention),
+        spec=digest(attention),
+        target=digest(hardware),
+        schedule=digest((choice.schedule, choice.decisions)),
+        templates=_templates_digest((*overrides, resource_dir("templates"))),
+    )
+
+
+def header(attention: Attention, hardware: Hardware, choice: Choice, origin: Provenance) -> Header:
+    """Return header comment and docstring."""
+    s = choice.schedule
+    what = f"{s.family.value}, tiles {s.tile_q} × {s.tile_k}, {s.warps} warps, "
+    what += f"{s.stages} stages, {s.load.value} loads"
+    return Header(
+        version=origin.version,
+        spec_name=origin.spec_name,
+        target=hardware.name,
+        provenance=(
+            f"spec       {_short(origin.spec)}",
+            f"target     {_short(origin.target)}  {hardware.doc}",
+            f"schedule   {_short(origin.schedule)}  {what}",
+            f"templates  {_short(origin.templates)}  api {API}",
+            *_excluded(choice),
+        ),
+        title=title(attention),
+        meaning=meaning(attention),
+    )
+
+
+def title(attention: Attention) -> str:
+    """Return what the variant is, in one line without a full stop."""
+    return attention.doc.rstrip(". ") or f"Attention variant {attention.name}"
+
+
+def meaning(attention: Attention) -> tuple[str, ...]:
+    """Return the variant as a formula, in the spec's own expression language."""
+    kv = "h" if attention.group == 1 else f"h // {attention.group}"
+    score = "s" if attention.score == SCORE else format_expr(attention.score)
+    where = "" if always_true(attention.mask) else "    where the mask is true, else −∞"
+    empty = "0" if attention.empty_row is EmptyRow.ZERO else "NaN"
+    lines = [
+        f"Forward attention. For query q of head h and the keys k of key/value head {kv}:",
+        "",
+        f"    s      = (Q[q] · K[k]) · {attention.scale!r}",
+        f"    x      = {score}{where}",
+    ]
+    if where:
+        lines.append(f"    mask   = {format_expr(attention.mask)}")
+    lines += [
+        "    lse[q] = log Σ_k exp(x)",
+        "    out[q] = Σ_k exp(x − lse[q]) · V[k]",
+        "",
+    ]
+    if where:
+        lines.append(f"q and k are positions. A query without keys gets out = {empty}, lse = −∞.")
+    return tuple(line for line in _trimmed(lines))
+
+
+def _excluded(choice: Choice) -> list[str]:
+    """Return a row per schedule that was compiled and found wanting: the spec cannot tell those."""
+    return [
+        f"excluded   {s.tile_q} × {s.tile_k}, {s.warps} warps, {s.stages} stages, {s.load.value}: "
+        + item.reason
+        for item in choice.rejected
+        if item.constraint == BUILD
+        for s in (item.schedule,)
+    ]
+
+
+def _trimmed(lines: list[str]) -> list[str]:
+    return lines if lines[-1] else lines[:-1]
+
+
+def _spec_name(attention: Attention) -> str:
+    if attention.span is None:
+        return f"{attention.name}.attn"
+    return attention.span.source.name.rpartition("/")[2]
+
+
+def _short(value: str) -> str:
+    return f"sha256:{value[:16]}"
+
+
+def _templates_digest(folders: Sequence[Path]) -> str:
+    state = hashlib.sha256()
+    for folder in folders:
+        for file in sorted(folder.rglob("*.j2")):
+            state.update(file.relative_to(folder).as_posix().encode() + b"\0")
+            state.update(file.read_bytes() + b"\0")
+    return state.hexdigest()
