@@ -1,0 +1,1 @@
+"""Rendered module → compiled artefact: the first stage that imports Triton."""

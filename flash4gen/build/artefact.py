@@ -1,0 +1,51 @@
+"""A compiled kernel and what is known about it without running it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What the compiled binary needs and holds.
+
+    Attributes:
+        registers: 32-bit registers per thread.
+        spill_bytes: local memory per thread in bytes; more than 0 means that registers spill.
+        smem_bytes: shared memory of one block.
+        tmem_columns: tensor-memory columns of one block.
+        threads: threads of one block.
+        tensor_instructions: (mnemonic, count) of the tensor-core instructions in the SASS.
+        instructions: all instructions in the SASS.
+    """
+
+    registers: int
+    spill_bytes: int
+    smem_bytes: int
+    tmem_columns: int
+    threads: int
+    tensor_instructions: tuple[tuple[str, int], ...]
+    instructions: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artefact:
+    """One kernel, compiled for one target.
+
+    Attributes:
+        kernel: name of the kernel function.
+        target: name of the hardware item.
+        ttgir: Triton's GPU IR, the text that the virtual GPU runs.
+        ptx: PTX assembly.
+        sass: disassembly of the cubin.
+        cubin: the binary.
+        facts: read from the above.
+    """
+
+    kernel: str
+    target: str
+    ttgir: str = field(repr=False)
+    ptx: str = field(repr=False)
+    sass: str = field(repr=False)
+    cubin: bytes = field(repr=False)
+    facts: Facts

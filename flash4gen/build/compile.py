@@ -1,0 +1,91 @@
+"""Module file → cubin for its target, on a machine that need not have a GPU.
+
+The module's own launcher is what asks Triton for the kernel, so what is compiled here is, option
+for option, what a GPU would run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from flash4gen.build.artefact import Artefact
+from flash4gen.build.facts import disassemble, read_facts
+from flash4gen.build.load import load_module
+from flash4gen.vgpu import virtual_gpu
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import ModuleType
+
+    from flash4gen.ir.hardware import Hardware
+    from flash4gen.ir.nodes import Attention
+    from flash4gen.vgpu import Launch
+
+
+class CompileError(Exception):
+    """Triton refused a kernel.
+
+    Attributes:
+        log: what Triton printed, for a bug report.
+    """
+
+    def __init__(self, reason: str, log: str) -> None:
+        super().__init__(reason)
+        self.log = log
+
+
+def compile_module(path: Path, attention: Attention, hardware: Hardware) -> Artefact:
+    """Compile the kernel of a generated module.
+
+    Args:
+        path: the module file.
+        attention: the variant, for the shapes that its launcher accepts.
+        hardware: the target.
+
+    Raises:
+        CompileError: Triton cannot compile it.
+    """
+    launch = _captured(load_module(path), attention, hardware)
+    cubin: bytes = launch.asm["cubin"]
+    sass = disassemble(cubin)
+    return Artefact(
+        kernel=launch.name,
+        target=hardware.name,
+        ttgir=launch.asm["ttgir"],
+        ptx=launch.asm["ptx"],
+        sass=sass,
+        cubin=cubin,
+        facts=read_facts(cubin, sass, launch.metadata),
+    )
+
+
+def _captured(module: ModuleType, attention: Attention, hardware: Hardware) -> Launch:
+    """Call the module's function on one query and key with launches switched off."""
+    log = io.StringIO()
+    arguments = _smallest_arguments(module, attention)
+    with virtual_gpu(hardware.arch, execute=False) as gpu:
+        try:
+            with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
+                getattr(module, attention.name)(*arguments)
+        except Exception as error:
+            raise CompileError(_first_line(error), f"{error}\n{log.getvalue()}") from error
+    return gpu.launches[-1]
+
+
+def _smallest_arguments(module: ModuleType, attention: Attention) -> list[torch.Tensor]:
+    dtype: Any = module.DTYPE
+    shapes = (
+        (1, 1, attention.heads, attention.head_dim),
+        (1, 1, attention.kv_heads, attention.head_dim),
+        (1, 1, attention.kv_heads, attention.value_dim),
+    )
+    return [torch.zeros(shape, dtype=dtype) for shape in shapes]
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

@@ -1,0 +1,74 @@
+"""Facts about a cubin, read with the disassemblers that Triton's wheel carries."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import triton
+
+from flash4gen.build.artefact import Facts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_USAGE = re.compile(r"REG:(\d+) STACK:(\d+)")
+_INSTRUCTION = re.compile(r"^\s*/\*[0-9a-f]{4,}\*/\s+(?:\{\s*)?(?:@!?U?P\w+\s+)?([A-Z][\w.]*)")
+_TENSOR = re.compile(r"^(HMMA|HGMMA|UTC\w*MMA|IMMA|QMMA|QGMMA|OMMA)\b")
+
+
+def disassemble(cubin: bytes) -> str:
+    """Return the SASS of a cubin."""
+    return _tool("nvdisasm", "-c", cubin=cubin)
+
+
+def read_facts(cubin: bytes, sass: str, metadata: Any) -> Facts:
+    """Return what a compiled kernel needs and holds.
+
+    Args:
+        cubin: the binary; registers and stack are the driver's own numbers for it.
+        sass: its disassembly.
+        metadata: Triton's, for shared memory, tensor memory and warps, which are set at launch.
+
+    Raises:
+        RuntimeError: the tools of the wheel gave something else than expected.
+    """
+    usage = _USAGE.search(_tool("cuobjdump", "-res-usage", cubin=cubin))
+    if usage is None:
+        raise RuntimeError("cuobjdump printed no resource usage")
+    mnemonics = Counter(_mnemonics(sass))
+    tensor = {name: n for name, n in mnemonics.items() if _TENSOR.match(name)}
+    return Facts(
+        registers=int(usage[1]),
+        # Triton's kernels call nothing and index no local array: their stack is spilled registers.
+        spill_bytes=int(usage[2]),
+        smem_bytes=int(metadata.shared),
+        tmem_columns=int(metadata.tmem_size or 0),
+        threads=int(metadata.num_warps) * 32,
+        tensor_instructions=tuple(sorted(tensor.items())),
+        instructions=mnemonics.total(),
+    )
+
+
+def _mnemonics(sass: str) -> Iterator[str]:
+    for line in sass.splitlines():
+        found = _INSTRUCTION.match(line)
+        if found:
+            yield found[1]
+
+
+def _tool(name: str, *options: str, cubin: bytes) -> str:
+    program = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / name
+    with tempfile.TemporaryDirectory(prefix="flash4gen-") as folder:
+        file = Path(folder) / "kernel.cubin"
+        file.write_bytes(cubin)
+        result = subprocess.run(
+            [program, *options, file], capture_output=True, text=True, check=False
+        )
+    if result.returncode:
+        raise RuntimeError(f"{name} failed: {result.stderr.strip()}")
+    return result.stdout

@@ -1,0 +1,60 @@
+"""Outputs on disk: written whole or not at all, and only where they differ."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def write_all(files: Mapping[Path, bytes]) -> tuple[Path, ...]:
+    """Write several files; if one cannot be written, none is changed.
+
+    Every content goes to a temporary file beside its destination first, and is renamed only when
+    all of them are there. A file that holds the same bytes already is left alone.
+
+    Args:
+        files: destination → content.
+
+    Returns:
+        The files that changed.
+
+    Raises:
+        OSError: a folder or file cannot be written.
+    """
+    changed = {path: data for path, data in files.items() if not _holds(path, data)}
+    staged: dict[Path, Path] = {}
+    try:
+        for path, data in changed.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            staged[path] = _staged(path, data)
+        for path, temporary in staged.items():
+            temporary.replace(path)
+    finally:
+        for temporary in staged.values():
+            temporary.unlink(missing_ok=True)
+    return tuple(changed)
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    try:
+        return path.read_bytes() == data
+    except FileNotFoundError:
+        return False
+
+
+def _staged(path: Path, data: bytes) -> Path:
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            os.fchmod(file.fileno(), 0o644)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    return temporary

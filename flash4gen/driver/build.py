@@ -1,0 +1,159 @@
+"""Plan → rendered module → compiled artefact, trying the next schedule where one spills."""
+
+from __future__ import annotations
+
+import re
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from flash4gen.diagnostics.codes import Code
+from flash4gen.driver.model import Event, Plan, Progress, StageError
+from flash4gen.render.module import RenderedModule, render
+from flash4gen.schedule.choose import choose
+from flash4gen.schedule.model import Choice, Schedule
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from flash4gen.build.artefact import Artefact
+    from flash4gen.diagnostics.collect import Findings
+
+_ATTEMPTS = 6
+_RECORD = re.compile(r"^# excluded +(\d+) × (\d+), (\d+) warps, (\d+) stages, (\w+): (.*)$", re.M)
+
+Excluded = tuple[tuple[Schedule, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What holds for a whole run: where outputs go, whose templates, who is told."""
+
+    out: Path
+    template_dirs: tuple[Path, ...]
+    progress: Progress
+
+    def module_path(self, plan: Plan) -> Path:
+        """Return where the module of a plan goes."""
+        return self.out / plan.hardware.name / f"{plan.attention.name}.py"
+
+    @contextmanager
+    def stage(self, name: str, subject: str) -> Iterator[list[str]]:
+        """Report a stage; the block appends its details. Faults of ours leave as ``StageError``."""
+        start = time.perf_counter()
+        details: list[str] = []
+        self.progress(Event(stage=name, subject=subject, detail="", seconds=0.0, done=False))
+        try:
+            yield details
+        except (StageError, OSError):
+            raise
+        except Exception as error:
+            raise StageError(name, subject) from error
+        seconds = time.perf_counter() - start
+        detail = ", ".join(details)
+        self.progress(Event(stage=name, subject=subject, detail=detail, seconds=seconds, done=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A plan with the schedule that was settled on, its text, its file, and its cubin."""
+
+    plan: Plan
+    rendered: RenderedModule
+    file: Path
+    artefact: Artefact
+
+
+def render_plan(plan: Plan, run: Run) -> RenderedModule:
+    """Return the module of a plan."""
+    return render(plan.attention, plan.hardware, plan.choice, run.template_dirs)
+
+
+def build_plan(plan: Plan, run: Run, scratch: Path, findings: Findings) -> Built | None:
+    """Render and compile a plan; where the kernel spills, exclude its schedule and try the next.
+
+    If every attempt spills, the one that spills least is taken and a warning says so. None after
+    an error.
+    """
+    excluded: Excluded = ()
+    best: Built | None = None
+    current: Plan | None = plan
+    while current is not None and len(excluded) < _ATTEMPTS:
+        built = _build_once(current, run, scratch / str(len(excluded)), findings)
+        if built is None:
+            return None
+        spilled = built.artefact.facts.spill_bytes
+        if not spilled:
+            return built
+        if best is None or spilled < best.artefact.facts.spill_bytes:
+            best = built
+        excluded += ((current.choice.schedule, f"spills {spilled} bytes per thread"),)
+        current = replan(plan, excluded)
+    assert best is not None
+    findings.warning(
+        Code.SPILLS,
+        f"the kernel of `{plan.attention.name}` for {plan.hardware.name} spills "
+        f"{best.artefact.facts.spill_bytes} bytes per thread",
+        plan.attention.span,
+        notes=[f"{len(excluded)} schedules were compiled, and each of them spills"],
+        helps=["if the spec pins tile_q, tile_k or warps, unpin them"],
+    )
+    return best
+
+
+def replan(plan: Plan, excluded: Excluded) -> Plan | None:
+    """Return the plan with the best schedule that is not excluded, None if none is left."""
+    choice = choose(plan.attention, plan.hardware, excluded)
+    if not isinstance(choice, Choice):
+        return None
+    return Plan(plan.attention, plan.hardware, choice, excluded)
+
+
+def recorded_plan(plan: Plan, text: str) -> Plan:
+    """Return the plan with the schedules excluded that a module's header names.
+
+    They were compiled and found to spill, which nobody can know from the spec alone.
+    """
+    candidates = {_shape(ranked.schedule): ranked.schedule for ranked in plan.choice.ranked}
+    excluded = tuple(
+        (candidates[shape], found[5])
+        for found in _RECORD.findall(text)
+        if (shape := (*map(int, found[:4]), found[4])) in candidates
+    )
+    return (replan(plan, excluded) or plan) if excluded else plan
+
+
+def _shape(schedule: Schedule) -> tuple[int | str, ...]:
+    s = schedule
+    return s.tile_q, s.tile_k, s.warps, s.stages, s.load.value
+
+
+def _build_once(plan: Plan, run: Run, folder: Path, findings: Findings) -> Built | None:
+    from flash4gen.build.compile import CompileError, compile_module
+    from flash4gen.build.limits import limit_findings
+
+    with run.stage("render", plan.subject) as details:
+        rendered = render_plan(plan, run)
+        details.append(f"{rendered.text.count(chr(10))} lines")
+    file = folder / plan.hardware.name / f"{plan.attention.name}.py"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(rendered.text, encoding="utf-8")
+    with run.stage("compile", plan.subject) as details:
+        try:
+            artefact = compile_module(file, plan.attention, plan.hardware)
+        except CompileError as error:
+            findings.error(
+                Code.COMPILE_FAILED,
+                f"Triton cannot compile `{plan.attention.name}` for {plan.hardware.name}: {error}",
+                plan.attention.span,
+                notes=error.log.strip().splitlines()[-12:],
+                helps=["pin other tiles in a schedule { } block, and report this"],
+            )
+            return None
+        facts = artefact.facts
+        details.append(f"{facts.registers} registers, {facts.spill_bytes} bytes spilled")
+    problems = limit_findings(facts, plan.hardware, plan.attention.span)
+    findings.add(*problems)
+    return None if problems else Built(plan, rendered, file, artefact)

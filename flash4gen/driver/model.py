@@ -1,0 +1,117 @@
+"""What a run is made of: checked specs, plans, events and results, as frozen data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from flash4gen.diagnostics.model import Diagnostic, Severity
+from flash4gen.ir import library
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from flash4gen.build.artefact import Artefact
+    from flash4gen.ir.hardware import Hardware
+    from flash4gen.ir.nodes import Attention
+    from flash4gen.render.module import RenderedModule
+    from flash4gen.schedule.model import Choice, Schedule
+    from flash4gen.source import SourceFile
+    from flash4gen.validate.certificate import Certificate
+
+
+def succeeded(diagnostics: tuple[Diagnostic, ...]) -> bool:
+    """Whether none of these is an error."""
+    return not any(found.severity is Severity.ERROR for found in diagnostics)
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A spec file after parsing and lowering."""
+
+    path: str
+    source: SourceFile | None
+    attentions: tuple[Attention, ...]
+    hardware: tuple[Hardware, ...]
+    diagnostics: tuple[Diagnostic, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing stands in the way of a compile."""
+        return succeeded(self.diagnostics)
+
+    def target(self, name: str) -> Hardware:
+        """Return a target by name: one of this file, else a shipped one.
+
+        Raises:
+            KeyError: there is none of this name.
+        """
+        own = next((item for item in self.hardware if item.name == name), None)
+        return own or library.target(name)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One variant, one target, and the schedule chosen for them.
+
+    ``excluded`` holds schedules that were compiled and found to spill, each with the reason.
+    """
+
+    attention: Attention
+    hardware: Hardware
+    choice: Choice
+    excluded: tuple[tuple[Schedule, str], ...] = ()
+
+    @property
+    def subject(self) -> str:
+        """What progress lines call it."""
+        return f"{self.hardware.name}/{self.attention.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """A stage of one subject begins (``done`` false) or has ended."""
+
+    stage: str
+    subject: str
+    detail: str
+    seconds: float
+    done: bool
+
+
+Progress = Callable[[Event], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModuleResult:
+    """What became of one plan: the module's final path, and what is known about it."""
+
+    plan: Plan
+    rendered: RenderedModule
+    path: Path
+    changed: bool
+    artefact: Artefact | None
+    certificate: Certificate | None
+
+
+@dataclass(frozen=True, slots=True)
+class CompileResult:
+    """All modules of one run, and everything that was found."""
+
+    modules: tuple[ModuleResult, ...]
+    diagnostics: tuple[Diagnostic, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every module was made."""
+        return succeeded(self.diagnostics)
+
+
+class StageError(Exception):
+    """An internal fault; the cause is attached."""
+
+    def __init__(self, stage: str, subject: str) -> None:
+        super().__init__(f"internal error in stage {stage} of {subject}")
+        self.stage = stage
+        self.subject = subject

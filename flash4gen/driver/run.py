@@ -1,0 +1,192 @@
+"""The front doors: compile, validate and compare whole specs.
+
+All outputs of a run are written at its end, or none: what was there before a failed compile is
+there after it.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flash4gen.build.store import write_all
+from flash4gen.diagnostics.codes import Code
+from flash4gen.diagnostics.collect import Findings
+from flash4gen.driver.build import Built, Run, build_plan
+from flash4gen.driver.fresh import compare_plan
+from flash4gen.driver.model import CompileResult, Event, ModuleResult, Plan, Progress, succeeded
+from flash4gen.driver.plan import check_spec, plan_spec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from flash4gen.diagnostics.model import Diagnostic
+    from flash4gen.validate.certificate import Certificate
+
+EMITTED = ("ttgir", "ptx", "sass", "cubin")
+"""What ``compile_spec`` can write beside a module."""
+
+
+def compile_spec(  # noqa: PLR0913 - the options of a front door
+    path: str | Path,
+    *,
+    targets: Sequence[str] = (),
+    out: Path | str = "generated",
+    validate: bool = True,
+    emit: Sequence[str] = (),
+    template_dirs: Sequence[Path] = (),
+    progress: Progress | None = None,
+) -> CompileResult:
+    """Compile a spec to modules, prove them, and write both.
+
+    Args:
+        path: the ``.attn`` file.
+        targets: names of hardware items; those that the spec names if empty.
+        out: folder that gets ``<target>/<name>.py`` and ``<name>.certificate.json``.
+        validate: climb the certificate's ladder; without it no certificate is written.
+        emit: some of ``EMITTED``, written beside the module.
+        template_dirs: searched before the shipped templates. Templates are code.
+        progress: called at the beginning and end of every stage.
+
+    Raises:
+        StageError: a fault of ours.
+    """
+    run = Run(Path(out), tuple(template_dirs), progress or _silent)
+    findings = Findings()
+    results: list[ModuleResult] = []
+    files: dict[Path, bytes] = {}
+    with tempfile.TemporaryDirectory(prefix="flash4gen-") as scratch:
+        for plan in _planned(path, targets, run, findings):
+            built = build_plan(plan, run, Path(scratch) / plan.subject, findings)
+            if built is None:
+                continue
+            certificate = _proven(built, run, findings) if validate else None
+            result = ModuleResult(
+                plan=built.plan,
+                rendered=built.rendered,
+                path=run.module_path(plan),
+                changed=False,
+                artefact=built.artefact,
+                certificate=certificate,
+            )
+            results.append(result)
+            files |= _outputs(result, emit)
+    changed = _written(files, findings) if not findings.errors else ()
+    return CompileResult(
+        tuple(replace(result, changed=result.path in changed) for result in results),
+        findings.in_order(),
+    )
+
+
+def validate_spec(
+    path: str | Path,
+    *,
+    targets: Sequence[str] = (),
+    out: Path | str = "generated",
+    progress: Progress | None = None,
+) -> CompileResult:
+    """Prove the modules that are on disk, which must be fresh, and rewrite their certificates."""
+    stale = _compared(path, targets, Run(Path(out), (), _silent), certificates=False)
+    if not succeeded(stale):
+        return CompileResult((), stale)
+    return compile_spec(path, targets=targets, out=out, progress=progress)
+
+
+def check_fresh(
+    path: str | Path,
+    *,
+    targets: Sequence[str] = (),
+    out: Path | str = "generated",
+    template_dirs: Sequence[Path] = (),
+) -> tuple[Diagnostic, ...]:
+    """Return what differs between the outputs on disk and what the spec compiles to now.
+
+    Texts are compared and nothing is run; neither torch nor Triton is imported.
+    """
+    run = Run(Path(out), tuple(template_dirs), _silent)
+    return _compared(path, targets, run, certificates=True)
+
+
+def _compared(
+    path: str | Path, targets: Sequence[str], run: Run, *, certificates: bool
+) -> tuple[Diagnostic, ...]:
+    findings = Findings()
+    for plan in _planned(path, targets, run, findings):
+        compare_plan(plan, run, findings, certificates=certificates)
+    return findings.in_order()
+
+
+def _planned(
+    path: str | Path, targets: Sequence[str], run: Run, findings: Findings
+) -> tuple[Plan, ...]:
+    """Check a spec and choose its schedules; no plan at all if anything is wrong."""
+    name = Path(path).stem
+    with run.stage("check", name) as details:
+        checked = check_spec(path)
+        findings.add(*checked.diagnostics)
+        if not checked.ok:
+            return ()
+        details.append(f"{len(checked.attentions)} attention")
+    with run.stage("schedule", name) as details:
+        plans, problems = plan_spec(checked, targets)
+        findings.add(*problems)
+        details.extend(
+            f"{plan.hardware.name} {len(plan.choice.ranked)} fit, "
+            f"{len(plan.choice.rejected)} rejected"
+            for plan in plans
+        )
+    return plans if not findings.errors else ()
+
+
+def _proven(built: Built, run: Run, findings: Findings) -> Certificate:
+    from flash4gen.validate.certificate import findings as certificate_findings
+    from flash4gen.validate.ladder import Subject, validate_module
+
+    plan = built.plan
+    with run.stage("validate", plan.subject) as details:
+        certificate = validate_module(
+            Subject(
+                attention=plan.attention,
+                hardware=plan.hardware,
+                choice=plan.choice,
+                rendered=built.rendered,
+                path=built.file,
+                artefact=built.artefact,
+            )
+        )
+        details.append("passed" if certificate.passed else "failed")
+    findings.add(*certificate_findings(certificate, plan.attention.span))
+    return certificate
+
+
+def _outputs(result: ModuleResult, emit: Sequence[str]) -> dict[Path, bytes]:
+    files = {result.path: result.rendered.text.encode()}
+    if result.certificate is not None:
+        name = result.path.with_suffix(".certificate.json")
+        files[name] = result.certificate.to_json().encode()
+    if result.artefact is not None:
+        for kind in emit:
+            content: str | bytes = getattr(result.artefact, kind)
+            data = content if isinstance(content, bytes) else content.encode()
+            files[result.path.with_suffix(f".{kind}")] = data
+    return files
+
+
+def _written(files: dict[Path, bytes], findings: Findings) -> tuple[Path, ...]:
+    try:
+        return write_all(files)
+    except OSError as error:
+        findings.error(
+            Code.CANNOT_WRITE,
+            f"cannot write {error.filename or 'the outputs'}: {error.strerror or error}",
+            None,
+            notes=["nothing was changed"],
+            helps=["choose another folder with --out"],
+        )
+        return ()
+
+
+def _silent(event: Event) -> None:
+    del event
