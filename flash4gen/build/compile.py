@@ -18,6 +18,7 @@ from flash4gen.build.load import load_module
 from flash4gen.vgpu import virtual_gpu
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
     from types import ModuleType
 
@@ -72,7 +73,9 @@ def _captured(module: ModuleType, attention: Attention, hardware: Hardware) -> L
             with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
                 getattr(module, attention.name)(*arguments)
         except Exception as error:
-            raise CompileError(_first_line(error), f"{error}\n{log.getvalue()}") from error
+            chain = list(_causes(error))
+            printed = "\n".join([*map(str, chain), log.getvalue()])
+            raise CompileError(_reason(chain[-1]), printed) from error
     return gpu.launches[-1]
 
 
@@ -86,6 +89,13 @@ def _smallest_arguments(module: ModuleType, attention: Attention) -> list[torch.
     return [torch.zeros(shape, dtype=dtype) for shape in shapes]
 
 
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error and what caused it: Triton wraps one error per inlined function."""
+    while error is not None:
+        yield error
+        error = error.__cause__
+
+
+def _reason(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip(" ^")]
     return lines[-1] if lines else type(error).__name__
