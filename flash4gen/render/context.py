@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 API = 1
-"""Raised whenever a field below changes its name or meaning; see templates.toml."""
+"""Raised whenever a field below changes its name or meaning; every module's header names it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
