@@ -1,0 +1,259 @@
+"""``attention`` items: fields to one typed ``Attention``, defaults filled in, values checked."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from flash4gen.diagnostics.codes import Code
+from flash4gen.diagnostics.model import Label
+from flash4gen.diagnostics.suggest import did_you_mean
+from flash4gen.ir.expr import ALWAYS, SCORE, Expr, Literal, Type, Var, Variable, walk
+from flash4gen.ir.lower_alignment import check_alignment
+from flash4gen.ir.lower_calls import bare_window
+from flash4gen.ir.lower_expr import Expressions
+from flash4gen.ir.lower_fields import check_item_name, choose, gather, value_text
+from flash4gen.ir.lower_numbers import lower_numbers
+from flash4gen.ir.lower_schedule import lower_pins
+from flash4gen.ir.lower_scope import Scope
+from flash4gen.ir.nodes import Attention, DType, EmptyRow, FieldSource, Lengths, Pass
+from flash4gen.syntax import ast
+
+if TYPE_CHECKING:
+    from flash4gen.diagnostics.collect import Findings
+    from flash4gen.ir.lower_functions import Functions
+    from flash4gen.source import Span
+
+FIELDS = (
+    "doc", "dtype", "heads", "kv_heads", "head_dim", "scale", "score", "mask", "empty_row",
+    "lengths", "passes", "target",
+)  # fmt: skip
+REQUIRED = ("dtype", "heads", "head_dim")
+
+ADVICE = {
+    "window": "a window is part of the mask; write `mask = window(keys = N)`, which counts the "
+    "query's own position",
+    "causal": "causality is part of the mask; write `mask = causal(align = end)`",
+    "is_causal": "causality is part of the mask; write `mask = causal(align = end)`",
+    "softcap": "a cap is part of the score; write `score = softcap(s, 50)`",
+    "logit_cap": "a cap is part of the score; write `score = softcap(s, 50)`",
+    "sm_scale": "the factor on q·k is `scale`",
+    "softmax_scale": "the factor on q·k is `scale`",
+    "num_heads": "the number of query heads is `heads`",
+    "num_kv_heads": "the number of key and value heads is `kv_heads`",
+    "value_dim": "write both widths as `head_dim = 192 / 128`: of q and k, then of v",
+    "head_dim_v": "write both widths as `head_dim = 192 / 128`: of q and k, then of v",
+    "targets": "the field is `target`, for one name or several: `target = b200, rtx5090`",
+}  # fmt: skip
+
+
+def lower_attention(
+    item: ast.Attention, functions: Functions, targets: frozenset[str], findings: Findings
+) -> Attention | None:
+    """Return the item's meaning, or None after an error.
+
+    Args:
+        item: the item as written.
+        functions: what its expressions can call.
+        targets: names of all known hardware.
+        findings: where to report.
+    """
+    before = findings.errors
+    result = _Item(item, functions, targets, findings).lower()
+    return None if findings.errors > before or item.damaged else result
+
+
+class _Item:
+    """Lowers one item, field by field, in an order in which each can read those before."""
+
+    def __init__(
+        self,
+        item: ast.Attention,
+        functions: Functions,
+        targets: frozenset[str],
+        findings: Findings,
+    ) -> None:
+        self._item = item
+        self._findings = findings
+        self._targets = targets
+        self._expressions = Expressions(findings)
+        self._fields = gather(item.name, item.fields, FIELDS, findings, ADVICE)
+        self._scope = Scope(functions=functions, constants={})
+
+    def lower(self) -> Attention | None:
+        check_item_name(self._item.name, self._findings)
+        self._check_written()
+        doc = self._fields.text("doc")
+        lengths = self._fields.choice("lengths", Lengths, Lengths.ANY)
+        dtype = self._fields.choice("dtype", DType, None)
+        empty_row = self._fields.choice("empty_row", EmptyRow, EmptyRow.ZERO)
+        self._scope = replace(self._scope, lengths=lengths or Lengths.ANY)
+        numbers, self._scope = lower_numbers(self._fields, self._expressions, self._scope)
+        score, mask = self._score(), self._mask()
+        passes = self._passes()
+        targets = self._target_names()
+        pins = lower_pins(self._item.schedules, self._findings)
+        heads, kv_heads = numbers.heads, numbers.kv_heads
+        head_dim, value_dim, scale = numbers.head_dim, numbers.value_dim, numbers.scale
+        if heads is None or kv_heads is None or head_dim is None or value_dim is None:
+            return None
+        if dtype is None or empty_row is None or lengths is None:
+            return None
+        if scale is None or score is None or mask is None:
+            return None
+        return Attention(
+            name=self._item.name.text,
+            doc=doc,
+            dtype=dtype,
+            heads=heads,
+            kv_heads=kv_heads,
+            head_dim=head_dim,
+            value_dim=value_dim,
+            scale=scale,
+            score=score,
+            mask=mask,
+            empty_row=empty_row,
+            lengths=lengths,
+            passes=passes,
+            targets=targets,
+            pins=pins,
+            fields=tuple(
+                FieldSource(name, value_text(field), field.span)
+                for name, field in self._fields.by_name.items()
+            ),
+            span=self._item.name.span,
+        )
+
+    def _check_written(self) -> None:
+        for field in self._fields.by_name.values():
+            if field.source is not None:
+                self._findings.error(
+                    Code.BAD_VALUE,
+                    "only hardware numbers have a source",
+                    field.source.span,
+                    helps=("write a remark as a comment: `# …`",),
+                )
+        missing = [name for name in REQUIRED if self._fields.get(name) is None]
+        if missing and not self._item.damaged:
+            spelt = ", ".join(f"`{name}`" for name in missing)
+            example = {"dtype": "bf16", "heads": "32", "head_dim": "128"}
+            self._findings.error(
+                Code.MISSING_FIELD,
+                f"attention `{self._item.name.text}` lacks {spelt}",
+                self._item.name.span,
+                helps=tuple(f"add `{name} = {example[name]}`" for name in missing),
+            )
+
+    def _lowered(self, name: str) -> tuple[ast.Expression | None, Expr | None]:
+        node = self._fields.expression(name)
+        return node, None if node is None else self._expressions.lower(node, self._scope)
+
+    def _score(self) -> Expr | None:
+        if self._fields.get("score") is None:
+            return SCORE
+        node, score = self._lowered("score")
+        if node is None or score is None:
+            return None
+        if score.type is Type.BOOL:
+            self._findings.error(
+                Code.WRONG_TYPE,
+                "`score` is a number, this is a condition",
+                node.span,
+                helps=("what hides keys belongs into `mask`",),
+            )
+            return None
+        return self._expressions.to_float(score)
+
+    def _mask(self) -> Expr | None:
+        if self._fields.get("mask") is None:
+            return ALWAYS
+        node, mask = self._lowered("mask")
+        if node is None or mask is None:
+            return None
+        if isinstance(node, ast.Number):
+            bare_window(node, self._findings, Label(node.span, "this is a number, not a condition"))
+            return None
+        if mask.type is not Type.BOOL:
+            self._findings.error(
+                Code.WRONG_TYPE,
+                "`mask` is a condition, this is a number",
+                node.span,
+                helps=("write which keys a query sees, such as `mask = causal(align = end)`",),
+            )
+            return None
+        read = next((n for n in walk(mask) if isinstance(n, Variable) and n.var is Var.S), None)
+        if read is not None:
+            self._findings.error(
+                Code.MASK_READS_SCORE,
+                "a mask cannot read the score",
+                read.span or node.span,
+                notes=("a mask says which scores need not be computed at all",),
+                helps=("to drop small scores, write `score = where(…, s, -1e30)`",),
+            )
+            return None
+        if mask == Literal(False):
+            self._findings.warning(
+                Code.NEVER,
+                "this mask is never true: no query sees any key",
+                node.span,
+                notes=("every row of the output will be what `empty_row` says",),
+            )
+        check_alignment(node, self._scope, self._findings)
+        return mask
+
+    def _passes(self) -> tuple[Pass, ...]:
+        field = self._fields.get("passes")
+        if field is None:
+            return (Pass.FORWARD,)
+        found: list[Pass] = []
+        for value in field.values:
+            choice = self._pass(value)
+            if choice in found:
+                self._findings.error(Code.DUPLICATE, f"`{choice}` is written twice", value.span)
+            elif choice is not None:
+                found.append(choice)
+        return tuple(found)
+
+    def _pass(self, value: ast.Value) -> Pass | None:
+        choice = choose("passes", value, Pass, self._findings)
+        if choice is Pass.BACKWARD:
+            self._findings.error(
+                Code.NOT_YET,
+                "backward kernels are not available yet",
+                value.span,
+                helps=("write `passes = forward`, or leave the field out",),
+            )
+        return choice
+
+    def _target_names(self) -> tuple[str, ...]:
+        field = self._fields.get("target")
+        found: dict[str, Span] = {}
+        for value in field.values if field else ():
+            name = value.value if isinstance(value, ast.String) else value.span.text
+            if not isinstance(value, ast.Name):
+                helps = (f"write it without quotes: `target = {name}`",)
+                quoted = isinstance(value, ast.String) and name in self._targets
+                self._findings.error(
+                    Code.BAD_VALUE,
+                    "a target is the name of a hardware item",
+                    value.span,
+                    helps=helps if quoted else (),
+                )
+            elif value.text not in self._targets:
+                self._findings.error(
+                    Code.UNKNOWN_TARGET,
+                    f"unknown target `{value.text}`",
+                    value.span,
+                    notes=(f"known targets: {', '.join(sorted(self._targets))}",),
+                    helps=did_you_mean(value.text, self._targets),
+                )
+            elif value.text in found:
+                self._findings.error(
+                    Code.DUPLICATE,
+                    f"target `{value.text}` is written twice",
+                    value.span,
+                    also=(Label(found[value.text], "first here"),),
+                )
+            else:
+                found[value.text] = value.span
+        return tuple(found)

@@ -1,0 +1,275 @@
+"""Functions of the language: the table of `def`s, the checks on each, and how a call finds its own.
+
+A function is a macro. What can be said about a `def` without a call is said here, once, at the
+`def`; what depends on the arguments is said at the call, by ``lower_expr``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from flash4gen.diagnostics.codes import Code
+from flash4gen.diagnostics.model import Label
+from flash4gen.diagnostics.suggest import did_you_mean
+from flash4gen.ir.expr import Op, Var
+from flash4gen.syntax import ast
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from flash4gen.diagnostics.collect import Findings
+
+BUILTINS: dict[str, tuple[Op, int]] = {
+    "where": (Op.WHERE, 3),
+    "min": (Op.MIN, 2),
+    "max": (Op.MAX, 2),
+    "abs": (Op.ABS, 1),
+    "exp": (Op.EXP, 1),
+    "log": (Op.LOG, 1),
+    "tanh": (Op.TANH, 1),
+    "sigmoid": (Op.SIGMOID, 1),
+    "sqrt": (Op.SQRT, 1),
+    "rsqrt": (Op.RSQRT, 1),
+}
+"""Name → operator and number of arguments. `min` and `max` also take more."""
+
+Q_END = "q_end"
+VARIABLES: tuple[str, ...] = (*(var.value for var in Var), Q_END)
+CONSTANTS: tuple[str, ...] = ("heads", "kv_heads", "head_dim", "value_dim", "scale")
+ALIGNMENTS = frozenset({"start", "end"})
+
+
+@dataclass(frozen=True)
+class Functions:
+    """The functions that a piece of text can call.
+
+    Attributes:
+        table: name → its forms; forms of one name differ in their parameters' names.
+        broken: names with an error at their `def`; a call of one gives nothing, silently.
+        prelude: what the prelude's own functions see, where this table is a user's.
+    """
+
+    table: Mapping[str, tuple[ast.Definition, ...]]
+    broken: frozenset[str] = frozenset()
+    prelude: Functions | None = None
+
+    def owner(self, name: str) -> Functions:
+        """Return the table that a function's body is to be read with."""
+        if self.prelude is not None and self.table[name] is self.prelude.table.get(name):
+            return self.prelude
+        return self
+
+
+def collect(
+    definitions: tuple[ast.Definition, ...],
+    prelude: Functions | None,
+    findings: Findings,
+    *,
+    lost: frozenset[str] = frozenset(),
+) -> Functions:
+    """Check `def` items and put them over the prelude, which a user's name hides.
+
+    Args:
+        definitions: the items, in the order of the text.
+        prelude: what can be called besides; None for the prelude itself.
+        findings: where to report.
+        lost: names of items that a syntax error took out of the file.
+    """
+    own: dict[str, tuple[ast.Definition, ...]] = {}
+    broken = set(lost)
+    for definition in definitions:
+        before = findings.errors
+        forms = own.get(definition.name.text, ())
+        _check_form(definition, forms, findings)
+        own[definition.name.text] = (*forms, definition)
+        if findings.errors > before:
+            broken.add(definition.name.text)
+    table = {**(prelude.table if prelude else {}), **own}
+    for definition in definitions:
+        if not _Names(table, definition, findings, lost).check():
+            broken.add(definition.name.text)
+    broken |= _recursive(own, findings)
+    return Functions(table, frozenset(broken), prelude)
+
+
+def _check_form(
+    definition: ast.Definition, others: tuple[ast.Definition, ...], findings: Findings
+) -> None:
+    name = definition.name
+    if name.text in BUILTINS or name.text in VARIABLES or name.text in CONSTANTS:
+        findings.error(
+            Code.RESERVED_NAME,
+            f"`{name.text}` is part of the language",
+            name.span,
+            helps=("give the function another name",),
+        )
+    names = {parameter.name.text for parameter in definition.parameters}
+    for other in others:
+        if names == {parameter.name.text for parameter in other.parameters}:
+            findings.error(
+                Code.DUPLICATE,
+                f"`{name.text}` is defined twice with the same parameters",
+                name.span,
+                also=(Label(other.name.span, "first defined here"),),
+            )
+    seen: dict[str, ast.Parameter] = {}
+    for parameter in definition.parameters:
+        if first := seen.get(parameter.name.text):
+            findings.error(
+                Code.DUPLICATE,
+                f"`{name.text}` has two parameters `{parameter.name.text}`",
+                parameter.name.span,
+                also=(Label(first.span, "first here"),),
+            )
+        seen[parameter.name.text] = parameter
+        _check_default(parameter, findings)
+
+
+def _check_default(parameter: ast.Parameter, findings: Findings) -> None:
+    choices = [choice.text for choice in parameter.choices]
+    default = parameter.default
+    if not choices or default is None:
+        return
+    if not isinstance(default, ast.Name) or default.text not in choices:
+        findings.error(
+            Code.WRONG_SYMBOL,
+            f"the default of `{parameter.name.text}` is not one of its symbols",
+            default.span,
+            helps=(f"write one of {', '.join(choices)}",),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """Checks that every name in a body means something, whatever the arguments are."""
+
+    table: Mapping[str, tuple[ast.Definition, ...]]
+    definition: ast.Definition
+    findings: Findings
+    lost: frozenset[str]
+
+    def check(self) -> bool:
+        before = self.findings.errors
+        names = {parameter.name.text for parameter in self.definition.parameters}
+        for node in (self.definition.requires, self.definition.body):
+            if node is not None:
+                self._expression(node, names)
+        for parameter in self.definition.parameters:
+            if parameter.default is not None and not parameter.choices:
+                self._expression(parameter.default, set())
+        return self.findings.errors == before
+
+    def _expression(self, node: ast.Expression, names: set[str]) -> None:
+        if isinstance(node, ast.Name):
+            known = {*names, *VARIABLES, *CONSTANTS, *self.table, *self.lost}
+            if node.text not in known:
+                unknown_name(node, known, self.findings)
+            return
+        if isinstance(node, ast.Call) and not self._callable(node):
+            return
+        allowed = names | self._symbols(node)
+        for child in ast.children(node):
+            self._expression(child, allowed)
+
+    def _callable(self, node: ast.Call) -> bool:
+        if node.function.text in {*BUILTINS, *self.table, *self.lost}:
+            return True
+        unknown_function(node.function, self.table, self.findings)
+        return False
+
+    def _symbols(self, node: ast.Expression) -> set[str]:
+        """Symbols that may stand directly below a node, beside the ordinary names."""
+        if isinstance(node, ast.Call):
+            forms = self.table.get(node.function.text, ())
+            return {c.text for form in forms for p in form.parameters for c in p.choices}
+        if isinstance(node, ast.Compare):
+            compared = {child.text for child in node.operands if isinstance(child, ast.Name)}
+            own = self.definition.parameters
+            return {c.text for p in own if p.name.text in compared for c in p.choices}
+        return set()
+
+
+def unknown_name(node: ast.Name, known: set[str], findings: Findings) -> None:
+    """Report a name that means nothing, with the nearest one that does."""
+    findings.error(
+        Code.UNKNOWN_NAME,
+        f"unknown name `{node.text}`",
+        node.span,
+        helps=did_you_mean(node.text, {*known, *BUILTINS, "true", "false"}),
+    )
+
+
+def unknown_function(
+    name: ast.Name, table: Mapping[str, tuple[ast.Definition, ...]], findings: Findings
+) -> None:
+    """Report a call of something that is no function."""
+    helps = did_you_mean(name.text, {*table, *BUILTINS})
+    if name.text in VARIABLES or name.text in CONSTANTS:
+        helps = (f"`{name.text}` is a value; write it without parentheses",)
+    findings.error(Code.UNKNOWN_FUNCTION, f"unknown function `{name.text}`", name.span, helps=helps)
+
+
+def _uses(definition: ast.Definition) -> Iterator[ast.Name]:
+    """Yield every name in a definition that may be a call, unless it is a parameter."""
+    own = {parameter.name.text for parameter in definition.parameters}
+    defaults = [p.default for p in definition.parameters if p.default and not p.choices]
+    open_nodes = [definition.body, *defaults]
+    if definition.requires is not None:
+        open_nodes.append(definition.requires)
+    while open_nodes:
+        node = open_nodes.pop()
+        if isinstance(node, ast.Call):
+            yield node.function
+        elif isinstance(node, ast.Name) and node.text not in own:
+            yield node
+        open_nodes.extend(ast.children(node))
+
+
+def _recursive(
+    table: Mapping[str, tuple[ast.Definition, ...]], findings: Findings
+) -> frozenset[str]:
+    """Report each cycle of calls once, at its first `def`; return every name that is in one."""
+    calls = {
+        name: {use.text: use for form in forms for use in _uses(form) if use.text in table}
+        for name, forms in table.items()
+    }
+    found: set[str] = set()
+    for cycle in _cycles(calls):
+        found.update(cycle)
+        steps = [*cycle, cycle[0]]
+        findings.error(
+            Code.RECURSIVE,
+            f"`{cycle[0]}` calls itself: {' → '.join(steps)}",
+            table[cycle[0]][0].name.span,
+            also=tuple(
+                Label(calls[caller][called].span, f"`{caller}` calls `{called}`")
+                for caller, called in pairwise(steps)
+            ),
+            notes=("functions are expanded where they are called, so a cycle would never end",),
+        )
+    return frozenset(found)
+
+
+def _cycles(calls: Mapping[str, Mapping[str, ast.Name]]) -> Iterator[list[str]]:
+    """Yield the cycles that a depth-first walk closes; every recursive function is in one."""
+    finished: set[str] = set()
+    for start in calls:
+        if start in finished:
+            continue
+        path = [start]
+        pending = [iter(calls[start])]
+        on_path = {start}
+        while pending:
+            called = next(pending[-1], None)
+            if called is None:
+                pending.pop()
+                on_path.discard(path[-1])
+                finished.add(path.pop())
+            elif called in on_path:
+                yield path[path.index(called) :]
+            elif called not in finished:
+                path.append(called)
+                pending.append(iter(calls[called]))
+                on_path.add(called)

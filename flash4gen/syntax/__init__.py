@@ -1,0 +1,8 @@
+"""The language of `.attn` files: from text to a syntax tree, with every mistake reported."""
+
+from __future__ import annotations
+
+from flash4gen.syntax.parser import ParseResult, parse
+from flash4gen.syntax.read import read_source
+
+__all__ = ["ParseResult", "parse", "read_source"]

@@ -1,0 +1,308 @@
+"""Syntax errors in words: takes what Lark could not read, gives a diagnostic and where to go on."""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from flash4gen.diagnostics.codes import Code
+from flash4gen.diagnostics.model import Diagnostic, Label, Severity
+from flash4gen.diagnostics.suggest import nearest
+from flash4gen.syntax.place import Place, find_place
+from flash4gen.syntax.scan import ITEM_WORDS, Anchor, Piece
+
+if TYPE_CHECKING:
+    from lark.exceptions import UnexpectedInput
+
+    from flash4gen.source import SourceFile, Span
+
+RESERVED = frozenset(
+    {"attention", "hardware", "def", "schedule", "from", "requires",
+     "and", "or", "not", "true", "false"}
+)  # fmt: skip
+_VALUE = frozenset({"NUMBER", "NAME", "LPAR", "MINUS"})
+_SIGNS = {
+    "LBRACE": "`{`", "RBRACE": "`}`", "LPAR": "`(`", "RPAR": "`)`", "LSQB": "`[`", "RSQB": "`]`",
+    "EQUAL": "`=`", "COMMA": "`,`", "COLON": "`:`", "VBAR": "`|`", "STRING": "a text in quotes",
+    "FROM": "`from`", "REQUIRES": "`requires`", "STAR": "`*`",
+}  # fmt: skip
+_OPERATORS = frozenset({"OR", "AND", "PLUS", "MINUS", "STAR", "POWER", "DIVISION", "COMPARISON"})
+
+_INSTEAD = {
+    "&": "conditions are joined with `and`",
+    "&&": "conditions are joined with `and`",
+    "|": "conditions are joined with `or`",
+    "||": "conditions are joined with `or`",
+    "!": "write `not` before a condition",
+    "^": "powers are written `**`",
+    "'": "texts stand in double quotes",
+    ";": "fields need no separator; start the next one on its own line",
+    "?": "choose between two values with `where(condition, a, b)`",
+    "if": "choose between two values with `where(condition, a, b)`",
+    "else": "choose between two values with `where(condition, a, b)`",
+    "//": "comments start with `#`",
+    ".": "numbers have digits before and after the point, names have no parts",
+}
+_NOT_YET = {
+    "model": ("`model` items are", "write one `attention` item for each kind of layer"),
+    "use": ("`use` items are", "copy the items you need into this file"),
+    "input": ("`input` tensors are", "expressions can read s, q, k, h, hkv, b, seq_q and seq_k"),
+    "extends": (
+        "hardware that extends other hardware is",
+        "copy the file of the target from specs/targets and change what differs",
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """A syntax error.
+
+    Attributes:
+        diagnostic: what to say.
+        at: the offset whose field or item is to be left out.
+        close: a bracket that can be put before ``at`` instead.
+    """
+
+    diagnostic: Diagnostic
+    at: int
+    close: str = ""
+
+
+def explain(source: SourceFile, text: str, problem: UnexpectedInput) -> Mistake:
+    """Say what is wrong where Lark stopped.
+
+    Args:
+        source: the file, for positions.
+        text: what was parsed: the file's text, with earlier errors blanked out.
+        problem: Lark's exception.
+    """
+    place = find_place(source, text, problem)
+    rules = (
+        _bad_character,
+        _not_yet,
+        _input,
+        _unclosed,
+        _missing_value,
+        _colon,
+        _reserved,
+        _indexing,
+        _instead,
+    )
+    for rule in rules:
+        found = rule(place)
+        if found is not None:
+            return found
+    return _expected(place)
+
+
+def _mistake(
+    code: Code, message: str, at: Label, *, go_on: int, helps: tuple[str, ...] = ()
+) -> Mistake:
+    diagnostic = Diagnostic(
+        code=code, severity=Severity.ERROR, message=message, primary=at, helps=helps
+    )
+    return Mistake(diagnostic, go_on)
+
+
+def _bad_character(place: Place) -> Mistake | None:
+    first = place.text[:1]
+    if place.accepts or not first:
+        return None
+    if first == '"':
+        return _mistake(
+            Code.UNTERMINATED_STRING,
+            "this text is not closed on its line",
+            Label(place.span),
+            go_on=place.start,
+            helps=('end it with `"`',),
+        )
+    span = place.source.span(place.start, place.start + 1)
+    name = f"`{first}`"
+    if not first.isascii() or not first.isprintable():
+        name = f"U+{ord(first):04X} ({unicodedata.name(first, 'a control character')})"
+    helps = _INSTEAD.get(place.text) or _INSTEAD.get(first)
+    return _mistake(
+        Code.SYNTAX,
+        f"unexpected character {name}",
+        Label(span),
+        go_on=place.start,
+        helps=(helps,) if helps else (),
+    )
+
+
+def _not_yet(place: Place) -> Mistake | None:
+    if place.text not in _NOT_YET:
+        return None
+    starts_item = "ATTENTION" in place.accepts
+    heads_block = place.accepts == {"LBRACE"} and place.text == "extends"
+    model = place.text in ("model", "use") and starts_item
+    if not (model or heads_block):
+        return None
+    return _unavailable(place.text, place.span)
+
+
+def _input(place: Place) -> Mistake | None:
+    """``input slopes : f32[heads]``, of which Lark reads the first word as a field's name."""
+    word = place.before(1)
+    if word is None or word.text != "input" or word.anchor is not Anchor.FIELD:
+        return None
+    return _unavailable("input", place.span_of(word))
+
+
+def _unavailable(word: str, span: Span) -> Mistake:
+    what, instead = _NOT_YET[word]
+    return _mistake(
+        Code.NOT_YET, f"{what} not available yet", Label(span), go_on=span.start, helps=(instead,)
+    )
+
+
+def _unclosed(place: Place) -> Mistake | None:
+    opened = place.open
+    if not opened:
+        return None
+    here = place.pieces[place.index] if place.index < len(place.pieces) else None
+    ends_file = here is None
+    starts_item = here is not None and here.anchor is Anchor.ITEM
+    bracket = opened[-1]
+    if bracket.text == "{":
+        if not (ends_file or starts_item) or "RBRACE" not in place.accepts:
+            return None
+        return _never_closed(place, bracket, "}")
+    if ends_file or starts_item or (here is not None and here.anchor is not None):
+        return _never_closed(place, bracket, "")
+    return None
+
+
+def _never_closed(place: Place, bracket: Piece, close: str) -> Mistake:
+    noticed = "the file ends here" if not place.text else "noticed here"
+    secondary = (Label(place.span, noticed),)
+    wanted = {"(": ")", "[": "]", "{": "}"}[bracket.text]
+    diagnostic = Diagnostic(
+        code=Code.UNCLOSED,
+        severity=Severity.ERROR,
+        message=f"`{bracket.text}` is never closed",
+        primary=Label(place.span_of(bracket), "opened here"),
+        secondary=secondary,
+        helps=(f"add `{wanted}`",),
+    )
+    at = place.start if place.text or not close else len(place.source.text)
+    return Mistake(diagnostic, at if close else bracket.start, close)
+
+
+def _missing_value(place: Place) -> Mistake | None:
+    """``heads = kv_heads = 8``: the next field's name was read as a part of this one's value."""
+    name, sign, owner = place.before(1), place.before(2), place.before(3)
+    if place.text not in ("=", ":") or name is None or name.anchor is not Anchor.FIELD:
+        return None
+    if sign is None or sign.text in ("{", "}"):
+        return None
+    at = Label(place.span_of(sign))
+    if sign.text == ",":
+        return _mistake(
+            Code.SYNTAX,
+            "fields are not separated by commas",
+            at,
+            go_on=sign.start,
+            helps=("leave the comma out",),
+        )
+    if sign.text == "=" and owner is not None:
+        return _mistake(Code.SYNTAX, f"`{owner.text}` has no value", at, go_on=owner.start)
+    return _mistake(Code.SYNTAX, f"expected a value after `{sign.text}`", at, go_on=sign.start)
+
+
+def _colon(place: Place) -> Mistake | None:
+    name = place.before(1)
+    if place.text != ":" or name is None or name.anchor is not Anchor.FIELD:
+        return None
+    return _mistake(
+        Code.SYNTAX,
+        "fields are written with `=`",
+        Label(place.span),
+        go_on=name.start,
+        helps=(f"write `{name.text} = …`",),
+    )
+
+
+def _reserved(place: Place) -> Mistake | None:
+    if place.text not in RESERVED or "NAME" not in place.accepts or "RBRACE" in place.accepts:
+        return None
+    if place.text in ITEM_WORDS and place.pieces[place.index].anchor is Anchor.ITEM:
+        return None
+    return _mistake(
+        Code.SYNTAX,
+        f"`{place.text}` is a reserved word",
+        Label(place.span, _wanted(place)),
+        go_on=place.start,
+    )
+
+
+def _indexing(place: Place) -> Mistake | None:
+    name = place.before(1)
+    if place.text != "[" or name is None or not name.is_word or "LSQB" in place.accepts:
+        return None
+    what, instead = _NOT_YET["input"]
+    return _mistake(
+        Code.NOT_YET,
+        f"`{name.text}[…]` reads a tensor; {what} not available yet",
+        Label(place.span),
+        go_on=place.start,
+        helps=(instead,),
+    )
+
+
+def _instead(place: Place) -> Mistake | None:
+    instead = _INSTEAD.get(place.text)
+    if instead is None:
+        return None
+    return _mistake(
+        Code.SYNTAX,
+        f"unexpected `{place.text}`",
+        Label(place.span, _wanted(place)),
+        go_on=place.start,
+        helps=(instead,),
+    )
+
+
+def _expected(place: Place) -> Mistake:
+    here = place.pieces[place.index] if place.index < len(place.pieces) else None
+    last = place.before(1)
+    if last is not None and (here is None or here.anchor in (Anchor.FIELD, Anchor.ITEM)):
+        # A new field or item starts too early: what comes before it is unfinished.
+        message = f"{_wanted(place)} after `{last.text}`"
+        return _mistake(Code.SYNTAX, message, Label(place.span_of(last)), go_on=last.start)
+    meant = nearest(place.text, ("attention", "hardware", "def"))
+    helps = (f"did you mean `{meant}`?",) if meant and "ATTENTION" in place.accepts else ()
+    return _mistake(
+        Code.SYNTAX,
+        f"{_wanted(place)}, found `{place.text}`",
+        Label(place.span),
+        go_on=place.start,
+        helps=helps,
+    )
+
+
+def _wanted(place: Place) -> str:
+    """Spell what could stand here, in people's words."""
+    accepts = place.accepts
+    if accepts & {"RPAR", "COMMA"}:
+        accepts -= {"LPAR", "EQUAL"}  # true, but never what was forgotten
+    if accepts >= _VALUE:
+        return "expected a value"
+    wanted: list[str] = []
+    if "ATTENTION" in accepts:
+        wanted += ["`attention`", "`hardware`", "`def`"]
+    elif {"NAME", "RBRACE"} <= accepts:
+        wanted += ["a field (`name = value`)", "`}`"]
+    elif "NAME" in accepts:
+        wanted += ["a name"]
+    in_block = {"NAME", "RBRACE"} <= accepts or "ATTENTION" in accepts
+    signs = [] if in_block else [spelt for name, spelt in _SIGNS.items() if name in accepts]
+    signs = [spelt for spelt in signs if spelt not in wanted and spelt != "`*`"]
+    wanted += signs
+    if not wanted and accepts & _OPERATORS:
+        wanted.append("an operator")
+    if not wanted:
+        return "expected something else"
+    return "expected " + " or ".join([", ".join(wanted[:-1]), wanted[-1]] if wanted[1:] else wanted)

@@ -1,0 +1,62 @@
+"""Reading a spec from disk: a source file, or the reason why there is none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flash4gen.diagnostics.codes import Code
+from flash4gen.diagnostics.model import Diagnostic, Severity
+from flash4gen.diagnostics.suggest import did_you_mean
+from flash4gen.source import SourceFile
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+MAX_BYTES = 100_000
+
+
+def read_source(path: str | PathLike[str]) -> SourceFile | tuple[Diagnostic, ...]:
+    """Read a text file, whatever its line ends are; or return why it cannot be read.
+
+    Never raises for what may be on a disk.
+    """
+    path = Path(path)
+    try:
+        # One byte more than allowed is enough to know; a device file never ends.
+        with path.open("rb") as stream:
+            data = stream.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as problem:
+        return (_unreadable(path, problem),)
+    if len(data) > MAX_BYTES:
+        return (_not_text(path, f"it is larger than {MAX_BYTES} bytes"),)
+    if b"\0" in data:
+        return (_not_text(path, "it holds zero bytes, as binary files do"),)
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as problem:
+        return (_not_text(path, f"byte {problem.start} is not UTF-8"),)
+    return SourceFile(str(path), text.replace("\r\n", "\n").replace("\r", "\n"))
+
+
+def _unreadable(path: Path, problem: Exception) -> Diagnostic:
+    reason = getattr(problem, "strerror", None) or str(problem)
+    helps: tuple[str, ...] = ()
+    if isinstance(problem, FileNotFoundError) and path.parent.is_dir():
+        beside = [other.name for other in path.parent.iterdir() if other.suffix == ".attn"]
+        helps = did_you_mean(path.name, beside)
+    return Diagnostic(
+        code=Code.UNREADABLE,
+        severity=Severity.ERROR,
+        message=f"cannot read {path}: {reason.lower()}",
+        helps=helps,
+    )
+
+
+def _not_text(path: Path, reason: str) -> Diagnostic:
+    return Diagnostic(
+        code=Code.NOT_TEXT,
+        severity=Severity.ERROR,
+        message=f"{path} is not a spec: {reason}",
+        notes=("specs are UTF-8 text files that end in `.attn`",),
+    )
