@@ -1,0 +1,146 @@
+"""The invariants of the IR: what holds for every ``Attention`` that a later stage may be given.
+
+In: an attention. Out: a sentence for every invariant that does not hold. User mistakes are found
+long before, with a place in the spec; a violation here is a fault of ours.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TYPE_CHECKING
+
+from flash4gen.ir.expr import SIGNATURES, Apply, Expr, Literal, Op, Type, Var, variables, walk
+from flash4gen.ir.nodes import Attention, DType, EmptyRow, Lengths, Pass
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from enum import StrEnum
+
+DIMS = range(16, 257, 8)
+"""Widths that the kernels are made for."""
+
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_INT32 = range(-(2**31), 2**31)
+_MAX_FLOAT32 = (2 - 2**-23) * 2.0**127
+
+
+class InvalidIRError(Exception):
+    """The ``ir`` stage made an attention that breaks its invariants: an internal fault."""
+
+    def __init__(self, name: str, violations: tuple[str, ...]) -> None:
+        super().__init__(f"ir: attention {name!r} is invalid: {'; '.join(violations)}")
+        self.violations = violations
+
+
+def verify(attention: Attention) -> tuple[str, ...]:
+    """Return what is wrong with an attention, nothing if it is valid."""
+    return (
+        *_text(attention),
+        *_enums(attention),
+        *_sizes(attention),
+        *_expression("score", attention.score, Type.FLOAT),
+        *_expression("mask", attention.mask, Type.BOOL),
+        *_mask_variables(attention.mask),
+        *_lists(attention),
+    )
+
+
+def assert_valid(attention: Attention) -> None:
+    """Check every invariant.
+
+    Raises:
+        InvalidIRError: with every violation, not just the first.
+    """
+    violations = verify(attention)
+    if violations:
+        raise InvalidIRError(attention.name, violations)
+
+
+def _text(attention: Attention) -> Iterator[str]:
+    if not _IDENTIFIER.fullmatch(attention.name):
+        yield f"name {attention.name!r} is not an identifier"
+    if "\n" in attention.doc:
+        yield "doc has more than one line"
+
+
+def _enums(attention: Attention) -> Iterator[str]:
+    expected: tuple[tuple[str, object, type[StrEnum]], ...] = (
+        ("dtype", attention.dtype, DType),
+        ("empty_row", attention.empty_row, EmptyRow),
+        ("lengths", attention.lengths, Lengths),
+    )
+    for name, value, kind in expected:
+        if not isinstance(value, kind):
+            yield f"{name} is {value!r}, not of type {kind.__name__}"
+
+
+def _sizes(attention: Attention) -> Iterator[str]:
+    for name in ("heads", "kv_heads"):
+        if not _is_count(getattr(attention, name)):
+            yield f"{name} is {getattr(attention, name)!r}, not a whole number above 0"
+    heads, kv_heads = attention.heads, attention.kv_heads
+    if _is_count(heads) and _is_count(kv_heads) and heads % kv_heads != 0:
+        yield f"heads {heads} is not a multiple of kv_heads {kv_heads}"
+    for name in ("head_dim", "value_dim"):
+        if not _is_count(getattr(attention, name)) or getattr(attention, name) not in DIMS:
+            yield f"{name} is {getattr(attention, name)!r}, not one of 16, 24, ... 256"
+    scale = attention.scale
+    if not isinstance(scale, float) or not math.isfinite(scale) or scale <= 0:
+        yield f"scale is {scale!r}, not a finite float above 0"
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _expression(name: str, expr: Expr, expected: Type) -> Iterator[str]:
+    nodes = tuple(walk(expr))
+    operators = tuple(node for node in nodes if isinstance(node, Apply))
+    unknown = {str(node.op) for node in operators if node.op not in SIGNATURES}
+    if unknown:  # nothing has a type then
+        yield from (f"{name}: unknown operator {op!r}" for op in sorted(unknown))
+        return
+    if expr.type is not expected:
+        yield f"{name} is {expr.type.value}, not {expected.value}"
+    for operator in operators:
+        yield from (f"{name}: {violation}" for violation in _operator(operator))
+    for literal in (node for node in nodes if isinstance(node, Literal)):
+        yield from (f"{name}: {violation}" for violation in _literal(literal))
+
+
+def _operator(node: Apply) -> Iterator[str]:
+    if node.op in (Op.FLOOR_DIV, Op.MOD) and node.args[1] == Literal(0):
+        yield f"{node.op.value!r} by the constant 0"
+
+
+def _literal(node: Literal) -> Iterator[str]:
+    if node.type is Type.INT and node.value not in _INT32:
+        yield f"{node.value} does not fit 32 bits"
+    if node.type is Type.FLOAT and not abs(node.value) <= _MAX_FLOAT32:
+        yield f"{node.value} is not a finite float32"
+
+
+def _mask_variables(mask: Expr) -> Iterator[str]:
+    if Var.S in variables(mask):
+        yield "mask reads the score"
+
+
+def _lists(attention: Attention) -> Iterator[str]:
+    if not attention.passes:
+        yield "passes is empty"
+    for item in attention.passes:
+        if not isinstance(item, Pass):
+            yield f"passes holds {item!r}, not a Pass"
+    yield from _repeated("passes", attention.passes)
+    yield from _repeated("targets", attention.targets)
+    yield from _repeated("pins", (pin.name for pin in attention.pins))
+    yield from _repeated("fields", (field.name for field in attention.fields))
+
+
+def _repeated(name: str, items: Iterable[str]) -> Iterator[str]:
+    seen: set[str] = set()
+    for item in items:
+        if item in seen:
+            yield f"{name} holds {str(item)!r} twice"
+        seen.add(item)

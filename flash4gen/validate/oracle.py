@@ -1,0 +1,212 @@
+"""The meaning of a spec in float64 PyTorch, and the same maths in the kernel's working precision.
+
+``attention_reference`` is the definition of right: everything else is compared with it. It follows
+the formula in ``ir.nodes.Attention`` line by line, one head at a time, without tiles.
+``working_precision`` tells how large an error the number formats alone bring about.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+
+from flash4gen.ir.expr import Apply, Expr, Literal, Op, Type, Var, Variable
+from flash4gen.ir.nodes import Attention, DType, EmptyRow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from torch import Tensor
+
+TORCH_DTYPES = {DType.FP16: torch.float16, DType.BF16: torch.bfloat16}
+
+_MEANING: dict[Op, Callable[..., Tensor]] = {
+    Op.ADD: torch.add,
+    Op.SUB: torch.sub,
+    Op.MUL: torch.mul,
+    Op.DIV: torch.true_divide,
+    Op.FLOOR_DIV: torch.floor_divide,
+    Op.MOD: torch.remainder,
+    Op.NEG: torch.neg,
+    Op.MIN: torch.minimum,
+    Op.MAX: torch.maximum,
+    Op.ABS: torch.abs,
+    Op.EXP: torch.exp,
+    Op.LOG: torch.log,
+    Op.TANH: torch.tanh,
+    Op.SIGMOID: torch.sigmoid,
+    Op.SQRT: torch.sqrt,
+    Op.RSQRT: torch.rsqrt,
+    Op.POW: torch.pow,
+    Op.LT: torch.lt,
+    Op.LE: torch.le,
+    Op.GT: torch.gt,
+    Op.GE: torch.ge,
+    Op.EQ: torch.eq,
+    Op.NE: torch.ne,
+    Op.AND: torch.logical_and,
+    Op.OR: torch.logical_or,
+    Op.NOT: torch.logical_not,
+    Op.WHERE: torch.where,
+}
+
+
+def evaluate(
+    expr: Expr, env: Mapping[Var, Tensor], *, float_dtype: torch.dtype = torch.float64
+) -> Tensor:
+    """Return the value of an expression on tensors that broadcast against each other.
+
+    Args:
+        expr: any expression.
+        env: a tensor for every variable that it reads: int64, for the score ``float_dtype``.
+        float_dtype: in what floats are computed.
+
+    Returns:
+        bool, int64 or ``float_dtype``, of the broadcast shape. Integer division and remainder
+        round down.
+
+    Raises:
+        KeyError: a variable has no value.
+        RuntimeError: an integer is divided by zero (PyTorch's message).
+    """
+    match expr:
+        case Literal(value):
+            dtypes = {Type.BOOL: torch.bool, Type.INT: torch.int64, Type.FLOAT: float_dtype}
+            return torch.tensor(value, dtype=dtypes[expr.type])
+        case Variable(var):
+            return env[var]
+        case Apply(op, args):
+            values = [evaluate(arg, env, float_dtype=float_dtype) for arg in args]
+            if op is Op.TO_FLOAT:
+                return values[0].to(float_dtype)
+            return _MEANING[op](*values)
+
+
+def attention_reference(
+    attention: Attention, q: Tensor, k: Tensor, v: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return what an attention means, in float64.
+
+    Args:
+        attention: the variant.
+        q: [batch, seq_q, heads, head_dim], any float dtype; converted to float64 first.
+        k: [batch, seq_k, kv_heads, head_dim].
+        v: [batch, seq_k, kv_heads, value_dim].
+
+    Returns:
+        out [batch, seq_q, heads, value_dim] and lse [batch, heads, seq_q], both float64. A row
+        without visible keys has lse −inf and an output as ``empty_row`` says.
+
+    Raises:
+        ValueError: a shape does not fit; the text names the argument.
+    """
+    sizes = _sizes(attention, q, k, v)
+    out = torch.empty(*sizes, attention.heads, attention.value_dim, dtype=torch.float64)
+    lse = torch.empty(sizes[0], attention.heads, sizes[1], dtype=torch.float64)
+    for b, h in _heads(attention, sizes[0]):
+        hkv = h // attention.group
+        scores = _scores(attention, q[b, :, h].double(), k[b, :, hkv].double(), b, h)
+        row_lse = torch.logsumexp(scores, dim=-1)  # −inf over no keys
+        weights = torch.exp(scores - row_lse[:, None])
+        out[b, :, h] = _with_empty_rows(attention, weights @ v[b, :, hkv].double(), row_lse)
+        lse[b, h] = row_lse
+    return out, lse
+
+
+def working_precision(
+    attention: Attention, q: Tensor, k: Tensor, v: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the same maths as a kernel's number formats allow it, written without tiles.
+
+    Products accumulate in float32; scores, maximum, exponentials and row sums are float32; the
+    exponentials are rounded to the element type before they meet ``v``, the row sum is not; the
+    output is divided by the row sum and rounded last.
+
+    Args:
+        attention: the variant.
+        q: [batch, seq_q, heads, head_dim] in the attention's dtype.
+        k: [batch, seq_k, kv_heads, head_dim], the same dtype.
+        v: [batch, seq_k, kv_heads, value_dim], the same dtype.
+
+    Returns:
+        out [batch, seq_q, heads, value_dim] in the dtype, lse [batch, heads, seq_q] float32.
+
+    Raises:
+        ValueError: a shape or a dtype does not fit; the text names the argument.
+    """
+    dtype = TORCH_DTYPES[attention.dtype]
+    for name, tensor in (("q", q), ("k", k), ("v", v)):
+        if tensor.dtype is not dtype:
+            raise ValueError(f"{name} must be {dtype}, not {tensor.dtype}")
+    sizes = _sizes(attention, q, k, v)
+    out = torch.empty(*sizes, attention.heads, attention.value_dim, dtype=dtype)
+    lse = torch.empty(sizes[0], attention.heads, sizes[1], dtype=torch.float32)
+    for b, h in _heads(attention, sizes[0]):
+        hkv = h // attention.group
+        scores = _scores(attention, q[b, :, h].float(), k[b, :, hkv].float(), b, h)
+        # A row that sees no key has no maximum to subtract.
+        peak = scores.amax(dim=-1) if scores.shape[1] else torch.zeros(sizes[1])
+        safe_peak = torch.where(peak == -math.inf, 0.0, peak)
+        weights = torch.exp(scores - safe_peak[:, None])
+        total = weights.sum(dim=-1)
+        row_lse = safe_peak + torch.log(total)
+        summed = weights.to(dtype).float() @ v[b, :, hkv].float()
+        rows = _with_empty_rows(attention, summed / total[:, None], row_lse)
+        out[b, :, h] = rows.to(dtype)
+        lse[b, h] = row_lse
+    return out, lse
+
+
+def visible(attention: Attention, seq_q: int, seq_k: int, *, b: int = 0, h: int = 0) -> Tensor:
+    """Return the mask of one head: bool [seq_q, seq_k]."""
+    env = _positions(attention, seq_q, seq_k, b, h)
+    return evaluate(attention.mask, env).expand(seq_q, seq_k)
+
+
+def _scores(attention: Attention, q: Tensor, k: Tensor, b: int, h: int) -> Tensor:
+    """Return the masked scores of one head, [seq_q, seq_k], in the dtype of ``q``."""
+    seq_q, seq_k = q.shape[0], k.shape[0]
+    env = _positions(attention, seq_q, seq_k, b, h)
+    env[Var.S] = (q @ k.T) * attention.scale
+    score = evaluate(attention.score, env, float_dtype=q.dtype)
+    return torch.where(visible(attention, seq_q, seq_k, b=b, h=h), score, -math.inf)
+
+
+def _positions(attention: Attention, seq_q: int, seq_k: int, b: int, h: int) -> dict[Var, Tensor]:
+    scalars = {
+        Var.H: h,
+        Var.HKV: h // attention.group,
+        Var.B: b,
+        Var.SEQ_Q: seq_q,
+        Var.SEQ_K: seq_k,
+    }
+    env = {var: torch.tensor(value) for var, value in scalars.items()}
+    return env | {Var.Q: torch.arange(seq_q)[:, None], Var.K: torch.arange(seq_k)[None, :]}
+
+
+def _with_empty_rows(attention: Attention, rows: Tensor, row_lse: Tensor) -> Tensor:
+    """Replace the rows that saw no key: there the formula is 0 / 0."""
+    filling = {EmptyRow.ZERO: 0.0, EmptyRow.NAN: math.nan}[attention.empty_row]
+    return torch.where((row_lse == -math.inf)[:, None], filling, rows)
+
+
+def _heads(attention: Attention, batch: int) -> Iterator[tuple[int, int]]:
+    return ((b, h) for b in range(batch) for h in range(attention.heads))
+
+
+def _sizes(attention: Attention, q: Tensor, k: Tensor, v: Tensor) -> tuple[int, int]:
+    """Return (batch, seq_q), having checked every shape."""
+    if q.ndim != 4 or k.ndim != 4:
+        raise ValueError(f"q and k must have 4 dimensions, not {q.ndim} and {k.ndim}")
+    batch, seq_q, seq_k = q.shape[0], q.shape[1], k.shape[1]
+    expected = (
+        ("q", q, (batch, seq_q, attention.heads, attention.head_dim)),
+        ("k", k, (batch, seq_k, attention.kv_heads, attention.head_dim)),
+        ("v", v, (batch, seq_k, attention.kv_heads, attention.value_dim)),
+    )
+    for name, tensor, shape in expected:
+        if tuple(tensor.shape) != shape:
+            raise ValueError(f"{name} must have shape {shape}, not {tuple(tensor.shape)}")
+    return batch, seq_q
