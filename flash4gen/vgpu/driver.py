@@ -1,0 +1,283 @@
+"""A Triton driver whose device is the virtual GPU, and the context that makes it the active one.
+
+A kernel is specialised and compiled for the target as on a machine that has it; only the last
+step, the launch, runs the TTGIR of the compiled kernel on the CPU tensors it was called with.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.backends.driver import DriverBase
+from triton.compiler import CompiledKernel
+from triton.runtime import _allocation
+from triton.runtime.cache import get_cache_manager
+
+from flash4gen.vgpu.arguments import flatten_arguments
+from flash4gen.vgpu.launch import prepare, run_ttgir
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+# Shared memory that one block may have, in bytes: CUDA C++ Programming Guide, table of technical
+# specifications per compute capability.
+_SHARED_BYTES = {
+    80: 166_912,
+    86: 101_376,
+    87: 166_912,
+    89: 101_376,
+    90: 232_448,
+    100: 232_448,
+    103: 232_448,
+    107: 232_448,
+    110: 232_448,
+    120: 101_376,
+    121: 101_376,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """One launch that went through the driver.
+
+    Attributes:
+        name: the kernel's name.
+        grid: extents.
+        asm: every level of IR and the binary, by its file extension.
+        metadata: what Triton knows of the compiled kernel: `shared`, `num_warps`, ...
+        seconds: time of executing it; 0 if it was not executed.
+        executed: whether it was.
+    """
+
+    name: str
+    grid: tuple[int, int, int]
+    asm: Mapping[str, Any] = field(repr=False)
+    metadata: Any = field(repr=False)
+    seconds: float = 0.0
+    executed: bool = True
+
+
+@dataclass(eq=False)
+class VirtualGpu:
+    """A virtual GPU in use; `launches` grows with every kernel launch, in order."""
+
+    target: GPUTarget
+    execute: bool = True
+    launches: list[Launch] = field(default_factory=list)
+
+
+class _Launcher:
+    """What Triton calls to launch a compiled kernel; finds the virtual GPU that is active then."""
+
+    def __init__(self, source: Any, metadata: Any) -> None:
+        group = get_cache_manager(metadata.hash).get_group(f"{source.name[:150]}.json")
+        if group is None:
+            raise RuntimeError(f"the compiled files of {source.name} are not in Triton's cache")
+        self._compiled = CompiledKernel(source, group, metadata.hash)
+        self._source = source
+
+    def __call__(self, *call: Any) -> None:
+        """Launch: three extents, stream, function, metadata, hooks, then the kernel's arguments."""
+        *extents, stream, _function, packed, launch_metadata, enter, leave = call[:9]
+        if enter is not None:
+            enter(launch_metadata)
+        grid = (int(extents[0]), int(extents[1]), int(extents[2]))
+        self._launch(grid, stream, call[9:])
+        if leave is not None:
+            leave(launch_metadata)
+        del packed
+
+    def _launch(self, grid: tuple[int, int, int], stream: int, arguments: Sequence[Any]) -> None:
+        driver = triton.runtime.driver.active
+        if not isinstance(driver, VirtualDriver):
+            raise RuntimeError("a kernel of the virtual GPU was launched while it is not active")
+        metadata = self._compiled.metadata
+        seconds = 0.0
+        if driver.gpu.execute:
+            if "ttgir" not in self._compiled.asm:
+                raise RuntimeError("Triton stores binaries only; unset TRITON_STORE_BINARY_ONLY")
+            flat = flatten_arguments(self._source.signature, metadata, arguments)
+            scratch = self._scratch(grid, stream)
+            prepare(self._compiled.asm["ttgir"])  # remembered: the time below is execution alone
+            start = time.perf_counter()
+            run_ttgir(self._compiled.asm["ttgir"], flat, grid, scratch=scratch)
+            seconds = time.perf_counter() - start
+        driver.gpu.launches.append(
+            Launch(
+                name=metadata.name,
+                grid=grid,
+                asm=self._compiled.asm,
+                metadata=metadata,
+                seconds=seconds,
+                executed=driver.gpu.execute,
+            )
+        )
+
+    def _scratch(self, grid: tuple[int, int, int], stream: int) -> torch.Tensor | None:
+        """Ask the allocator that the launching module set, as a real driver does."""
+        metadata = self._compiled.metadata
+        size = metadata.global_scratch_size
+        if not size:
+            return None
+        total = size * grid[0] * grid[1] * grid[2] * metadata.num_ctas
+        allocate = _allocation._allocator.get()
+        buffer: Any = allocate(total, metadata.global_scratch_align, stream)
+        bytes_: torch.Tensor = buffer.view(torch.uint8).reshape(-1)
+        return bytes_
+
+
+class _Utils:
+    """The part of a driver that loads binaries and knows the device's limits."""
+
+    def __init__(self, gpu: VirtualGpu) -> None:
+        self._target = gpu.target
+        # What is compiled only is measured against its target by whoever asked for it.
+        known = _SHARED_BYTES.get(gpu.target.arch, 101_376)
+        self._shared_bytes = known if gpu.execute else 2**31
+
+    def get_device_properties(self, _device: str) -> dict[str, int]:
+        return {
+            "max_shared_mem": self._shared_bytes,
+            "multiprocessor_count": 132,
+            "max_num_regs": 65_536,
+            "warpSize": self._target.warp_size,
+            "sm_clock_rate": 1_700_000,
+            "mem_clock_rate": 2_600_000,
+            "mem_bus_width": 5_120,
+        }
+
+    def load_binary(
+        self, name: str, _binary: bytes, _shared: int, _device: str
+    ) -> tuple[None, str, int, int, int]:
+        """Return module, function, registers, spills and the most threads of a block.
+
+        There is no module: Triton would unload it when the kernel is collected, whatever driver
+        is active by then.
+        """
+        return None, name, 0, 0, 1024
+
+    def unload_module(self, module: Any) -> None:
+        """Nothing was loaded."""
+
+
+class _Event:
+    """An event on the one stream: work before it is done when it is recorded."""
+
+    def __init__(self, **_options: Any) -> None:
+        self._time = 0.0
+
+    def record(self) -> None:
+        self._time = time.perf_counter()
+
+    def elapsed_time(self, end: _Event) -> float:
+        return (end._time - self._time) * 1e3
+
+
+class _DeviceInterface:
+    """Stands in for `torch.cuda`."""
+
+    Event = _Event
+
+    @staticmethod
+    def synchronize() -> None:
+        """Launches are synchronous."""
+
+
+class VirtualDriver(DriverBase):  # type: ignore[misc, unused-ignore]
+    """Triton's view of a virtual GPU."""
+
+    def __init__(self, gpu: VirtualGpu) -> None:
+        super().__init__()
+        self.gpu = gpu
+        self.utils = _Utils(gpu)
+        self.launcher_cls = _Launcher
+        # Triton keeps compiled kernels per device: one device per target keeps them apart.
+        self._device = f"vgpu-{gpu.target.backend}-{gpu.target.arch}"
+
+    @classmethod
+    def is_active(cls) -> bool:
+        """Whether Triton may choose this driver by itself: never."""
+        return False
+
+    def get_current_target(self) -> GPUTarget:
+        """Return the target that kernels are compiled for."""
+        return self.gpu.target
+
+    def get_current_device(self) -> str:
+        """Return the key of the device."""
+        return self._device
+
+    def set_current_device(self, device: str) -> None:
+        """Accept the one device there is."""
+
+    def get_device_capability(self, _device: Any = None) -> tuple[int, int]:
+        """Return the compute capability."""
+        major, minor = divmod(int(self.gpu.target.arch), 10)
+        return major, minor
+
+    def get_current_stream(self, _device: Any = None) -> int:
+        """Return the one stream there is."""
+        return 0
+
+    def get_active_torch_device(self) -> torch.device:
+        """Return the device whose tensors kernels take."""
+        return torch.device("cpu")
+
+    def get_device_interface(self) -> Any:
+        """Return what Triton's benchmarks need of `torch.cuda`: events and a synchronisation."""
+        return _DeviceInterface
+
+    def map_python_to_cpp_type(self, ty: str) -> str:
+        """Return the type name itself: no C++ launcher is built."""
+        return ty
+
+    def get_empty_cache_for_benchmark(self) -> torch.Tensor:
+        """Return a buffer to clear between runs; there is no cache to displace."""
+        return torch.empty(1, dtype=torch.int32)
+
+    def clear_cache(self, cache: torch.Tensor) -> None:
+        """Clear that buffer."""
+        cache.zero_()
+
+    def get_benchmarker(self) -> Callable[..., Sequence[float]]:
+        """Return a benchmark that runs once and gives wall-clock milliseconds."""
+
+        def bench(
+            kernel_call: Callable[[], Any], *, quantiles: Sequence[float], **_: Any
+        ) -> Sequence[float]:
+            start = time.perf_counter()
+            kernel_call()
+            milliseconds = (time.perf_counter() - start) * 1e3
+            return [milliseconds] * len(quantiles)
+
+        return bench
+
+
+@contextmanager
+def virtual_gpu(target_arch: int, *, execute: bool = True) -> Iterator[VirtualGpu]:
+    """Make a virtual NVIDIA GPU Triton's active device, and restore what was active before.
+
+    Args:
+        target_arch: compute capability as Triton writes it: 80, 90, 100, 120, ...
+        execute: run launches on the CPU tensors; False compiles and records them only.
+
+    Yields:
+        The device; its `launches` holds a record of every launch.
+
+    Raises:
+        VirtualGpuError: from a launch inside, at the first finding.
+    """
+    gpu = VirtualGpu(GPUTarget("cuda", target_arch, 32), execute=execute)
+    config = triton.runtime.driver
+    before = config._active
+    config.set_active(VirtualDriver(gpu))
+    try:
+        yield gpu
+    finally:
+        config.set_active(before)

@@ -1,0 +1,188 @@
+"""Runs a grid of programs of one TTGIR text on CPU tensors."""
+
+from __future__ import annotations
+
+import itertools
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from flash4gen.vgpu.cta import Cta
+from flash4gen.vgpu.descriptor import Descriptor
+from flash4gen.vgpu.dtypes import torch_dtype, wrapper
+from flash4gen.vgpu.engines import PendingDot
+from flash4gen.vgpu.errors import FaultError, Finding, FindingKind, VirtualGpuError, finding_at
+from flash4gen.vgpu.memory import GlobalMemory
+from flash4gen.vgpu.parse import parse_ttgir
+from flash4gen.vgpu.parse.tree import (
+    BlockArgument,
+    DescriptorType,
+    Function,
+    Location,
+    PointerType,
+    ScalarType,
+)
+from flash4gen.vgpu.transpile import operation_at, transpile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+Grid = tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class HostDescriptor:
+    """A host-side TMA descriptor as a launch argument; sizes in elements, outermost first."""
+
+    base: Tensor
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    nan_fill: bool = field(default=False, kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A TTGIR text made ready to run: its kernel as data, and as a function of a `Cta`."""
+
+    kernel: Function
+    run: Callable[..., Any]
+
+
+@lru_cache(maxsize=256)
+def prepare(text: str) -> Program:
+    """Parse and transpile a TTGIR text; remembered by text.
+
+    Raises:
+        TtgirSyntaxError: the text is not TTGIR.
+        VirtualGpuError: it uses what this machine does not know.
+    """
+    module = parse_ttgir(text)
+    clusters = module.attributes.get("ttg.num-ctas", 1)
+    if clusters != 1:
+        message = f"programs of {clusters} CTAs are not supported"
+        raise VirtualGpuError(Finding(kind=FindingKind.UNSUPPORTED, message=message))
+    return Program(module.kernel, transpile(module))
+
+
+def run_ttgir(
+    text: str,
+    arguments: Sequence[Any],
+    grid: Sequence[int],
+    *,
+    scratch: Tensor | None = None,
+) -> None:
+    """Execute a kernel on CPU tensors, program after program in order of their ids.
+
+    Args:
+        text: the TTGIR of a module with one public function.
+        arguments: one value for each argument of that function: a tensor (or None) for a pointer,
+            a number for a scalar, a `HostDescriptor` for a TMA descriptor. Tensors are written in
+            place.
+        grid: up to three extents.
+        scratch: a byte tensor of equal parts for the programs, where the kernel needs one.
+
+    Raises:
+        VirtualGpuError: the first finding.
+    """
+    program = prepare(text)
+    x, y, z = (*grid, 1, 1, 1)[:3]
+    _execute(program, arguments, (x, y, z), scratch)
+
+
+def _execute(
+    program: Program, arguments: Sequence[Any], grid: Grid, scratch: Tensor | None
+) -> None:
+    memory = GlobalMemory()
+    wanted = program.kernel.arguments
+    if len(wanted) != len(arguments):
+        message = f"{program.kernel.name} takes {len(wanted)} arguments, not {len(arguments)}"
+        raise VirtualGpuError(Finding(kind=FindingKind.INTERNAL, message=message))
+    try:
+        values = [_bind(memory, w, a) for w, a in zip(wanted, arguments, strict=True)]
+    except FaultError as fault:
+        raise VirtualGpuError(Finding(kind=fault.kind, message=fault.message)) from fault
+    base = memory.bind(scratch, "global scratch") if scratch is not None else 0
+    share = 0 if scratch is None else scratch.numel() // max(1, grid[0] * grid[1] * grid[2])
+    with exact_arithmetic():
+        for z, y, x in itertools.product(*(range(extent) for extent in reversed(grid))):
+            linear = x + grid[0] * (y + grid[1] * z)
+            cta = Cta(memory, (x, y, z), grid, base + linear * share)
+            _run_one(program, cta, values)
+
+
+def _run_one(program: Program, cta: Cta, values: list[Any]) -> None:
+    try:
+        program.run(cta, *values)
+        cta.close()
+    except VirtualGpuError:
+        raise
+    except FaultError as fault:
+        raise _located(fault, fault.kind, fault.message, cta) from fault
+    except Exception as error:
+        kind, message = _explain(error)
+        raise _located(error, kind, message, cta) from error
+
+
+def _located(error: BaseException, kind: FindingKind, message: str, cta: Cta) -> VirtualGpuError:
+    operation = operation_at(error)
+    if operation is not None:
+        return finding_at(operation, kind, message, cta.program)
+    finding = Finding(kind=kind, message=message, location=Location(), program=cta.program)
+    return VirtualGpuError(finding)
+
+
+def _explain(error: Exception) -> tuple[FindingKind, str]:
+    if PendingDot.__name__ in str(error):
+        return (
+            FindingKind.IN_FLIGHT,
+            "the result of an asynchronous wgmma is used before a wait covers it",
+        )
+    return FindingKind.INTERNAL, f"the virtual GPU failed: {type(error).__name__}: {error}"
+
+
+def _bind(memory: GlobalMemory, argument: BlockArgument, value: Any) -> Any:
+    """Return what the kernel sees of one launch argument."""
+    kind, name = argument.type, argument.name
+    if isinstance(kind, PointerType):
+        if value is None:
+            return 0
+        if not isinstance(value, Tensor) or value.device.type != "cpu":
+            raise FaultError(FindingKind.INTERNAL, f"argument {name} must be a CPU tensor")
+        return memory.bind(value, name)
+    if isinstance(kind, DescriptorType):
+        descriptor = Descriptor(
+            address=memory.bind(value.base, name),
+            shape=tuple(value.shape),
+            strides=tuple(value.strides),
+            dtype=torch_dtype(kind),
+            nan_fill=value.nan_fill,
+            name=name,
+        )
+        descriptor.check(memory)
+        return descriptor
+    if isinstance(kind, ScalarType):
+        dtype = torch_dtype(kind)
+        if dtype.is_floating_point:
+            return torch.tensor(value, dtype=dtype).item()
+        return wrapper(kind)(int(value))
+    raise FaultError(FindingKind.UNSUPPORTED, f"argument {name} of type {kind}")
+
+
+@contextmanager
+def exact_arithmetic() -> Iterator[None]:
+    """Keep torch from lowering the precision of fp32 products, and from starting threads."""
+    precision, threads = torch.get_float32_matmul_precision(), torch.get_num_threads()
+    grad = torch.is_grad_enabled()
+    torch.set_float32_matmul_precision("highest")
+    torch.set_num_threads(1)
+    torch.set_grad_enabled(mode=False)
+    try:
+        yield
+    finally:
+        torch.set_grad_enabled(mode=grad)
+        torch.set_num_threads(threads)
+        torch.set_float32_matmul_precision(precision)

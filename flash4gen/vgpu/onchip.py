@@ -1,0 +1,211 @@
+"""Shared and tensor memory: allocations of bytes, typed views of them, and what each byte holds.
+
+Beside its data every allocation keeps a map of the same layout that says whether an element was
+written. A view is a pair of equally strided torch tensors, one into each, so that any chain of
+index, slice, transpose and reinterpret applies to both alike.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from flash4gen.vgpu.dtypes import int_dtype
+from flash4gen.vgpu.errors import FaultError, FindingKind
+from flash4gen.vgpu.memory import poison
+
+# States of a byte. READY is zero, so that "all ready" is "no bit set".
+READY = 0x00
+EMPTY = 0x01
+SKIPPED = 0x02
+BUSY = 0x03
+
+
+def _pattern(state: int, size: int) -> int:
+    return int.from_bytes(bytes([state]) * size, "little", signed=True)
+
+
+@dataclass(eq=False)
+class Buffer:
+    """One allocation.
+
+    Attributes:
+        space: `smem` or `tmem`.
+        size: bytes.
+        name: of the value that the allocation defines, for messages.
+        barriers: the mbarriers that live in it, by byte offset.
+    """
+
+    space: str
+    size: int
+    name: str
+
+    def __post_init__(self) -> None:
+        # Eight spare bytes let every dtype view the storage whole.
+        whole = (self.size + 7) // 8 * 8
+        self.data = torch.empty(whole, dtype=torch.uint8)
+        self.state = torch.full((whole,), EMPTY, dtype=torch.uint8)
+        self.barriers: dict[int, Barrier] = {}
+
+    def view(self, shape: tuple[int, ...], dtype: torch.dtype, layout: str) -> View:
+        """Return the whole allocation as a row-major tensor."""
+        count = math.prod(shape)
+        data = self.data.view(dtype)[:count].view(shape)
+        state = self.state.view(int_dtype(dtype.itemsize))[:count].view(shape)
+        return View(self, data, state, layout)
+
+
+@dataclass(eq=False)
+class Barrier:
+    """An mbarrier: a phase completes when its arrivals and its bytes have come.
+
+    Attributes:
+        count: arrivals a phase needs.
+        phase: index of the phase that is running; the first is 0.
+        pending: arrivals still to come in it.
+        bytes: bytes announced and not yet delivered.
+    """
+
+    count: int
+    name: str
+    phase: int = 0
+    pending: int = field(init=False)
+    bytes: int = 0
+
+    def __post_init__(self) -> None:
+        self.pending = self.count
+
+    def passed(self, parity: int) -> bool:
+        """Whether the phase of that parity has completed, as `try_wait.parity` answers it."""
+        return (self.phase & 1) != (parity & 1)
+
+    def expect(self, count: int) -> None:
+        """Announce bytes for the running phase."""
+        self.bytes += count
+
+    def deliver(self, count: int) -> None:
+        """Bytes arrive by TMA."""
+        self.bytes -= count
+        self._turn()
+
+    def arrive(self, count: int) -> None:
+        """Threads or a commit arrive."""
+        if count > self.pending:
+            raise FaultError(
+                FindingKind.BARRIER,
+                f"{count} arrivals at {self.name}, whose phase {self.phase} needs "
+                f"{self.pending} more of {self.count}",
+            )
+        self.pending -= count
+        self._turn()
+
+    def _turn(self) -> None:
+        if self.pending == 0 and self.bytes == 0:
+            self.phase += 1
+            self.pending = self.count
+
+
+class View:
+    """A typed, strided window on a buffer; `data` and `state` have the same geometry."""
+
+    __slots__ = ("_children", "_state_flat", "buffer", "data", "layout", "state")
+
+    def __init__(self, buffer: Buffer, data: Tensor, state: Tensor, layout: str) -> None:
+        self.buffer = buffer
+        self.data = data
+        self.state = state
+        self.layout = layout
+        self._children: dict[object, View] = {}
+        # A dense window is checked by words of eight bytes, whatever its order of dimensions.
+        self._state_flat = _words(state)
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return self.buffer.name
+
+    @property
+    def offset(self) -> int:
+        """Byte offset of its first element in the buffer."""
+        return int(self.data.storage_offset()) * self.data.element_size()
+
+    def derive(self, key: object, layout: str, of: Transform) -> View:
+        """Return the view that `of` makes of both tensors; remembered under `key`."""
+        child = self._children.get(key)
+        if child is None:
+            child = View(self.buffer, of(self.data), of(self.state), layout)
+            self._children[key] = child
+        return child
+
+    def mark(self, state: int) -> None:
+        """Set the state of every element."""
+        self._state_flat.fill_(_pattern(state, self._state_flat.element_size()))
+
+    def write(self, value: Tensor) -> None:
+        """Store a tensor; everything in the window is ready afterwards."""
+        self.data.copy_(value)
+        self._state_flat.zero_()
+
+    def skip(self) -> None:
+        """Note that a predicated-off write would have come here: what was empty is void now."""
+        empty = self.state == _pattern(EMPTY, self.state.element_size())
+        self.state.masked_fill_(empty, _pattern(SKIPPED, self.state.element_size()))
+
+    @property
+    def ready(self) -> bool:
+        """Whether every element holds a value."""
+        return not bool(self._state_flat.any())
+
+    def read(self) -> Tensor:
+        """Return a copy of the elements; void ones are poison.
+
+        Raises:
+            FaultError: an element was never written, or an asynchronous write to it is under way.
+        """
+        return self.peek().clone()
+
+    def peek(self) -> Tensor:
+        """Like `read` without the copy: for consumers that do not keep what they get."""
+        if self.ready:
+            return self.data
+        size = self.state.element_size()
+        if bool((self.state == _pattern(BUSY, size)).any()):
+            raise FaultError(
+                FindingKind.IN_FLIGHT,
+                f"{self.buffer.space} of {self.name} is read while an asynchronous write to it "
+                "is under way",
+            )
+        if bool((self.state == _pattern(EMPTY, size)).any()):
+            raise FaultError(
+                FindingKind.UNINITIALISED,
+                f"{self.buffer.space} of {self.name} is read and was never written",
+            )
+        void = self.state == _pattern(SKIPPED, size)
+        raw = poison(self.data.shape, self.data.dtype)
+        patched = torch.where(
+            void,
+            raw.view(int_dtype(size)),
+            self.data.contiguous().view(int_dtype(size)),
+        )
+        return patched.view(self.data.dtype)
+
+
+class Transform(Protocol):
+    """A reshaping of a tensor; the type of `View.derive`'s last argument."""
+
+    def __call__(self, tensor: Tensor) -> Tensor:
+        """Return a view of the tensor."""
+        ...
+
+
+def _words(state: Tensor) -> Tensor:
+    """Return the same bytes as 8-byte words where the window is dense, else the window."""
+    order = sorted(range(state.dim()), key=lambda axis: -state.stride()[axis])
+    straight = state.permute(order)
+    size = state.element_size()
+    aligned = straight.numel() * size % 8 == 0 and straight.storage_offset() * size % 8 == 0
+    return straight.view(-1).view(torch.int64) if aligned and straight.is_contiguous() else state

@@ -1,0 +1,15 @@
+"""The operations, by dialect; importing this package registers all of them."""
+
+from __future__ import annotations
+
+from flash4gen.vgpu.ops import (
+    arith,
+    async_ops,
+    elementwise,
+    math_ops,
+    memory_ops,
+    shape,
+    tensor_core,
+)
+
+__all__ = ["arith", "async_ops", "elementwise", "math_ops", "memory_ops", "shape", "tensor_core"]

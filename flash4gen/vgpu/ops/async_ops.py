@@ -1,0 +1,273 @@
+"""cp.async, mbarriers and TMA: operations that hand work to an engine or wait for it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from flash4gen.vgpu.cta import Cta, TensorMap
+from flash4gen.vgpu.descriptor import Descriptor
+from flash4gen.vgpu.dtypes import torch_dtype
+from flash4gen.vgpu.errors import FaultError, FindingKind
+from flash4gen.vgpu.lowering import (
+    Lowered,
+    Nothing,
+    Step,
+    integer,
+    operation,
+    result_type,
+    unsupported,
+)
+from flash4gen.vgpu.onchip import Barrier, View
+from flash4gen.vgpu.ops.memory_ops import arguments, memdesc
+from flash4gen.vgpu.parse.tree import DescriptorType, Operation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_CACHE = ("cacheModifier", "evictionPolicy", "isVolatile", "cache", "evict", "contiguity")
+
+
+# --- cp.async ---------------------------------------------------------------------------------
+
+
+@operation("ttg.async_copy_global_to_local", attributes=_CACHE)
+def _async_copy(op: Operation) -> Lowered:
+    dtype = torch_dtype(memdesc(result_type(op)))
+    mask, other = (op.labelled.get(word, (None,))[0] for word in ("mask", "other"))
+
+    def copy(cta: Cta, address: Tensor, target: View, mask: Any, other: Any) -> None:
+        cta.copies.issue(target, cta.memory.load(address, mask, other, dtype))
+
+    # Its token orders operations for the compiler; here the order of execution is enough.
+    return Step(copy, (*op.operands, mask, other), machine=True)
+
+
+@operation("ttg.async_commit_group")
+def _commit_group(_op: Operation) -> Lowered:
+    return Step(lambda cta: cta.copies.commit(), (), machine=True)
+
+
+@operation("ttg.async_wait", attributes=("num",))
+def _async_wait(op: Operation) -> Lowered:
+    pending = integer(op, "num")
+    return Step(lambda cta: cta.copies.wait(pending), (), machine=True)
+
+
+# --- mbarriers --------------------------------------------------------------------------------
+
+
+@operation("ttng.init_barrier")
+def _init_barrier(op: Operation) -> Lowered:
+    def init(view: View, count: int) -> None:
+        if view.offset in view.buffer.barriers:
+            raise FaultError(
+                FindingKind.BARRIER, f"{view.name} is initialised while it is a barrier"
+            )
+        name = f"{view.name}+{view.offset}"
+        view.buffer.barriers[view.offset] = Barrier(count, name)
+
+    return Step(init, op.operands)
+
+
+@operation("ttng.inval_barrier")
+def _inval_barrier(op: Operation) -> Lowered:
+    def inval(cta: Cta, view: View) -> None:
+        cta.barrier(view)
+        del view.buffer.barriers[view.offset]
+
+    return Step(inval, op.operands, machine=True)
+
+
+@operation("ttng.barrier_expect")
+def _barrier_expect(op: Operation) -> Lowered:
+    def expect(cta: Cta, view: View, size: int, predicate: Any) -> None:
+        if predicate is None or predicate:
+            barrier = cta.barrier(view)
+            barrier.expect(size)
+            barrier.arrive(1)
+
+    return Step(expect, arguments(op, 3), machine=True)
+
+
+@operation("ttng.arrive_barrier", attributes=("perThread",))
+def _arrive_barrier(op: Operation) -> Lowered:
+    if op.attributes.get("perThread"):
+        raise unsupported("ttng.arrive_barrier by every thread is not supported")
+
+    def arrive(cta: Cta, view: View, count: int, predicate: Any) -> None:
+        if predicate is None or predicate:
+            cta.barrier(view).arrive(count)
+
+    return Step(arrive, arguments(op, 3), machine=True)
+
+
+@operation("ttng.wait_barrier")
+def _wait_barrier(op: Operation) -> Lowered:
+    def wait(cta: Cta, view: View, parity: int, predicate: Any) -> None:
+        if predicate is None or predicate:
+            cta.wait_barrier(view, parity)
+
+    return Step(wait, arguments(op, 3), machine=True)
+
+
+@operation("ttng.fence_async_shared", attributes=("bCluster",))
+def _fence(_op: Operation) -> Lowered:
+    # The proxies see one memory on this rung.
+    return Nothing()
+
+
+@operation(
+    "ttng.fence_mbarrier_init_release_cluster",
+    "tt.grid_dependency_wait",
+    "tt.grid_dependency_launch_dependents",
+)
+def _order(_op: Operation) -> Lowered:
+    # Programs and launches run one after the other.
+    return Nothing()
+
+
+# --- TMA --------------------------------------------------------------------------------------
+
+
+def _coordinates(op: Operation) -> tuple[Any, ...]:
+    return op.subscripts[0]
+
+
+def _box_type(op: Operation) -> DescriptorType:
+    kind = op.operand_types[0]
+    if not isinstance(kind, DescriptorType):
+        raise unsupported(f"{op.name} on {kind}")
+    return kind
+
+
+@operation(
+    "ttng.async_tma_copy_global_to_local", attributes=("cache", "evict", "isVolatile", "multicast")
+)
+def _tma_load(op: Operation) -> Lowered:
+    if op.attributes.get("multicast"):
+        raise unsupported("TMA multicast is not supported")
+    box = _box_type(op).shape
+    rank = len(_coordinates(op))
+
+    def load(cta: Cta, descriptor: Descriptor, *rest: Any) -> None:
+        coordinates = rest[-rank:]
+        target, barrier, *predicate = rest[:-rank]
+        if predicate and not predicate[0]:
+            target.skip()
+            return
+
+        def fetch() -> Tensor:
+            return descriptor.load(cta.memory, coordinates, box).reshape(target.data.shape)
+
+        cta.tma.load(target, cta.barrier(barrier), fetch)
+
+    return Step(load, op.operands + _coordinates(op), machine=True)
+
+
+@operation("ttng.async_tma_copy_local_to_global")
+def _tma_store(op: Operation) -> Lowered:
+    box = _box_type(op).shape
+
+    def store(cta: Cta, descriptor: Descriptor, source: View, *coordinates: int) -> None:
+        source.peek()
+
+        def write() -> None:
+            value = source.peek().reshape(box)
+            descriptor.store(cta.memory, coordinates, value, cta.linear)
+
+        cta.tma.store(write)
+
+    return Step(store, op.operands + _coordinates(op), machine=True)
+
+
+_REDUCE: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "add": torch.add,
+    "min": torch.minimum,
+    "max": torch.maximum,
+    "and": torch.bitwise_and,
+    "or": torch.bitwise_or,
+    "xor": torch.bitwise_xor,
+}
+
+
+@operation("ttng.async_tma_reduce")
+def _tma_reduce(op: Operation) -> Lowered:
+    box = _box_type(op).shape
+    if op.words[0] not in _REDUCE:
+        raise unsupported(f"ttng.async_tma_reduce {op.words[0]} is not supported")
+    combine = _REDUCE[op.words[0]]
+
+    def reduce(cta: Cta, descriptor: Descriptor, source: View, *coordinates: int) -> None:
+        source.peek()
+
+        def write() -> None:
+            value = source.peek().reshape(box)
+            descriptor.update(cta.memory, coordinates, value, combine)
+
+        cta.tma.store(write)
+
+    return Step(reduce, op.operands + _coordinates(op), machine=True)
+
+
+@operation("ttng.async_tma_store_wait", attributes=("pendings", "read_only"))
+def _store_wait(op: Operation) -> Lowered:
+    pending = integer(op, "pendings")
+    return Step(lambda cta: cta.tma.wait_stores(pending), (), machine=True)
+
+
+@operation(
+    "ttng.tensormap_create",
+    attributes=("elem_type", "fill_mode", "interleave_layout", "swizzle_mode"),
+)
+def _tensormap_create(op: Operation) -> Lowered:
+    box, shape, strides, element_strides = op.groups
+    rank = len(box)
+    name = f"%{op.operands[0]}"
+    nan_fill = integer(op, "fill_mode") == 1
+
+    def create(cta: Cta, where: int, base: int, *numbers: int) -> None:
+        sizes = numbers[rank : 2 * rank]
+        steps = numbers[2 * rank : 3 * rank - 1]
+        if any(step != 1 for step in numbers[3 * rank - 1 :]):
+            raise unsupported("TMA descriptors with element strides are not supported")
+        cta.tensormaps[where] = TensorMap(
+            base=base, shape=sizes[::-1], strides=steps[::-1], nan_fill=nan_fill, name=name
+        )
+
+    operands = op.operands + box + shape + strides + element_strides
+    return Step(create, operands, machine=True)
+
+
+@operation("ttng.tensormap_fenceproxy_acquire")
+def _tensormap_fence(_op: Operation) -> Lowered:
+    return Nothing()
+
+
+@operation("ttng.reinterpret_tensor_descriptor")
+def _reinterpret_descriptor(op: Operation) -> Lowered:
+    dtype = torch_dtype(result_type(op))
+
+    def reinterpret(cta: Cta, where: int) -> Descriptor:
+        if where not in cta.tensormaps:
+            raise FaultError(FindingKind.DESCRIPTOR, f"address {where:#x} holds no descriptor")
+        made = cta.tensormaps[where]
+        if any(stride % 16 for stride in made.strides):
+            raise FaultError(
+                FindingKind.DESCRIPTOR,
+                f"descriptor {made.name}: strides of {made.strides} bytes are no multiples of 16",
+            )
+        descriptor = Descriptor(
+            address=made.base,
+            shape=made.shape,
+            strides=(*(stride // dtype.itemsize for stride in made.strides), 1),
+            dtype=dtype,
+            nan_fill=made.nan_fill,
+            name=made.name,
+        )
+        descriptor.check(cta.memory)
+        return descriptor
+
+    return Step(reinterpret, op.operands, machine=True)

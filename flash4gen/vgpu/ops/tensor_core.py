@@ -1,0 +1,229 @@
+"""Matrix products on all generations, and the tensor memory of the newest.
+
+Products of 16- and 8-bit inputs are exact in fp32 and are summed in fp32, in the order of torch's
+matmul; the hardware's order is not specified either.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from flash4gen.vgpu.dtypes import torch_dtype
+from flash4gen.vgpu.engines import PendingDot
+from flash4gen.vgpu.errors import FaultError, FindingKind
+from flash4gen.vgpu.lowering import (
+    Lowered,
+    Step,
+    integer,
+    operand_type,
+    operation,
+    result_type,
+    unsupported,
+)
+from flash4gen.vgpu.numerics import truncate_to_tf32
+from flash4gen.vgpu.onchip import View
+from flash4gen.vgpu.ops.memory_ops import allocate, memdesc
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from flash4gen.vgpu.cta import Cta
+    from flash4gen.vgpu.parse.tree import Operation, Type
+
+_Source = Tensor | View
+_PRECISIONS = {0: "tf32", 1: "tf32x3", 2: "ieee", 3: "bf16x3", 4: "bf16x6"}
+
+
+def _widen(precision: str, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+    """Return how an input becomes what is multiplied."""
+    if dtype is torch.float32:
+        if precision == "tf32":
+            return truncate_to_tf32
+        if precision != "ieee":
+            raise unsupported(f"input precision {precision} is not supported")
+        return lambda value: value
+    if dtype is torch.int8:
+        return lambda value: value.int()
+    if dtype is torch.float64:
+        return lambda value: value
+    return Tensor.float
+
+
+def _precision(op: Operation) -> str:
+    written = op.attributes.get("inputPrecision", "ieee")
+    return _PRECISIONS[written] if isinstance(written, int) else str(written)
+
+
+def _dtype(kind: Type) -> torch.dtype:
+    return torch_dtype(kind)
+
+
+def _value(source: _Source) -> Tensor:
+    return source.peek() if isinstance(source, View) else source
+
+
+def _multiply_add(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
+    if c.dtype is torch.float16:  # accumulators of 16 bits are kept wide inside of a product
+        return (c.float() + a @ b).half()
+    return torch.addmm(c, a, b) if a.dim() == 2 else torch.baddbmm(c, a, b)
+
+
+_DOT = ("inputPrecision", "maxNumImpreciseAcc")
+
+
+@operation("tt.dot", attributes=_DOT)
+def _dot(op: Operation) -> Lowered:
+    widen = _widen(_precision(op), _dtype(operand_type(op)))
+
+    def dot(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
+        return _multiply_add(widen(a), widen(b), c)
+
+    return Step(dot, op.operands)
+
+
+# --- wgmma ------------------------------------------------------------------------------------
+
+
+@operation("ttng.warp_group_dot", attributes=(*_DOT, "isAsync"))
+def _warp_group_dot(op: Operation) -> Lowered:
+    widen = _widen(_precision(op), _dtype(operand_type(op)))
+    waits = not op.attributes.get("isAsync", False)
+
+    def dot(
+        cta: Cta, a: _Source, b: _Source, c: Tensor | PendingDot, use_c: Any = None
+    ) -> Tensor | PendingDot:
+        for source in (a, b):
+            if isinstance(source, View):
+                source.peek()
+
+        def compute() -> Tensor:
+            start = c.value if isinstance(c, PendingDot) else c
+            if start is None:
+                raise FaultError(FindingKind.IN_FLIGHT, "accumulator of a product that never ran")
+            if use_c is not None and not use_c:
+                start = torch.zeros_like(start)
+            return _multiply_add(widen(_value(a)), widen(_value(b)), start)
+
+        pending = cta.dots.issue(compute)
+        if waits:
+            cta.dots.wait(0)
+            return pending.value  # type: ignore[return-value]
+        return pending
+
+    return Step(dot, op.operands, machine=True)
+
+
+@operation("ttng.warp_group_dot_wait", attributes=("pendings",))
+def _warp_group_dot_wait(op: Operation) -> Lowered:
+    pending = integer(op, "pendings")
+
+    def wait(cta: Cta, *values: Any) -> Any:
+        cta.dots.wait(pending)
+        done = tuple(_settled(value) for value in values)
+        return done[0] if len(done) == 1 else done
+
+    return Step(wait, op.operands, machine=True)
+
+
+def _settled(value: Any) -> Any:
+    if isinstance(value, PendingDot) and value.value is not None:
+        return value.value
+    return value
+
+
+# --- tensor memory ----------------------------------------------------------------------------
+
+
+@operation(
+    "ttng.tmem_alloc",
+    attributes=("tensor_memory_col_offset", "tensor_memory_row_offset"),
+)
+def _tmem_alloc(op: Operation) -> Lowered:
+    return allocate(op, "tmem")
+
+
+@operation("ttng.tmem_load")
+def _tmem_load(op: Operation) -> Lowered:
+    if len(op.results) != 1:
+        raise unsupported("ttng.tmem_load with a reduction is not supported")
+    return Step(View.read, op.operands)
+
+
+@operation("ttng.tmem_store")
+def _tmem_store(op: Operation) -> Lowered:
+    def store(value: Tensor, view: View, predicate: Any = True) -> None:
+        if predicate:
+            view.write(value)
+        else:
+            view.skip()
+
+    return Step(store, op.operands)
+
+
+@operation("ttng.tmem_subslice", attributes=("N",))
+def _tmem_subslice(op: Operation) -> Lowered:
+    kind = memdesc(result_type(op))
+    start = integer(op, "N")
+    stop = start + kind.shape[-1]
+    return Step(
+        lambda view: view.derive(
+            ("columns", start, stop), kind.layout, lambda tensor: tensor[..., start:stop]
+        ),
+        op.operands,
+    )
+
+
+@operation(
+    "ttng.tc_gen5_mma",
+    attributes=("is_async", "two_ctas", "multicast", "inputPrecision"),
+)
+def _tc_gen5_mma(op: Operation) -> Lowered:
+    if op.attributes.get("two_ctas") or op.attributes.get("multicast"):
+        raise unsupported("ttng.tc_gen5_mma across two CTAs is not supported")
+    precision = _precision(op) if "inputPrecision" in op.attributes else "tf32"
+    widen = _widen(precision, _dtype(operand_type(op)))
+    waits = not op.attributes.get("is_async", False)
+    barriers = op.operands[5:]
+    predicates = tuple(op.subscripts[5 + i][0] for i in range(len(barriers)))
+    count = len(barriers)
+
+    def multiply(
+        cta: Cta, a: View, b: View, d: View, use_d: Any, predicate: Any, *rest: Any
+    ) -> None:
+        if not predicate:
+            d.skip()
+            return
+        arrivals = tuple(
+            cta.barrier(view) for view, on in zip(rest[:count], rest[count:], strict=True) if on
+        )
+        _check_issue(cta, a, b, d, accumulate=bool(use_d))
+
+        def compute() -> Tensor:
+            left, right = widen(a.peek()), widen(b.peek())
+            return _multiply_add(left, right, d.data) if use_d else left @ right
+
+        cta.tensor.multiply(compute, d, arrivals)
+        if waits:
+            cta.tensor.finish()
+
+    return Step(multiply, op.operands + predicates, machine=True)
+
+
+def _check_issue(cta: Cta, a: View, b: View, d: View, *, accumulate: bool) -> None:
+    for source in (a, b):
+        if not (source.ready or cta.tensor.accumulates_in_flight(source)):
+            source.peek()
+    if accumulate and not d.ready and not cta.tensor.accumulates_in_flight(d):
+        d.data.copy_(d.peek())
+
+
+@operation("ttng.tc_gen5_commit", attributes=("two_ctas",))
+def _tc_gen5_commit(op: Operation) -> Lowered:
+    def commit(cta: Cta, view: View, predicate: Any = True) -> None:
+        if predicate:
+            cta.tensor.commit(cta.barrier(view))
+
+    return Step(commit, op.operands, machine=True)

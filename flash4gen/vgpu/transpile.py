@@ -1,0 +1,338 @@
+"""Turns a function of TTGIR into Python source, once, and that into a callable.
+
+Every operation becomes one line, `v7 = k12(v5, v6)`, where `k12` is what its handler returned;
+structured control flow becomes Python's own. A table from line to operation lets the runner say
+where an exception arose without a word about positions at run time.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import flash4gen.vgpu.ops  # noqa: F401 - registers the operations
+from flash4gen.vgpu.errors import FaultError, VirtualGpuError, finding_at
+from flash4gen.vgpu.lowering import Alias, Constant, Nothing, Step, lower, unsupported
+from flash4gen.vgpu.parse.tree import (
+    Block,
+    Function,
+    Module,
+    Operand,
+    Operation,
+    Region,
+    ScalarType,
+    TensorType,
+    Type,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+# The name under which the globals of generated code hold its table of operations.
+OPERATIONS = "__operations__"
+
+
+@dataclass(slots=True)
+class _Code:
+    """Python source that grows, and which operation each line stands for."""
+
+    lines: list[str] = field(default_factory=list)
+    operations: list[Operation | None] = field(default_factory=lambda: [None])
+    depth: int = 0
+
+    def line(self, text: str, op: Operation | None = None) -> None:
+        self.lines.append("    " * self.depth + text)
+        self.operations.append(op)
+
+    @contextmanager
+    def block(self, header: str, op: Operation | None = None) -> Iterator[None]:
+        self.line(header, op)
+        self.depth += 1
+        start = len(self.lines)
+        yield
+        if len(self.lines) == start:
+            self.line("pass")
+        self.depth -= 1
+
+
+class _FunctionWriter:
+    """Writes one function; `values` maps names of the TTGIR to Python expressions.
+
+    Args:
+        names: Python names of the module's other functions.
+        shared: the globals that all generated code of a module shares.
+    """
+
+    def __init__(self, names: dict[str, str], shared: dict[str, Any]) -> None:
+        self._functions = names
+        self._shared = shared
+        self._values: dict[str, str] = {}
+        self._code = _Code()
+        self._count = 0
+
+    # --- names --------------------------------------------------------------------------------
+
+    def _fresh(self, name: str) -> str:
+        self._count += 1
+        self._values[name] = f"v{self._count}"
+        return f"v{self._count}"
+
+    def _bind(self, prefix: str, value: Any) -> str:
+        name = f"{prefix}{len(self._shared)}"
+        self._shared[name] = value
+        return name
+
+    def _use(self, operand: Operand | None) -> str:
+        if operand is None or not isinstance(operand, str):
+            return repr(operand)
+        if operand not in self._values:
+            raise unsupported(f"value %{operand} is not visible here")
+        return self._values[operand]
+
+    def _uses(self, operands: tuple[Operand | None, ...]) -> str:
+        return ", ".join(self._use(operand) for operand in operands)
+
+    # --- functions ----------------------------------------------------------------------------
+
+    def function(self, name: str, function: Function) -> None:
+        """Write a whole function."""
+        arguments = ["cta", *(self._fresh(argument.name) for argument in function.arguments)]
+        with self._code.block(f"def {name}({', '.join(arguments)}):"):
+            if len(function.body.blocks) == 1:
+                self._operations(function.body.blocks[0])
+            else:
+                self._blocks(function.body)
+
+    def combiner(self, name: str, region: Region) -> None:
+        """Write a region of scalar operations as a function of tensors."""
+        block = region.blocks[0]
+        arguments = [self._fresh(argument.name) for argument in block.arguments]
+        with self._code.block(f"def {name}({', '.join(arguments)}):"):
+            for op in block.operations:
+                self._operation(_lifted(op))
+
+    def finish(self, name: str) -> Callable[..., Any]:
+        """Compile what was written and return the function of that name."""
+        space = {"__builtins__": {"range": range, "tuple": tuple, "isinstance": isinstance}}
+        self._shared.setdefault("__builtins__", space["__builtins__"])
+        table = f"{OPERATIONS}{name}"
+        self._shared[table] = self._code.operations
+        source = "\n".join(self._code.lines) + "\n"
+        code = compile(source, f"<{table}>", "exec")
+        exec(code, self._shared)
+        function: Callable[..., Any] = self._shared[name]
+        return function
+
+    def _blocks(self, region: Region) -> None:
+        """Write unstructured control flow: a loop around the block that is next."""
+        numbers = {block.label: i for i, block in enumerate(region.blocks)}
+        for block in region.blocks[1:]:
+            for argument in block.arguments:
+                self._fresh(argument.name)
+        self._code.line("block = 0")
+        with self._code.block("while True:"):
+            for i, block in enumerate(region.blocks):
+                with self._code.block(f"if block == {i}:"):
+                    for op in block.operations[:-1]:
+                        self._operation(op)
+                    self._branch(block.operations[-1], region, numbers)
+
+    def _branch(self, op: Operation, region: Region, numbers: dict[str, int]) -> None:
+        """Write the end of a block: a return, or assignments and a jump."""
+        match op.name:
+            case "cf.br":
+                self._jump(op, op.successors[0], region, numbers)
+            case "cf.cond_br":
+                with self._code.block(f"if {self._use(op.operands[0])}:", op):
+                    self._jump(op, op.successors[0], region, numbers)
+                self._jump(op, op.successors[1], region, numbers)
+            case _:
+                self._operation(op)
+
+    def _jump(
+        self,
+        op: Operation,
+        successor: tuple[str, tuple[Operand, ...]],
+        region: Region,
+        numbers: dict[str, int],
+    ) -> None:
+        label, values = successor
+        block = region.blocks[numbers[label]]
+        self._settle(op, [self._values[argument.name] for argument in block.arguments], values)
+        self._code.line(f"block = {numbers[label]}", op)
+        self._code.line("continue", op)
+
+    # --- operations ---------------------------------------------------------------------------
+
+    def _operations(self, block: Block) -> None:
+        for op in block.operations:
+            self._operation(op)
+
+    def _operation(self, op: Operation) -> None:
+        structured = getattr(self, "_op_" + op.name.replace(".", "_"), None)
+        try:
+            if structured is not None:
+                structured(op)
+            else:
+                self._plain(op)
+        except FaultError as fault:
+            raise finding_at(op, fault.kind, fault.message) from fault
+        except VirtualGpuError:
+            raise
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+            message = f"{op.name} is printed in a form that is not known ({error!r})"
+            raise finding_at(op, unsupported("").kind, message) from error
+
+    def _plain(self, op: Operation) -> None:
+        match lower(op, _Regions(self._functions, self._shared)):
+            case Constant(value):
+                self._values[op.results[0]] = self._bind("c", value)
+            case Alias(operands):
+                for result, operand in zip(op.results, operands, strict=True):
+                    self._values[result] = self._use(operand)
+            case Nothing():
+                for result in op.results:
+                    self._values[result] = "None"
+            case Step(call, operands, machine):
+                arguments = self._uses(operands)
+                if machine:
+                    arguments = f"cta, {arguments}" if arguments else "cta"
+                self._assign(op, f"{self._bind('k', call)}({arguments})")
+
+    def _assign(self, op: Operation, expression: str) -> None:
+        targets = ", ".join(self._fresh(result) for result in op.results)
+        self._code.line(f"{targets} = {expression}" if targets else expression, op)
+
+    # --- structured control flow --------------------------------------------------------------
+
+    def _op_scf_for(self, op: Operation) -> None:
+        (variable, start), *carried = op.bindings
+        stop, step = op.labelled["to"][0], op.labelled["step"][0]
+        if "unsigned" in op.words:
+            raise unsupported("scf.for over unsigned bounds is not supported")
+        initial = self._uses(tuple(value for _, value in carried))
+        names = [self._fresh(name) for name, _ in carried]
+        if names:
+            self._code.line(f"{', '.join(names)}, = {initial},", op)
+        bounds = self._uses((start, stop, step))
+        with self._code.block(f"for {self._fresh(variable)} in range({bounds}):", op):
+            self._nested(_body(op.regions[0]), names)
+        for result, name in zip(op.results, names, strict=True):
+            self._values[result] = name
+
+    def _nested(self, block: Block, targets: list[str]) -> None:
+        """Write a block whose `scf.yield` assigns to `targets`."""
+        for op in block.operations:
+            if op.name == "scf.yield":
+                self._settle(op, targets, op.operands)
+            else:
+                self._operation(op)
+
+    def _settle(self, op: Operation, targets: list[str], values: tuple[Operand, ...]) -> None:
+        if targets:
+            self._code.line(f"{', '.join(targets)}, = {self._uses(values)},", op)
+
+    def _op_scf_if(self, op: Operation) -> None:
+        targets = [self._fresh(result) for result in op.results]
+        with self._code.block(f"if {self._use(op.operands[0])}:", op):
+            self._nested(_body(op.regions[0]), targets)
+        if len(op.regions) > 1:
+            with self._code.block("else:"):
+                self._nested(_body(op.regions[1]), targets)
+
+    def _op_scf_while(self, op: Operation) -> None:
+        before, after = (region.blocks[0] for region in op.regions)
+        initial = self._uses(tuple(value for _, value in op.bindings))
+        names = [self._fresh(name) for name, _ in op.bindings]
+        if names:
+            self._code.line(f"{', '.join(names)}, = {initial},", op)
+        results = [self._fresh(result) for result in op.results]
+        with self._code.block("while True:"):
+            for inner in before.operations[:-1]:
+                self._operation(inner)
+            condition = before.operations[-1]
+            self._settle(condition, results, condition.operands[1:])
+            with self._code.block(f"if not {self._use(condition.operands[0])}:", condition):
+                self._code.line("break")
+            # Only now: the two regions may use the same names for different values.
+            for argument, name in zip(after.arguments, results, strict=True):
+                self._values[argument.name] = name
+            self._nested(after, names)
+
+    def _op_tt_call(self, op: Operation) -> None:
+        name = self._functions.get(op.symbols[0])
+        if name is None:
+            raise unsupported(f"call of unknown function @{op.symbols[0]}")
+        arguments = self._uses(op.operands)
+        self._assign(op, f"{name}(cta, {arguments})" if arguments else f"{name}(cta)")
+
+    def _returns(self, op: Operation) -> None:
+        self._code.line(f"return {self._uses(op.operands)}".rstrip(), op)
+
+    _op_tt_return = _returns
+    _op_tt_reduce_return = _returns
+    _op_tt_scan_return = _returns
+    _op_tt_map_elementwise_return = _returns
+
+
+class _Regions:
+    """Compiles regions of scalar operations for handlers."""
+
+    def __init__(self, names: dict[str, str], shared: dict[str, Any]) -> None:
+        self._names = names
+        self._shared = shared
+
+    def elementwise(self, region: Region) -> Callable[..., Any]:
+        """Return the region as a function of whole tensors."""
+        name = f"r{len(self._shared)}"
+        writer = _FunctionWriter(self._names, self._shared)
+        writer.combiner(name, region)
+        return writer.finish(name)
+
+
+def _body(region: Region) -> Block:
+    """Return the only block of a region; one without operations is not printed at all."""
+    return region.blocks[0] if region.blocks else Block("", (), ())
+
+
+def _lifted(op: Operation) -> Operation:
+    """Return a scalar operation as one on tensors, so that its handler picks torch's function."""
+    return replace(
+        op,
+        operand_types=tuple(_lifted_type(kind) for kind in op.operand_types),
+        result_types=tuple(_lifted_type(kind) for kind in op.result_types),
+    )
+
+
+def _lifted_type(kind: Type) -> Type:
+    return TensorType((), kind) if isinstance(kind, ScalarType) else kind
+
+
+def transpile(module: Module) -> Callable[..., Any]:
+    """Return the kernel of a module as a function of a `Cta` and the kernel's arguments.
+
+    Raises:
+        VirtualGpuError: an operation, attribute or type is not supported; the finding names it.
+    """
+    shared: dict[str, Any] = {}
+    names = {function.name: f"f{i}" for i, function in enumerate(module.functions)}
+    compiled: dict[str, Callable[..., Any]] = {}
+    for function in module.functions:
+        writer = _FunctionWriter(names, shared)
+        writer.function(names[function.name], function)
+        compiled[function.name] = writer.finish(names[function.name])
+    return compiled[module.kernel.name]
+
+
+def operation_at(error: BaseException) -> Operation | None:
+    """Return the operation whose line of generated code an exception passed last."""
+    found: Operation | None = None
+    trace = error.__traceback__
+    while trace is not None:
+        file = trace.tb_frame.f_code.co_filename
+        if file.startswith(f"<{OPERATIONS}"):
+            table: list[Operation | None] = trace.tb_frame.f_globals[file[1:-1]]
+            found = table[trace.tb_lineno] or found
+        trace = trace.tb_next
+    return found
