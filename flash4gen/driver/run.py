@@ -141,8 +141,9 @@ def _planned(
 
 
 def _proven(built: Built, run: Run, findings: Findings) -> Certificate:
-    from flash4gen.validate.certificate import findings as certificate_findings
-    from flash4gen.validate.ladder import Subject, validate_module
+    from flash4gen.validate.findings import findings as certificate_findings
+    from flash4gen.validate.ladder import validate_module
+    from flash4gen.validate.subject import Subject
 
     plan = built.plan
     with run.stage("validate", plan.subject) as details:

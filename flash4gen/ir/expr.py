@@ -120,12 +120,25 @@ SIGNATURES: dict[Op, tuple[tuple[tuple[Type, ...], Type], ...]] = {
 """Operand types → result type, per operator. FLOOR_DIV and MOD round down, as in Python."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Literal:
-    """A constant. Its Python type decides its IR type."""
+    """A constant. Its Python type decides its IR type.
+
+    Equal are literals of the same type and bits: 1 is not 1.0, and 0.0 is not -0.0.
+    """
 
     value: bool | int | float
     span: Span | None = field(default=None, compare=False, repr=False)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Literal) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    @property
+    def _key(self) -> tuple[type, str]:
+        return type(self.value), repr(self.value)
 
     @property
     def type(self) -> Type:
@@ -159,18 +172,14 @@ class Apply:
     op: Op
     args: tuple[Expr, ...]
     span: Span | None = field(default=None, compare=False, repr=False)
+    type: Type = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        if result_type(self.op, tuple(arg.type for arg in self.args)) is None:
+        found = result_type(self.op, tuple(arg.type for arg in self.args))
+        if found is None:
             kinds = ", ".join(arg.type for arg in self.args)
             raise TypeError(f"operator {self.op.value!r} does not take ({kinds})")
-
-    @property
-    def type(self) -> Type:
-        """Result type by the signature."""
-        found = result_type(self.op, tuple(arg.type for arg in self.args))
-        assert found is not None  # __post_init__
-        return found
+        object.__setattr__(self, "type", found)
 
 
 Expr = Literal | Variable | Apply

@@ -5,14 +5,12 @@ Used for `scale`, for the counts of a spec, for `requires` clauses and to refuse
 
 from __future__ import annotations
 
-import math
-import operator
 from typing import TYPE_CHECKING
 
-from flash4gen.ir.expr import Op
+from flash4gen.ir.semantics import compute
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from flash4gen.ir.expr import Op
 
 Constant = bool | int | float
 
@@ -23,46 +21,6 @@ MAX_FLOAT = 3.4028234663852886e38
 """Largest float32: scores are float32 in every kernel."""
 
 
-def _sigmoid(x: float) -> float:
-    return 1.0 / (1.0 + math.exp(-x)) if x >= 0 else math.exp(x) / (1.0 + math.exp(x))
-
-
-def _where(condition: Constant, yes: Constant, no: Constant) -> Constant:
-    return yes if condition else no
-
-
-_MEANING: dict[Op, Callable[..., Constant]] = {
-    Op.ADD: operator.add,
-    Op.SUB: operator.sub,
-    Op.MUL: operator.mul,
-    Op.DIV: operator.truediv,
-    Op.FLOOR_DIV: operator.floordiv,
-    Op.MOD: operator.mod,
-    Op.NEG: operator.neg,
-    Op.MIN: min,
-    Op.MAX: max,
-    Op.ABS: abs,
-    Op.EXP: math.exp,
-    Op.LOG: math.log,
-    Op.TANH: math.tanh,
-    Op.SIGMOID: _sigmoid,
-    Op.SQRT: math.sqrt,
-    Op.RSQRT: lambda x: 1.0 / math.sqrt(x),
-    Op.POW: math.pow,
-    Op.TO_FLOAT: float,
-    Op.LT: operator.lt,
-    Op.LE: operator.le,
-    Op.GT: operator.gt,
-    Op.GE: operator.ge,
-    Op.EQ: operator.eq,
-    Op.NE: operator.ne,
-    Op.AND: lambda a, b: a and b,
-    Op.OR: lambda a, b: a or b,
-    Op.NOT: operator.not_,
-    Op.WHERE: _where,
-}
-
-
 def evaluate(op: Op, args: tuple[Constant, ...]) -> Constant:
     """Return ``op`` on constants.
 
@@ -70,7 +28,7 @@ def evaluate(op: Op, args: tuple[Constant, ...]) -> Constant:
         ArithmeticError: there is no result, or none that a kernel can hold; the text says why.
     """
     try:
-        value = _MEANING[op](*args)
+        value = compute(op, args)
     except ZeroDivisionError:
         raise ArithmeticError("division by zero") from None
     except OverflowError:

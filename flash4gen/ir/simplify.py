@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from flash4gen.ir.expr import ALWAYS, NEVER, Apply, Expr, Literal, Op, Type
 from flash4gen.ir.semantics import compute
-from flash4gen.ir.simplify_integers import identical, integer, is_number, split
+from flash4gen.ir.simplify_integers import integer, is_number, split
 
 if TYPE_CHECKING:
     from flash4gen.source import Span
@@ -102,18 +102,17 @@ def _fold(op: Op, args: tuple[Expr, ...], span: Span | None) -> Literal | None:
 def _logical(op: Op, args: tuple[Expr, ...], span: Span | None) -> Expr:
     """Flatten a chain of one operator, drop what repeats, stop at what decides."""
     neutral, decisive = (ALWAYS, NEVER) if op is Op.AND else (NEVER, ALWAYS)
-    terms: dict[str, Expr] = {}
-    opposites: set[str] = set()
+    terms: dict[Expr, None] = {}
+    opposites: set[Expr] = set()
     for term in (link for arg in args for link in _chain(op, arg)):
-        key = repr(term)  # tells 0.0 from −0.0
-        if term == decisive or key in opposites:
+        if term == decisive or term in opposites:
             return Literal(decisive.value, span)
-        if term != neutral and key not in terms:
-            terms[key] = term
-            opposites.add(repr(make(Op.NOT, (term,))))
+        if term != neutral and term not in terms:
+            terms[term] = None
+            opposites.add(make(Op.NOT, (term,)))
     if not terms:
         return Literal(neutral.value, span)
-    result, *rest = terms.values()
+    result, *rest = terms
     for term in rest:
         result = Apply(op, (result, term), span)
     return result
@@ -140,7 +139,7 @@ def _where(args: tuple[Expr, ...], span: Span | None) -> Expr:
     condition, a, b = args
     if isinstance(condition, Literal):
         return a if condition.value else b
-    if identical(a, b):
+    if a == b:
         return a
     if isinstance(condition, Apply) and condition.op is Op.NOT:
         return make(Op.WHERE, (condition.args[0], b, a), span)
@@ -164,7 +163,7 @@ def _comparison(op: Op, args: tuple[Expr, Expr], span: Span | None) -> Expr:
     if a.type is not Type.INT:
         return Apply(op, args, span)
     (base_a, constant_a), (base_b, constant_b) = split(a), split(b)
-    if identical(base_a, base_b):
+    if base_a == base_b:
         return Literal(bool(compute(op, (constant_a, constant_b))), span)
     if isinstance(b, Literal) and constant_a != 0:
         moved = Literal(constant_b - constant_a, b.span)
@@ -183,7 +182,7 @@ def _float(op: Op, args: tuple[Expr, ...], span: Span | None) -> Expr:
             return args[0]
         case Op.ADD if is_number(args[1], -0.0):
             return args[0]
-        case Op.MIN | Op.MAX if identical(args[0], args[1]):
+        case Op.MIN | Op.MAX if args[0] == args[1]:
             return args[0]
     match op, args[0]:
         case Op.NEG, Apply(op=Op.NEG, args=(inner,)):

@@ -7,12 +7,14 @@ what the expressions are.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from flash4gen.digest import digest
 from flash4gen.ir.expr import SCORE, Var
+from flash4gen.ir.masks import minimal
 from flash4gen.ir.nodes import EmptyRow
+from flash4gen.ir.simplify import simplify
 from flash4gen.render import expressions
 from flash4gen.render.constants import TORCH_DTYPE, constants
 from flash4gen.render.context import Attend, Epilogue, Impl, Interface, RenderContext
@@ -59,7 +61,7 @@ def render(
     """
     env = environment(overrides)
     origin = provenance(attention, hardware, choice, overrides)
-    context = _context(attention, hardware, choice, origin)
+    context = _context(_lean(attention), hardware, choice, origin)
     skeleton = env.get_template(f"skeleton/{choice.schedule.family.value}_forward.py.j2")
     return RenderedModule(
         name=attention.name,
@@ -67,6 +69,11 @@ def render(
         text=tidied(skeleton.render(ctx=context)),
         provenance=origin,
     )
+
+
+def _lean(attention: Attention) -> Attention:
+    """Return the same meaning in the fewest operations."""
+    return replace(attention, score=simplify(attention.score), mask=minimal(attention.mask))
 
 
 def tidied(text: str) -> str:

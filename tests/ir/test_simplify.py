@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from flash4gen.ir.expr import Apply, Expr, Literal, Op, Var, walk
 from flash4gen.ir.printer import format_expr
 from flash4gen.ir.semantics import Value, evaluate
-from flash4gen.ir.simplify import identical, negated, simplify
+from flash4gen.ir.simplify import negated, simplify
+from flash4gen.ir.simplify_integers import identical
 from flash4gen.source import SourceFile
 from tests.ir.notation import expr
 from tests.ir.strategies import bools, floats, ints
@@ -141,7 +142,7 @@ def _value(e: Expr, values: dict[Var, Value]) -> Value | str:
         return "no value"
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(ints(4) | bools(3), POINTS)
 def test_integers_and_masks_keep_their_values(e: Expr, values: dict[Var, Value]) -> None:
     assert _value(simplify(e), values) == evaluate(e, values)
@@ -149,7 +150,7 @@ def test_integers_and_masks_keep_their_values(e: Expr, values: dict[Var, Value])
         assert evaluate(negated(simplify(e)), values) is not evaluate(e, values)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(floats(4), POINTS, SCORES)
 def test_floats_keep_every_bit(e: Expr, values: dict[Var, Value], s: float) -> None:
     before, after = (_value(form, {**values, Var.S: s}) for form in (e, simplify(e)))
@@ -160,7 +161,7 @@ def test_floats_keep_every_bit(e: Expr, values: dict[Var, Value], s: float) -> N
         assert math.isnan(after)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(ints(4) | bools(3) | floats(4))
 def test_simplifying_twice_is_simplifying_once(e: Expr) -> None:
     once = simplify(e)

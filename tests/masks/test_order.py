@@ -34,7 +34,7 @@ from tests.ir.notation import expr
         ("q - h * q", "q"),
     ],
 )
-def test_provable_and_no_tighter(x: str, y: str) -> None:
+def test_provable(x: str, y: str) -> None:
     assert provably_le(expr(x), expr(y))
 
 
@@ -54,7 +54,7 @@ def test_provable_and_no_tighter(x: str, y: str) -> None:
         ("q // h", "q"),
     ],
 )
-def test_not_true_for_all_elements(x: str, y: str) -> None:
+def test_not_provable(x: str, y: str) -> None:
     assert not provably_le(expr(x), expr(y))
 
 
@@ -80,12 +80,12 @@ sums = st.builds(
 
 ELEMENTS = [
     {Var.Q: q, Var.K: k, Var.SEQ_Q: seq_q, Var.SEQ_K: seq_k, Var.H: h, Var.HKV: h, Var.B: 0}
-    for seq_q, seq_k, h in product((1, 2, 7), (1, 3, 8), (0, 2))
+    for seq_q, seq_k, h in product((1, 6), (1, 7), (0, 2))
     for q, k in product(range(seq_q), range(seq_k))
 ]
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=600, deadline=None)
 @given(x=sums, y=sums)
 def test_what_is_proven_holds_for_every_element(x: Apply, y: Apply) -> None:
     if provably_le(x, y):

@@ -61,7 +61,7 @@ def test_a_tile_without_rows_is_refused(q: range) -> None:
         _tile(q, range(4))
 
 
-@settings(max_examples=700, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(
     mask=bools(3),
     lengths=st.tuples(st.integers(1, 12), st.integers(1, 12)),

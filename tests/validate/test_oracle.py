@@ -77,7 +77,7 @@ def test_a_variable_without_a_value_is_an_error() -> None:
         evaluate(expr("q + k"), {Var.Q: torch.tensor(1)})
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(
     e=ints(4) | bools(3) | floats(3),
     values=st.fixed_dictionaries({var: st.integers(0, 20) for var in Var if var is not Var.S}),

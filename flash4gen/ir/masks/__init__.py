@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flash4gen.ir.masks.bounds import KeyBounds, Segment, always_true, bounds, never_true
+from flash4gen.ir.masks.minimal import minimal
 from flash4gen.ir.masks.plan import (
     Keys,
     Loop,
@@ -42,6 +43,7 @@ __all__ = [
     "evaluate_bounds",
     "evaluate_scalar",
     "loops",
+    "minimal",
     "never_true",
     "query_tiles",
     "visited_tiles",
