@@ -108,6 +108,8 @@ def meaning(attention: Attention) -> tuple[str, ...]:
     ]
     if where:
         lines.append(f"q and k are positions. A query without keys gets out = {empty}, lse = −∞.")
+    if any("q_end" in line for line in lines):
+        lines.append("q_end = q + (seq_k − seq_q): the last query stands at the last key.")
     return tuple(line for line in _trimmed(lines))
 
 
