@@ -1,0 +1,50 @@
+"""The rungs above ``function``: ``concurrency``, which is not there yet, and ``device``.
+
+In: a subject. Out: a ``Rung`` each; one that is not run says why.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from flash4gen.validate.certificate import Rung, Status
+from flash4gen.validate.execute import on_device
+from flash4gen.validate.function import run_rung
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
+
+    from flash4gen.validate.subject import Subject
+
+
+def concurrency_rung() -> Rung:
+    """Say that nothing was checked."""
+    reason = "concurrency checking is not part of this version"
+    return Rung("concurrency", Status.NOT_RUN, reason)
+
+
+def device_rung(subject: Subject, module: ModuleType, progress: Callable[[str], None]) -> Rung:
+    """Run the cases of ``function`` on the target itself, where it is there.
+
+    Args:
+        subject: what is validated.
+        module: its module, imported.
+        progress: told the name of each case before it runs.
+    """
+    reason = unavailable(subject.hardware.arch)
+    if reason:
+        return Rung("device", Status.NOT_RUN, reason)
+    return run_rung("device", subject, module, on_device(subject.attention, module), progress)
+
+
+def unavailable(arch: int) -> str:
+    """Return why nothing can be run on a GPU of this compute capability; "" if it can be."""
+    if not torch.cuda.is_available():
+        return "there is no CUDA device here"
+    major, minor = torch.cuda.get_device_capability()
+    if 10 * major + minor != arch:
+        return f"the CUDA device here is sm_{major}{minor}, the target is sm_{arch}"
+    return ""

@@ -1,0 +1,231 @@
+"""Runs one case: the module's own function on the virtual GPU or on a real one, and its CPU path.
+
+In: a loaded module and a case. Out: a ``CaseResult``. Outputs start as NaN, inputs are looked at
+again afterwards, and a launch must really have happened: the CPU path must not stand in for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from flash4gen.validate.blame import Failure, blame
+from flash4gen.validate.inputs import Inputs, make_inputs
+from flash4gen.validate.oracle import attention_reference, working_precision
+from flash4gen.validate.tolerance import (
+    Comparison,
+    compare,
+    lse_allowance,
+    lse_budget,
+    output_budget,
+)
+from flash4gen.vgpu import virtual_gpu
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from flash4gen.ir.nodes import Attention
+    from flash4gen.validate.cases import Case
+
+Outputs: TypeAlias = "tuple[Tensor, Tensor]"
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What a run gave: out and lse on the CPU, and what else is wrong with it."""
+
+    out: Tensor
+    lse: Tensor
+    problems: tuple[str, ...] = ()
+
+
+Runner: TypeAlias = Callable[[Inputs], Ran]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseResult:
+    """One case, run.
+
+    Attributes:
+        case: what ran.
+        out: the output against the reference.
+        lse: the LSE against the reference.
+        eager_out: the same of the module's CPU path.
+        eager_lse: the same.
+        failures: everything that is wrong; empty if the case passed.
+    """
+
+    case: Case
+    out: Comparison | None = None
+    lse: Comparison | None = None
+    eager_out: Comparison | None = None
+    eager_lse: Comparison | None = None
+    failures: tuple[Failure, ...] = ()
+
+    @property
+    def crashed(self) -> bool:
+        """Whether there are no numbers to compare."""
+        return self.out is None
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """The float64 reference of a case, and the budgets that follow from it."""
+
+    out: Tensor
+    lse: Tensor
+    out_budget: Tensor
+    lse_budget: Tensor
+
+    def compare(self, out: Tensor, lse: Tensor) -> tuple[Comparison, Comparison]:
+        """Compare a pair of results with it."""
+        return (
+            compare(out, self.out, self.out_budget, "out"),
+            compare(lse, self.lse, self.lse_budget, "lse"),
+        )
+
+
+def truth_of(attention: Attention, inputs: Inputs) -> Truth:
+    """Compute the reference and the budgets of one set of inputs."""
+    q, k, v = inputs.q, inputs.k, inputs.v
+    out, lse = attention_reference(attention, q, k, v)
+    base_out, base_lse = working_precision(attention, q, k, v)
+    allowance = lse_allowance(attention, q, k, lse)
+    return Truth(out, lse, output_budget(out, base_out), lse_budget(lse, base_lse, allowance))
+
+
+def run_case(
+    attention: Attention, module: ModuleType, text: str, case: Case, runner: Runner
+) -> CaseResult:
+    """Run one case and its twin on the module's CPU path, and compare both with the reference.
+
+    Args:
+        attention: what the module means.
+        module: the module, imported.
+        text: its text, to find the places of failures.
+        case: what to run.
+        runner: calls the module's function; see ``on_virtual_gpu`` and ``on_device``.
+    """
+    inputs = make_inputs(attention, case)
+    file = (module.__file__ or "").replace("\\", "/").rpartition("/")[2]
+    try:
+        ran = runner(inputs)
+        eager: Outputs = module._eager(inputs.q, inputs.k, inputs.v)
+    except Exception as error:
+        return CaseResult(case=case, failures=(blame(error, file, text, case.name),))
+    problems = [*ran.problems, *_form(attention, inputs, (ran.out, ran.lse))]
+    problems += [f"CPU path: {problem}" for problem in _form(attention, inputs, eager)]
+    if not inputs.untouched:
+        problems.append("an input was written to")
+    truth = truth_of(attention, inputs)
+    out, lse = truth.compare(ran.out, ran.lse)
+    eager_out, eager_lse = truth.compare(*eager)
+    problems += [*out.problems, *lse.problems]
+    problems += [f"CPU path: {it}" for it in (*eager_out.problems, *eager_lse.problems)]
+    return CaseResult(
+        case=case,
+        out=out,
+        lse=lse,
+        eager_out=eager_out,
+        eager_lse=eager_lse,
+        failures=tuple(Failure(reason=f"{case.name}: {problem}") for problem in problems),
+    )
+
+
+def on_virtual_gpu(
+    attention: Attention, module: ModuleType, arch: int, ttgir: str | None = None
+) -> Runner:
+    """Return a runner that calls the module's function with the virtual GPU active.
+
+    Args:
+        attention: for the function's name.
+        module: the module, imported.
+        arch: compute capability of the target, as Triton writes it.
+        ttgir: of the compiled kernel; a launch of another one is a problem.
+    """
+
+    def run(inputs: Inputs) -> Ran:
+        with virtual_gpu(arch) as gpu, poisoned_outputs():
+            out, lse = getattr(module, attention.name)(inputs.q, inputs.k, inputs.v)
+        problems = []
+        if bool(gpu.launches) != _launches(inputs):
+            problems.append(f"{len(gpu.launches)} launches")
+        if ttgir is not None and any(launch.asm["ttgir"] != ttgir for launch in gpu.launches):
+            problems.append("launched another kernel than the one that was compiled")
+        return Ran(out, lse, tuple(problems))
+
+    return run
+
+
+def on_device(attention: Attention, module: ModuleType) -> Runner:
+    """Return a runner that copies the inputs' storages to the CUDA device and calls there."""
+
+    def run(inputs: Inputs) -> Ran:
+        moved = [storage.cuda() for storage in inputs.storages]
+        views = [same_view(x, inputs.storages, moved) for x in (inputs.q, inputs.k, inputs.v)]
+        with poisoned_outputs():
+            out, lse = getattr(module, attention.name)(*views)
+        pairs = zip(moved, inputs.copies, strict=True)
+        intact = all(torch.equal(a.cpu().view(torch.int16), b.view(torch.int16)) for a, b in pairs)
+        return Ran(out.cpu(), lse.cpu(), () if intact else ("an input was written to",))
+
+    return run
+
+
+@contextmanager
+def poisoned_outputs() -> Iterator[None]:
+    """Let torch fill what it allocates uninitialised with NaN: an element not stored shows."""
+    before = torch.are_deterministic_algorithms_enabled()
+    warns = torch.is_deterministic_algorithms_warn_only_enabled()
+    settings: Any = torch.utils.deterministic
+    fills = settings.fill_uninitialized_memory
+    # That an operation has no deterministic form is no concern here: warn_only, not an error.
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    settings.fill_uninitialized_memory = True
+    try:
+        yield
+    finally:
+        settings.fill_uninitialized_memory = fills
+        torch.use_deterministic_algorithms(before, warn_only=warns)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch use one thread: sums then come out alike on machines of any size."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _launches(inputs: Inputs) -> bool:
+    """Whether the call has anything to launch a kernel for."""
+    return inputs.q.numel() > 0 and inputs.k.shape[1] > 0
+
+
+def same_view(x: Tensor, storages: tuple[Tensor, ...], moved: list[Tensor]) -> Tensor:
+    """Return the part of the moved storages that x is of the original ones."""
+    own = x.untyped_storage().data_ptr()
+    index = next(i for i, s in enumerate(storages) if s.untyped_storage().data_ptr() == own)
+    return torch.as_strided(moved[index], x.shape, x.stride(), x.storage_offset())
+
+
+def _form(attention: Attention, inputs: Inputs, outputs: Outputs) -> Iterator[str]:
+    """Yield what is wrong with the types and shapes of a result."""
+    batch, seq_q = inputs.q.shape[:2]
+    expected = (
+        ("out", outputs[0], (batch, seq_q, attention.heads, attention.value_dim), inputs.q.dtype),
+        ("lse", outputs[1], (batch, attention.heads, seq_q), torch.float32),
+    )
+    for name, x, shape, dtype in expected:
+        if x.dtype is not dtype:
+            yield f"{name} has dtype {x.dtype}, not {dtype}"
+        if tuple(x.shape) != shape:
+            yield f"{name} has shape {list(x.shape)}, not {list(shape)}"

@@ -1,0 +1,134 @@
+"""The rung ``function``: the compiled kernel, run on the virtual GPU over all cases, is right.
+
+In: a subject and its module. Out: a ``Rung`` that tells every case with its error and its budget.
+The rung ``device`` shares all of it but the machine.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flash4gen.validate.blame import Failure
+from flash4gen.validate.certificate import Json, Rung, Status, number
+from flash4gen.validate.execute import (
+    CaseResult,
+    Runner,
+    on_virtual_gpu,
+    one_thread,
+    run_case,
+)
+from flash4gen.validate.loops import CasePlan, plan_cases
+from flash4gen.validate.tolerance import LSE_RULE, OUT_RULE, Comparison
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import ModuleType
+
+    from flash4gen.ir.nodes import Attention
+    from flash4gen.validate.subject import Subject
+
+COLUMNS = (
+    "shape: batch x seq_q x seq_k; out, lse: [error, budget] of the kernel, where they come "
+    "closest; cpu_out, cpu_lse: of the module's CPU path"
+)
+
+MOST_CRASHES = 3
+"""After so many cases without any numbers the rest are not run: they would say the same."""
+
+
+def function_rung(subject: Subject, module: ModuleType, progress: Callable[[str], None]) -> Rung:
+    """Run the module on the virtual GPU and compare it with the oracle.
+
+    Args:
+        subject: what is validated.
+        module: its module, imported.
+        progress: told the name of each case before it runs.
+    """
+    ttgir = subject.artefact.ttgir
+    runner = on_virtual_gpu(subject.attention, module, subject.hardware.arch, ttgir)
+    return run_rung("function", subject, module, runner, progress)
+
+
+def run_rung(
+    name: str,
+    subject: Subject,
+    module: ModuleType,
+    runner: Runner,
+    progress: Callable[[str], None],
+) -> Rung:
+    """Run all cases of a subject with a runner and tell what came out as a rung."""
+    plan = plan_cases(subject.attention, subject.choice.schedule)
+    with one_thread():
+        found = results_of(subject.attention, module, subject.rendered.text, plan, runner, progress)
+        results = tuple(found)
+    failures = [failure for result in results for failure in result.failures]
+    left = len(plan.cases) - len(results)
+    if left:
+        failures.append(Failure(reason=f"{left} cases were not run: {MOST_CRASHES} crashed"))
+    details: dict[str, Json] = {
+        "rule_out": OUT_RULE,
+        "rule_lse": LSE_RULE,
+        "columns": COLUMNS,
+        "loops": {kind.value: case for kind, case in plan.loops},
+        "loops_too_long_to_run": [kind.value for kind in plan.too_long],
+        "cases": [_row(result) for result in results],
+    }
+    if failures:
+        details["failures"] = [failure.to_json() for failure in failures]
+    status = Status.FAILED if failures else Status.PASSED
+    return Rung(name, status, _summary(results, plan), details)
+
+
+def results_of(
+    attention: Attention,
+    module: ModuleType,
+    text: str,
+    plan: CasePlan,
+    runner: Runner,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Iterator[CaseResult]:
+    """Yield the result of each case, until too many have crashed."""
+    crashes = 0
+    for case in plan.cases:
+        progress(case.name)
+        result = run_case(attention, module, text, case, runner)
+        yield result
+        crashes += result.crashed
+        if crashes == MOST_CRASHES:
+            return
+
+
+def _summary(results: tuple[CaseResult, ...], plan: CasePlan) -> str:
+    failed = sum(bool(result.failures) for result in results)
+    if failed or len(results) < len(plan.cases):
+        return f"{failed} of {len(plan.cases)} cases failed"
+    worst = max(results, key=_worst_ratio)
+    share = f"{100 * _worst_ratio(worst):.0f} %"
+    text = f"{len(results)} cases, the worst ({worst.case.name}) uses {share} of its error budget"
+    return text + (f"; {len(plan.too_long)} kinds of loops not run" if plan.too_long else "")
+
+
+def _worst_ratio(result: CaseResult) -> float:
+    return max(c.ratio for c in (result.out, result.lse) if c is not None)
+
+
+def _row(result: CaseResult) -> Json:
+    case = result.case
+    row: dict[str, Json] = {
+        "case": case.name,
+        "passed": not result.failures,
+        "shape": f"{case.batch} x {case.seq_q} x {case.seq_k}",
+        "values": case.values.value,
+        "layout": case.layout.value,
+    }
+    comparisons = {
+        "out": result.out,
+        "lse": result.lse,
+        "cpu_out": result.eager_out,
+        "cpu_lse": result.eager_lse,
+    }
+    return row | {name: _numbers(found) for name, found in comparisons.items() if found}
+
+
+def _numbers(found: Comparison) -> Json:
+    return [number(found.error), number(found.budget)]

@@ -1,0 +1,179 @@
+"""Makes the tensors of a case: values that provoke, in a layout that provokes.
+
+In: attention and case. Out: ``Inputs``. All values come from a seeded generator. What a layout's
+storage holds besides the view is NaN, so that one element read too many shows in the output.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from flash4gen.ir.expr import Var, variables
+from flash4gen.validate.cases import Case, Layout, Values
+from flash4gen.validate.oracle import TORCH_DTYPES, visible
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from flash4gen.ir.nodes import Attention
+
+VALUE_SCALE = 4.0
+"""Standard deviation of v. The budget has an absolute part made for outputs of about 1: among
+larger ones it hides less."""
+
+_LARGEST = 3.0e4
+"""Largest element of q and k: float16 ends at 65504."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """The arguments of one call.
+
+    Attributes:
+        q: [batch, seq_q, heads, head_dim].
+        k: [batch, seq_k, kv_heads, head_dim].
+        v: [batch, seq_k, kv_heads, value_dim].
+        storages: the tensors whose parts they are.
+        copies: of the storages, as they were before the call.
+    """
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    storages: tuple[Tensor, ...]
+    copies: tuple[Tensor, ...]
+
+    @property
+    def untouched(self) -> bool:
+        """Whether every bit of the storages is as it was."""
+        pairs = zip(self.storages, self.copies, strict=True)
+        return all(torch.equal(a.view(torch.int16), b.view(torch.int16)) for a, b in pairs)
+
+
+def make_inputs(attention: Attention, case: Case) -> Inputs:
+    """Return the inputs of a case, in the attention's dtype, on the CPU."""
+    dtype = TORCH_DTYPES[attention.dtype]
+    q, k, v = (x.clamp(-_LARGEST, _LARGEST).to(dtype) for x in _values(attention, case))
+    views, storages = _arranged(q, k, v, case.layout)
+    return Inputs(*views, storages, tuple(storage.clone() for storage in storages))
+
+
+def _values(attention: Attention, case: Case) -> tuple[Tensor, Tensor, Tensor]:
+    """Return q, k and v in float32."""
+    random = torch.Generator().manual_seed(case.seed)
+    batch, seq_q, seq_k = case.batch, case.seq_q, case.seq_k
+    heads, kv_heads, dim = attention.heads, attention.kv_heads, attention.head_dim
+    q = torch.randn(batch, seq_q, heads, dim, generator=random)
+    k = torch.randn(batch, seq_k, kv_heads, dim, generator=random)
+    v = torch.randn(batch, seq_k, kv_heads, attention.value_dim, generator=random) * VALUE_SCALE
+    # A direction per key/value head; a query head that reads another one's keys misses it.
+    direction = torch.nn.functional.normalize(torch.randn(kv_heads, dim, generator=random), dim=-1)
+    aligned = direction.repeat_interleave(attention.group, 0)
+    scale = attention.scale
+    match case.values:
+        case Values.NORMAL:
+            pass
+        case Values.LARGE:
+            factor = math.sqrt(300 / (scale * math.sqrt(dim)))
+            q, k = q * factor, k * factor
+        case Values.NEGATIVE:
+            factor = math.sqrt(200 / scale)
+            q, k = q * 0.3 + factor * aligned, k * 0.3 - factor * direction
+        case Values.DOMINANT:
+            factor = math.sqrt(40 / scale)
+            q, k[:, seq_k // 2] = q + factor * aligned, factor * direction
+        case Values.EQUAL:
+            q, k = q[:, :1].expand_as(q), k[:, :1].expand_as(k)
+        case Values.TINY:
+            q, k = q * 1e-4, k * 1e-4
+        case Values.RISING:
+            factor = math.sqrt(60 / scale)
+            ramp = torch.linspace(0, 1, seq_k)[:, None, None]
+            q, k = q * 0.3 + factor * aligned, k * 0.3 + factor * ramp * direction
+        case Values.NEEDLES:
+            q, k = _needles(attention, case, q, k)
+    return q, k, v
+
+
+def _needles(attention: Attention, case: Case, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+    """Let the scores at the edges of the mask, inside and outside, stand out by 12.
+
+    Query i lies on axis i mod head_dim. A key has a component on the axis of each query for which
+    it is the last visible, the first hidden, or an end of the keys. One key too many or too few
+    then weighs as much as all others together.
+    """
+    factor = math.sqrt(12 / attention.scale)
+    axes = torch.eye(attention.head_dim)[torch.arange(case.seq_q) % attention.head_dim]
+    q = q * 0.05 + factor * axes[:, None]
+    k = k * 0.05
+    read = variables(attention.mask)
+    groups = attention.kv_heads if read & {Var.H, Var.HKV} else 1
+    for b in range(case.batch):
+        for hkv in range(groups):
+            heads = range(hkv * attention.group, (hkv + 1) * attention.group)
+            masks = [visible(attention, case.seq_q, case.seq_k, b=b, h=h) for h in heads]
+            marked = torch.stack([_edges(mask) for mask in masks]).any(0)
+            needles = factor * (marked.T.float() @ axes).clamp(max=1)
+            target = k[b, :, hkv] if groups > 1 else k[b].transpose(0, 1)
+            target += needles
+    return q, k
+
+
+def _edges(mask: Tensor) -> Tensor:
+    """Return the elements of [seq_q, seq_k] that differ from a neighbouring key, and both ends."""
+    change = mask[:, 1:] ^ mask[:, :-1]
+    edges = torch.zeros_like(mask)
+    edges[:, 1:] |= change
+    edges[:, :-1] |= change
+    edges[:, [0, -1]] = True
+    return edges
+
+
+def _arranged(
+    q: Tensor, k: Tensor, v: Tensor, layout: Layout
+) -> tuple[tuple[Tensor, Tensor, Tensor], tuple[Tensor, ...]]:
+    """Return views that hold q, k and v, and the storages behind them."""
+    if layout is Layout.PACKED:
+        return _packed(q, k, v)
+    if layout is Layout.EXPANDED:
+        small = (q.clone(), k[:1].clone(), v[:1].clone())
+        return (small[0], small[1].expand_as(k), small[2].expand_as(v)), small
+    placed = [_placed(x, layout) for x in (q, k, v)]
+    views = (placed[0][0], placed[1][0], placed[2][0])
+    return views, tuple(storage for _, storage in placed)
+
+
+def _packed(
+    q: Tensor, k: Tensor, v: Tensor
+) -> tuple[tuple[Tensor, Tensor, Tensor], tuple[Tensor, ...]]:
+    """Put k and v side by side in one tensor, and q before a head of NaN."""
+    kv = torch.cat([k, v], dim=-1)
+    padded = torch.cat([q, torch.full_like(q[:, :, :1], math.nan)], dim=2)
+    dim = k.shape[-1]
+    return (padded[:, :, : q.shape[2]], kv[..., :dim], kv[..., dim:]), (padded, kv)
+
+
+def _placed(x: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
+    """Return a view that holds x [batch, seq, heads, dim], and the storage behind it."""
+    batch, seq, heads, dim = x.shape
+    match layout:
+        case Layout.HEADS_FIRST:
+            storage = x.new_full((batch, heads, seq, dim), math.nan)
+            view = storage.transpose(1, 2)
+        case Layout.SLICED:
+            storage = x.new_full((batch, 2 * seq + 3, heads, dim), math.nan)
+            view = storage[:, 3::2]
+        case Layout.DIM_STRIDED:
+            storage = x.new_full((batch, seq, heads, dim, 2), math.nan)
+            view = storage[..., 0]
+        case Layout.MISALIGNED:
+            storage = x.new_full((x.numel() + 1,), math.nan)
+            view = storage[1:].view(x.shape)
+        case _:
+            storage = view = x.new_full(x.shape, math.nan)
+    view.copy_(x)
+    return view, storage

@@ -1,0 +1,224 @@
+"""The error budget: how far a module's numbers may be from the truth, and the comparison itself.
+
+For the output it is the rule of FlashAttention's own tests (``tests/test_flash_attn.py``): with the
+float64 reference ``ref`` and the same maths in the working precision ``base``,
+
+    max |out − ref|  ≤  2 · max |base − ref|  +  2 · max |ref + 0.3 − 0.3 − ref|
+
+where the last term is computed in the output's type: it is about one rounding of a number near 0.3.
+Here it must hold in every group of neighbouring rows of a head with at least 256 numbers, a sample
+that shows what roundings do, so that rows of large values cannot hide errors in others. ``lse`` is
+float32 and has ``2 · max |base − ref|`` too, over all rows; ``lse_allowance`` says what is added.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from flash4gen.ir.expr import Apply, Expr, Literal, Op, Var, walk
+from flash4gen.validate.oracle import evaluate, visible
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import Tensor
+
+    from flash4gen.ir.nodes import Attention
+
+OUT_RULE = (
+    "in each 256 numbers max|out - ref| <= 2 max|base - ref| + 2 max|ref + 0.3 - 0.3 - ref|; "
+    "ref: float64, base and the last term: the dtype"
+)
+LSE_RULE = (
+    "max|lse - ref| <= 2 max|base - ref| + 2 ulp of the largest row maximum or lse in base 2 "
+    "+ 2^-22 per function of the score, carried through it; in float32"
+)
+
+_FUNCTIONS = frozenset({Op.EXP, Op.LOG, Op.TANH, Op.SIGMOID, Op.SQRT, Op.RSQRT, Op.POW})
+
+GROUP = 256
+"""Numbers of the output, at least, that keep the rule together."""
+
+FUNCTION_ERROR = 2.0**-22
+"""Error of a function of the score, of its value or of 1: GPUs build them from exp2 and log2."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One tensor against the reference.
+
+    Attributes:
+        error: distance where the reference is finite, in the place that is worst compared with
+            its budget; inf if a number is missing.
+        budget: what the error may be there.
+        problems: what is wrong, in words; empty if nothing is.
+    """
+
+    error: float
+    budget: float
+    problems: tuple[str, ...] = ()
+
+    @property
+    def ratio(self) -> float:
+        """Error over budget; at most 1 if it is kept."""
+        if self.error == 0:
+            return 0.0
+        return self.error / self.budget if self.budget else math.inf
+
+
+def output_budget(ref: Tensor, base: Tensor) -> Tensor:
+    """Return the budget of the output, float64, of the shape of ``ref``.
+
+    Args:
+        ref: float64 reference, [batch, seq_q, heads, value_dim].
+        base: the same maths in the working precision, in the output's dtype.
+    """
+    rounded = ref.to(base.dtype)
+    wobble = torch.where(ref.isfinite(), (rounded + 0.3 - 0.3 - rounded).double().abs(), 0.0)
+    return 2 * _group_maxima(_distance(base, ref)) + 2 * _group_maxima(wobble)
+
+
+def lse_budget(ref: Tensor, base: Tensor, allowance: float) -> Tensor:
+    """Return the budget of the LSE, a float64 scalar; ``allowance`` is ``lse_allowance``'s."""
+    distance = _distance(base, ref)
+    return 2 * (distance.max() if distance.numel() else distance.sum()) + allowance
+
+
+def lse_allowance(attention: Attention, q: Tensor, k: Tensor, lse: Tensor) -> float:
+    """Return what the LSE may lose besides what the working precision in base e loses.
+
+    A kernel works in base 2: it rounds ``row_max · log2 e`` to float32 and, having added a
+    logarithm, the LSE in base 2. And it builds functions such as tanh from exp2, with an error of
+    ``FUNCTION_ERROR``; a score that multiplies such a value, like 50 · tanh(s / 50), multiplies the
+    error. An LSE is off by no more than the scores are.
+
+    Args:
+        attention: the variant.
+        q: [batch, seq_q, heads, head_dim].
+        k: [batch, seq_k, kv_heads, head_dim].
+        lse: float64 reference, [batch, heads, seq_q].
+    """
+    peak, spread = _largest(lse[lse.isfinite()].abs()), 0.0
+    perturbed = tuple(_perturbed(attention.score))
+    for b in range(q.shape[0]):
+        for h in range(attention.heads):
+            env = _environment(attention, q, k, b, h)
+            seen = visible(attention, q.shape[1], k.shape[1], b=b, h=h)
+            score = evaluate(attention.score, env).expand(seen.shape)
+            peak = max(peak, _largest(_row_maxima(score, seen).abs()))
+            shifts = [(evaluate(other, env) - score).abs() for other in perturbed]
+            if shifts:
+                spread = max(spread, _largest(torch.stack(shifts).sum(0)[seen]))
+    if peak == 0:
+        return spread
+    in_base_2 = torch.tensor(peak * math.log2(math.e), dtype=torch.float32)
+    ulp = float(torch.nextafter(in_base_2, torch.tensor(math.inf)) - in_base_2)
+    return 2 * ulp + spread
+
+
+def compare(actual: Tensor, ref: Tensor, budget: Tensor, name: str) -> Comparison:
+    """Compare a tensor with the float64 reference of the same shape.
+
+    NaN and the infinities must stand exactly where the reference has them.
+
+    Args:
+        actual: what was computed.
+        ref: float64 reference.
+        budget: what the errors may be; broadcasts to ``ref``.
+        name: ``out`` or ``lse``, for the texts.
+    """
+    if actual.shape != ref.shape:
+        wrong = f"{name} has shape {list(actual.shape)}, not {list(ref.shape)}"
+        return Comparison(math.inf, 0.0, (wrong,))
+    if not ref.numel():
+        return Comparison(0.0, 0.0)
+    if not budget.isfinite().all():
+        return Comparison(math.inf, 0.0, (f"{name}: the working precision itself overflows",))
+    actual = actual.double()
+    problems: list[str] = []
+    misplaced = ~ref.isfinite() & ~(actual.isnan() & ref.isnan() | (actual == ref))
+    if misplaced.any():
+        problems.append(_told(misplaced, actual, ref, name, "the reference is not finite there"))
+    lost = ref.isfinite() & ~actual.isfinite()
+    if lost.any():
+        problems.append(_told(lost, actual, ref, name, "the reference is finite there"))
+        return Comparison(math.inf, 0.0, tuple(problems))
+    error, budget = _distance(actual, ref).flatten(), budget.expand_as(ref).flatten()
+    # A budget of 0 that is kept is not the worst one: 0 / 0 counts as 0.
+    worst = torch.where(error > 0, error / budget, 0.0).argmax()
+    over = (error > budget).view(ref.shape)
+    if over.any():
+        why = f"off by {error[worst]:.3g}, {budget[worst]:.3g} is allowed"
+        problems.append(_told(over, actual, ref, name, why))
+    return Comparison(error[worst].item(), budget[worst].item(), tuple(problems))
+
+
+def _group_maxima(x: Tensor) -> Tensor:
+    """Return in each place of [batch, seq, heads, dim] the maximum over its group of rows."""
+    batch, seq, heads, dim = x.shape
+    peaks = x.amax(-1)
+    per_head = peaks.transpose(1, 2).reshape(-1)
+    rows = -(-GROUP // dim)
+    groups = max(1, len(per_head) // rows)
+    # The rows that are left over join the last group.
+    group = (torch.arange(len(per_head)) // rows).clamp(max=groups - 1)
+    maxima = x.new_zeros(groups).scatter_reduce(0, group, per_head, "amax")
+    return maxima[group].view(batch, heads, seq, 1).transpose(1, 2).expand_as(x)
+
+
+def _distance(a: Tensor, ref: Tensor) -> Tensor:
+    """Return |a − ref| in float64, 0 where ref is not finite."""
+    return torch.where(ref.isfinite(), (a.double() - ref).abs(), 0.0)
+
+
+def _told(where: Tensor, actual: Tensor, ref: Tensor, name: str, why: str) -> str:
+    """Describe wrong elements by their number and the first of them."""
+    first = where.nonzero()[0].tolist()
+    got, wanted = actual[tuple(first)].item(), ref[tuple(first)].item()
+    count = f"{int(where.sum())} of {where.numel()} elements"
+    return f"{name}: {why}: {count}, first {first}: {got:.6g} instead of {wanted:.6g}"
+
+
+def _largest(x: Tensor) -> float:
+    return x.max().item() if x.numel() else 0.0
+
+
+def _row_maxima(score: Tensor, seen: Tensor) -> Tensor:
+    """Return the row maxima that exist."""
+    if score.shape[1] == 0:
+        return score.new_empty(0)
+    peaks = torch.where(seen, score, -math.inf).amax(dim=1)
+    return peaks[peaks > -math.inf]
+
+
+def _environment(attention: Attention, q: Tensor, k: Tensor, b: int, h: int) -> dict[Var, Tensor]:
+    """Return the variables of one head's score expression."""
+    hkv = h // attention.group
+    scalars = {Var.H: h, Var.HKV: hkv, Var.B: b, Var.SEQ_Q: q.shape[1], Var.SEQ_K: k.shape[1]}
+    env = {var: torch.tensor(value) for var, value in scalars.items()}
+    env[Var.Q] = torch.arange(q.shape[1])[:, None]
+    env[Var.K] = torch.arange(k.shape[1])[None, :]
+    env[Var.S] = (q[b, :, h].float() @ k[b, :, hkv].float().T).double() * attention.scale
+    return env
+
+
+def _perturbed(score: Expr) -> Iterator[Expr]:
+    """Yield the score once for each function in it, with that function's value a little off."""
+    for node in walk(score):
+        if isinstance(node, Apply) and node.op in _FUNCTIONS:
+            size = Apply(Op.MAX, (Literal(1.0), Apply(Op.ABS, (node,))))
+            off = Apply(Op.ADD, (node, Apply(Op.MUL, (Literal(FUNCTION_ERROR), size))))
+            yield _replaced(score, node, off)
+
+
+def _replaced(expr: Expr, old: Expr, new: Expr) -> Expr:
+    """Return the expression with one node, that very object, replaced."""
+    if expr is old:
+        return new
+    if isinstance(expr, Apply):
+        return Apply(expr.op, tuple(_replaced(arg, old, new) for arg in expr.args))
+    return expr
