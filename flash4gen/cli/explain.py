@@ -1,0 +1,82 @@
+"""`flash4gen explain`: the schedules of a spec and why they were chosen; or what a code means."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flash4gen.cli import options
+from flash4gen.cli.guard import guard
+from flash4gen.cli.output import Output
+
+if TYPE_CHECKING:
+    from flash4gen.diagnostics import Code
+
+_CODE = re.compile(r"F4G\d+", re.IGNORECASE)
+_PAGES = Path(__file__).parents[2] / "docs" / "errors"
+"""Where a checkout keeps the pages; an installed package knows the meanings only."""
+
+
+def _code_or_spec(what: str) -> str:
+    if _CODE.fullmatch(what) and _code(what) is None:
+        raise typer.BadParameter(f"{what} is no code of a diagnostic")
+    return what
+
+
+What = Annotated[
+    str,
+    typer.Argument(
+        metavar="SPEC|CODE",
+        help="A spec, as file or name; or the code of a diagnostic, such as F4G203.",
+        callback=_code_or_spec,
+        show_default=False,
+    ),
+]
+
+
+def command(
+    what: What,
+    target: options.Targets = None,
+    output_format: options.OutputFormat = options.Format.TEXT,
+) -> None:
+    """Print the chosen schedules and why, or what a code means."""
+    output = Output(output_format)
+    with guard(output):
+        code = _code(what)
+        if code is not None:
+            _explain_code(code, output)
+        else:
+            _explain_spec(what, tuple(target or ()), output)
+
+
+def _code(text: str) -> Code | None:
+    from flash4gen.diagnostics import Code
+
+    return next((code for code in Code if code == text.upper()), None)
+
+
+def _explain_code(code: Code, output: Output) -> None:
+    page = _PAGES / f"{code}.md"
+    text = page.read_text(encoding="utf-8") if page.is_file() else ""
+    if output.json:
+        output.document((), code=str(code), meaning=code.meaning, page=text)
+    output.line(text.rstrip() or f"{code}: {code.meaning}")
+
+
+def _explain_spec(spec: str, targets: tuple[str, ...], output: Output) -> None:
+    from flash4gen.driver import check_spec, plan_spec
+    from flash4gen.schedule import explain as schedules
+
+    checked = check_spec(options.spec_path(spec))
+    plans, problems = plan_spec(checked, targets) if checked.ok else ((), ())
+    found = (*checked.diagnostics, *problems)
+    chosen = [(plan.choice, plan.attention, plan.hardware) for plan in plans]
+    if output.json:
+        output.document(found, schedules=[schedules.explanation(*one) for one in chosen])
+    else:
+        output.line("\n\n".join(schedules.explain(*one).rstrip() for one in chosen))
+    output.diagnostics(found)
+    output.end(ok=checked.ok and not problems)

@@ -1,0 +1,96 @@
+"""`flash4gen list`: the specs and the targets that are shipped."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from flash4gen.cli import options
+from flash4gen.cli.guard import guard
+from flash4gen.cli.output import Output, print_rich
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from flash4gen.ir.hardware import Hardware
+    from flash4gen.ir.nodes import Attention
+
+
+class Kind(StrEnum):
+    """What can be listed."""
+
+    SPECS = "specs"
+    TARGETS = "targets"
+
+
+def command(
+    kind: Annotated[
+        Kind, typer.Argument(metavar="specs|targets", show_default=False, help="What to list.")
+    ],
+    output_format: options.OutputFormat = options.Format.TEXT,
+) -> None:
+    """List what is shipped: example specs, or targets."""
+    output = Output(output_format)
+    with guard(output):
+        rows = _specs() if kind is Kind.SPECS else _targets()
+        if output.json:
+            output.document((), **{kind: rows})
+        elif kind is Kind.SPECS:
+            _print(rows, ("name", "doc", "heads", "kv_heads", "head_dim", "target"))
+        else:
+            shown = ("name", "doc", "arch", "sms", "clock_mhz", "smem_per_block", "tmem_columns")
+            _print(rows, shown)
+
+
+def _specs() -> list[dict[str, Any]]:
+    from flash4gen.driver import check_spec
+    from flash4gen.ir import library
+
+    return [
+        _spec(attention, name)
+        for name in library.spec_names()
+        for attention in check_spec(library.spec_path(name)).attentions
+    ]
+
+
+def _spec(attention: Attention, file: str) -> dict[str, Any]:
+    shown = ("name", "doc", "dtype", "heads", "kv_heads", "head_dim", "value_dim")
+    values = {name: getattr(attention, name) for name in shown}
+    return {**values, "target": list(attention.targets), "path": str(options.spec_path(file))}
+
+
+def _targets() -> list[dict[str, Any]]:
+    from flash4gen.ir import library
+
+    return [_target(hardware) for hardware in library.targets()]
+
+
+def _target(hardware: Hardware) -> dict[str, Any]:
+    values = {item.name: getattr(hardware, item.name) for item in fields(hardware)}
+    del values["span"]
+    return values | {"features": sorted(hardware.features), "sources": dict(hardware.sources)}
+
+
+def _print(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in columns:
+        numbers = all(isinstance(row[name], int) for row in rows)
+        table.add_column(name, justify="right" if numbers else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(_cell(row[name]) for name in columns))
+    print_rich(table)
+
+
+def _cell(value: object) -> str:
+    match value:
+        case int():
+            return f"{value:,}"
+        case list():
+            return ", ".join(map(str, value))
+        case _:
+            return str(value)

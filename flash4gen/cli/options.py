@@ -1,0 +1,55 @@
+"""Arguments and options that several commands take, each described once."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Format(StrEnum):
+    """What a command prints: text for people, or one JSON document."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+Specs = Annotated[
+    list[str],
+    typer.Argument(metavar="SPEC...", help="Files, or names of shipped specs.", show_default=False),
+]
+Targets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--target",
+        metavar="NAME",
+        help="Target to compile for; may be repeated. Those that the spec names if left out.",
+        show_default=False,
+    ),
+]
+Out = Annotated[
+    Path, typer.Option("-o", "--out", metavar="DIR", help="Folder of the generated modules.")
+]
+OUT = Path("generated")
+OutputFormat = Annotated[
+    Format, typer.Option("--format", help="Text for people, or one JSON document on stdout.")
+]
+
+
+def spec_path(spec: str) -> Path:
+    """Return the file that a SPEC argument means: a path, else the shipped spec of that name.
+
+    What is neither is taken for a path, so that reading it says what is wrong.
+    """
+    path = Path(spec)
+    if path.exists() or "." in spec or "/" in spec:
+        return path
+    from flash4gen.ir import library
+
+    if spec not in library.spec_names():
+        return path
+    shipped = library.spec_path(spec)
+    here = Path.cwd()
+    return shipped.relative_to(here) if shipped.is_relative_to(here) else shipped

@@ -1,0 +1,51 @@
+"""Several SPEC arguments as one job: all are checked before the first is compiled."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flash4gen.cli.options import spec_path
+from flash4gen.cli.output import succeeded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from flash4gen.diagnostics import Diagnostic
+    from flash4gen.driver import CompileResult
+
+
+def each_spec(
+    specs: Sequence[str], run: Callable[[Path], CompileResult]
+) -> tuple[CompileResult, ...]:
+    """Run a job on every spec; on none of them if one has an error, or two write the same file."""
+    paths = [spec_path(spec) for spec in specs]
+    problems = preflight(paths) if len(paths) > 1 else ()
+    if problems:
+        from flash4gen.driver import CompileResult
+
+        return (CompileResult((), problems),)
+    return tuple(run(path) for path in paths)
+
+
+def preflight(paths: Sequence[Path]) -> tuple[Diagnostic, ...]:
+    """Return everything found in specs that cannot be compiled together; nothing if they can."""
+    from flash4gen.diagnostics import Code, Findings, Label
+    from flash4gen.driver import check_spec
+
+    results = [check_spec(path) for path in paths]
+    found = tuple(item for result in results for item in result.diagnostics)
+    clashes = Findings()
+    seen: dict[str, Label | None] = {}
+    for attention in (item for result in results for item in result.attentions):
+        label = Label(attention.span, "first defined here") if attention.span else None
+        if attention.name in seen:
+            first = seen[attention.name]
+            clashes.error(
+                Code.DUPLICATE, f"attention `{attention.name}` is defined in two specs",
+                attention.span, also=[first] if first else (),
+                notes=["both would be written to the same file"],
+            )  # fmt: skip
+        seen.setdefault(attention.name, label)
+    found += clashes.in_order()
+    return found if not succeeded(found) else ()

@@ -1,0 +1,147 @@
+"""Every command, with text for people and JSON for programs; exit codes 0, 1 and 2."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from flash4gen import __version__
+from flash4gen.cli import options
+from flash4gen.diagnostics import Code
+from flash4gen.ir import library
+from tests.cli.running import SPEC, contents, earlier_outputs, flash4gen
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    path = tmp_path / "small.attn"
+    path.write_text(SPEC)
+    return path
+
+
+def test_check_says_what_it_read(small: Path) -> None:
+    ended = flash4gen("check", small)
+    assert (ended.code, ended.stderr) == (0, "")
+    assert ended.stdout == f"{small}: attention small, no errors\n"
+
+
+def test_check_as_json(small: Path) -> None:
+    read = {"path": str(small), "ok": True, "attentions": ["small"], "hardware": []}
+    document = {"ok": True, "specs": [read], "diagnostics": []}
+    assert flash4gen("check", small, "--format", "json").document == document
+
+
+def test_a_shipped_spec_goes_by_its_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert flash4gen("check", "llama3_8b").code == 0
+    assert options.spec_path("llama3_8b") == library.spec_path("llama3_8b")
+    (tmp_path / "llama3_8b").write_text(SPEC)  # a file goes before a name
+    assert "attention small" in flash4gen("check", "llama3_8b").stdout
+
+
+def test_explain_tells_the_schedule_and_why(small: Path) -> None:
+    ended = flash4gen("explain", small, "--target", "rtx5090", "--target", "b200")
+    assert ended.code == 0
+    assert ended.stdout.startswith("small on rtx5090")
+    for told in ("small on b200", "tile_q", "runners-up", "rejected"):
+        assert told in ended.stdout
+
+
+def test_explain_as_json(small: Path) -> None:
+    (schedule,) = flash4gen("explain", small, "--format", "json").document["schedules"]
+    assert (schedule["attention"], schedule["target"]) == ("small", "b200")
+    assert {item["field"] for item in schedule["decisions"]} >= {"tile_q", "tile_k", "warps"}
+
+
+def test_explain_tells_what_a_code_means() -> None:
+    ended = flash4gen("explain", "f4g203")
+    assert ended.code == 0
+    assert Code.UNKNOWN_FUNCTION.meaning in ended.stdout
+    document = flash4gen("explain", "F4G203", "--format", "json").document
+    assert document["meaning"] == Code.UNKNOWN_FUNCTION.meaning
+
+
+@pytest.mark.parametrize("code", list(Code))
+def test_every_code_can_be_explained(code: Code) -> None:
+    assert str(code) in flash4gen("explain", code).stdout
+
+
+def test_list_specs() -> None:
+    ended = flash4gen("list", "specs")
+    assert ended.code == 0
+    listed = flash4gen("list", "specs", "--format", "json").document["specs"]
+    assert {item["name"] for item in listed} >= {"gemma2_9b_local", "llama3_8b"}
+    assert all(item["name"] in ended.stdout for item in listed)
+
+
+def test_list_targets() -> None:
+    ended = flash4gen("list", "targets")
+    assert ended.code == 0
+    listed = flash4gen("list", "targets", "--format", "json").document["targets"]
+    assert [item["name"] for item in listed] == list(library.target_names())
+    assert all(item["sources"]["clock_mhz"] for item in listed)
+    assert all(item["name"] in ended.stdout for item in listed)
+
+
+def test_the_version() -> None:
+    assert flash4gen("--version").stdout == f"flash4gen {__version__}\n"
+
+
+def test_without_a_command_it_helps() -> None:
+    ended = flash4gen()
+    assert "Usage: flash4gen" in ended.stdout + ended.stderr
+    for name in ("check", "compile", "validate", "explain", "list"):
+        assert name in flash4gen("--help").stdout
+        assert "Usage" in flash4gen(name, "--help").stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("chek", "x.attn"),
+        ("check",),
+        ("check", "x.attn", "--colour"),
+        ("check", "x.attn", "--format", "xml"),
+        ("compile", "x.attn", "--emit", "ptx,elf"),
+        ("compile", "x.attn", "--emit", ","),
+        ("compile", "x.attn", "--emit", "ptx", "--check"),
+        ("compile", "x.attn", "--template-dir", "no/such/folder"),
+        ("explain", "F4G999"),
+        ("explain",),
+        ("list", "things"),
+    ],
+    ids=" ".join,
+)
+def test_a_command_line_that_makes_no_sense(arguments: tuple[str, ...]) -> None:
+    ended = flash4gen(*arguments)
+    assert ended.code == 2
+    assert "Error: " in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert ended.stdout == ""
+
+
+def test_compile_check_finds_what_is_missing_and_what_is_stale(small: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    missing = flash4gen("compile", small, "--check", "-o", out)
+    assert missing.code == 1
+    assert "does not exist" in missing.stderr
+    assert not out.exists()
+
+    before = earlier_outputs(out)
+    stale = flash4gen("compile", small, "--check", "-o", out, "--format", "json")
+    assert stale.code == 1
+    assert stale.document["fresh"] == {str(small): False}
+    assert "is not what the spec compiles to now" in stale.document["diagnostics"][0]["message"]
+    assert contents(out) == before
+
+
+def test_validate_refuses_what_is_stale(small: Path, tmp_path: Path) -> None:
+    before = earlier_outputs(tmp_path / "out")
+    ended = flash4gen("validate", small, "-o", tmp_path / "out")
+    assert ended.code == 1
+    assert "is not what the spec compiles to now" in ended.stderr
+    assert contents(tmp_path / "out") == before

@@ -1,0 +1,57 @@
+"""What all tests share: goldens, the options `--update-golden` and `--slow`, GPU tests, caches."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.golden_files import USED, Golden, SuiteGoldens
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("flash4gen")
+    group.addoption("--update-golden", action="store_true", help="accept what tests produce now")
+    group.addoption("--slow", action="store_true", help="also run the long matrix")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # Both are read when torch and Triton are first imported. Workers share the machine's cores, so
+    # each keeps to one; what Triton has compiled for this checkout is compiled once.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    cache = config.rootpath / ".pytest_cache" / "triton"
+    os.environ.setdefault("TRITON_CACHE_DIR", str(cache))
+    config.stash[USED] = set()
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(SuiteGoldens(config), "suite-goldens")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        used = session.config.stash[USED]
+        output["goldens"] = sorted(used)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: Sequence[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("slow") and not config.getoption("--slow"):
+            item.add_marker(pytest.mark.skip(reason="part of the long matrix; run with --slow"))
+        if item.get_closest_marker("gpu") and not _has_gpu():
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device, and there is none"))
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return bool(torch.cuda.is_available())
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Golden:
+    """Compare text with a file that is kept beside the tests: ``golden("name.txt", text)``."""
+    return Golden(request.node, request.config)

@@ -1,0 +1,196 @@
+"""The rules of templates, read from their syntax trees; and that users can override them.
+
+A template prints what the schedule decided: it compares nothing, computes nothing, names no
+architecture, and has no second opinion about what is undefined.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from dataclasses import fields, is_dataclass
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
+
+import pytest
+from jinja2 import Environment, StrictUndefined, nodes
+
+from flash4gen.driver import Plan, check_spec, plan_spec
+from flash4gen.render import context
+from flash4gen.render.environment import environment
+from flash4gen.render.module import RenderedModule, render
+from tests.project import ROOT, TEMPLATES, shown
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+OVERRIDES = ROOT / "tests" / "overrides"
+FILES = sorted(TEMPLATES.rglob("*.j2"))
+ALL = [*FILES, *sorted(OVERRIDES.rglob("*.j2"))]
+
+HEAD = re.compile(r"\{# (concern|shared|skeleton): [^|]+?((?: \| [a-z]+: [^|]+?)*) #\}")
+ARCHITECTURE = re.compile(
+    r"\b(sm_?\d+|[abh][123]00|gb?\d{3}|rtx\w*|ampere|hopper|blackwell|cdna\d?|gfx\d+)\b", re.I
+)
+
+CONTEXT_OF = {
+    "concern/attend": context.Attend,
+    "concern/epilogue": context.Epilogue,
+    "concern/load": context.Impl,
+    "concern/mask": context.Mask,
+    "concern/order": context.Impl,
+    "concern/score": context.Score,
+    "concern/softmax": context.Impl,
+    "shared/arithmetic.py.j2": context.Arithmetic,
+    "shared/constants.py.j2": context.Constants,
+    "shared/eager.py.j2": context.Eager,
+    "shared/header.py.j2": context.Header,
+    "shared/interface.py.j2": context.Interface,
+    "shared/layout.py.j2": context.Impl,
+    "shared/tiles.py.j2": context.Mask,
+}
+"""What a macro's parameter `c` is, by folder or file."""
+
+
+def parsed(path: Path) -> nodes.Template:
+    return environment().parse(path.read_text(encoding="utf-8"))
+
+
+def head(path: Path) -> dict[str, list[str]]:
+    """Return the contract in a template's first line: macros, needs, blocks, extends."""
+    first = path.read_text(encoding="utf-8").splitlines()[0]
+    match = HEAD.fullmatch(first)
+    assert match, f"{shown(path)} does not open with its contract"
+    parts = (part.split(": ", 1) for part in match[2].split(" | ") if part)
+    return {name: [item.strip() for item in text.split(",")] for name, text in parts}
+
+
+@pytest.mark.parametrize("path", ALL, ids=shown)
+def test_a_template_opens_with_its_contract_and_keeps_it(path: Path) -> None:
+    macros = {macro.name for macro in parsed(path).find_all(nodes.Macro)}
+    assert sorted(head(path).get("macros", [])) == sorted(macros)
+
+
+@pytest.mark.parametrize("folder", sorted((TEMPLATES / "concern").iterdir()), ids=shown)
+def test_the_files_of_a_concern_can_stand_in_for_each_other(folder: Path) -> None:
+    contracts = {tuple(head(path)["macros"]) for path in folder.glob("*.j2")}
+    assert len(contracts) == 1
+
+
+@pytest.mark.parametrize("path", ALL, ids=shown)
+def test_a_template_decides_nothing(path: Path) -> None:
+    banned = (nodes.Compare, nodes.Test, nodes.Assign, nodes.AssignBlock, nodes.CondExpr)
+    arithmetic = (nodes.Add, nodes.Sub, nodes.Mul, nodes.Div, nodes.FloorDiv, nodes.Mod, nodes.Pow)
+    for node in parsed(path).find_all((*banned, *arithmetic)):
+        # `x if y` without else prints something or nothing, which an if-block says as well.
+        plain = isinstance(node, nodes.CondExpr) and node.expr2 is None
+        assert plain, f"{shown(path)}:{node.lineno}: {type(node).__name__}"
+
+
+@pytest.mark.parametrize("path", ALL, ids=shown)
+def test_what_is_undefined_is_an_error(path: Path) -> None:
+    assert environment().undefined is StrictUndefined
+    for node in parsed(path).find_all(nodes.Filter):
+        assert node.name not in {"default", "d"}, f"{shown(path)}:{node.lineno}"
+
+
+@pytest.mark.parametrize("path", ALL, ids=shown)
+def test_a_template_names_no_architecture(path: Path) -> None:
+    found = ARCHITECTURE.search(path.read_text(encoding="utf-8"))
+    assert found is None, f"{shown(path)} names {found and found[0]}"
+
+
+def context_type(path: Path) -> Any:
+    inside = path.relative_to(TEMPLATES).as_posix()
+    return CONTEXT_OF.get(inside) or CONTEXT_OF[inside.rpartition("/")[0]]
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in FILES if "skeleton" not in path.parts], ids=shown
+)
+def test_a_macro_reads_the_fields_that_its_contract_names(path: Path) -> None:
+    known = {f"c.{field.name}" for field in fields(context_type(path))}
+    read, handed_on = reads_of_c(path)
+    needs = set(head(path).get("needs", []))
+    assert read <= known, "the template reads fields that the context lacks"
+    assert read <= needs, f"needs: {', '.join(sorted(needs | read))}"
+    assert needs <= (known if handed_on else read), "the contract names what nothing reads"
+
+
+def reads_of_c(path: Path) -> tuple[set[str], bool]:
+    """Return the fields of `c` that a file reads, and whether it hands `c` on to other macros."""
+    tree = parsed(path)
+    chains = (dotted(node) for node in tree.find_all(nodes.Getattr))
+    handed = [arg for call in tree.find_all(nodes.Call) for arg in call.args]
+    return (
+        {".".join(chain) for chain in chains if len(chain) == 2 and chain[0] == "c"},
+        any(isinstance(arg, nodes.Name) and arg.name == "c" for arg in handed),
+    )
+
+
+@pytest.mark.parametrize("path", sorted((TEMPLATES / "skeleton").glob("*.j2")), ids=shown)
+def test_a_skeleton_reads_fields_that_exist(path: Path) -> None:
+    for node in parsed(path).find_all(nodes.Getattr):
+        chain = dotted(node)
+        if chain and chain[0] == "ctx":
+            kind: Any = context.RenderContext
+            for name in chain[1:]:
+                hints = get_type_hints(kind) if is_dataclass(kind) else {}
+                assert name in hints, f"{shown(path)}:{node.lineno}: no {'.'.join(chain)}"
+                kind = hints[name] if is_dataclass(hints[name]) else get_args(hints[name])
+
+
+def dotted(node: nodes.Node) -> list[str]:
+    """Return ``a.b.c`` as its parts; nothing if the expression is something else."""
+    if isinstance(node, nodes.Name):
+        return [node.name]
+    if isinstance(node, nodes.Getattr) and (before := dotted(node.node)):
+        return [*before, node.attr]
+    return []
+
+
+def test_the_lint_sees_what_it_forbids() -> None:
+    """The checks above pass on templates that are right; these are wrong."""
+    bad = Environment().parse("{% if a == 1 %}{% endif %}{{ x is defined }}{{ y|default(0) }}")
+    assert len(list(bad.find_all((nodes.Compare, nodes.Test)))) == 2
+    assert [node.name for node in bad.find_all(nodes.Filter)] == ["default"]
+    assert ARCHITECTURE.search("for sm_90 only")
+    assert ARCHITECTURE.search("on a B200")
+
+
+@pytest.fixture(scope="module")
+def plan() -> Plan:
+    plans, problems = plan_spec(check_spec(ROOT / "specs" / "llama3_8b.attn"), ["b200"])
+    assert not problems
+    return plans[0]
+
+
+def rendered(plan: Plan, *overrides: Path) -> RenderedModule:
+    return render(plan.attention, plan.hardware, plan.choice, overrides)
+
+
+@pytest.mark.parametrize(
+    ("folder", "line"),
+    [
+        ("commented_softmax", "# What follows is the shipped softmax; this line is not."),
+        ("signed", "# A block can be extended too."),
+    ],
+)
+def test_an_override_extends_what_it_overrides(plan: Plan, folder: str, line: str) -> None:
+    plain, overridden = rendered(plan), rendered(plan, OVERRIDES / folder)
+    ast.parse(overridden.text)
+    added = set(overridden.text.splitlines()) - set(plain.text.splitlines())
+    # Besides the line itself, only digests differ: in the header, and in the op's name.
+    assert line in added
+    assert all(text == line or "sha256:" in text or "custom_op" in text for text in added)
+
+
+def test_an_override_is_part_of_the_provenance(plan: Plan) -> None:
+    digests = {
+        rendered(plan, *folders).provenance.templates
+        for folders in ((), (OVERRIDES / "signed",), (OVERRIDES / "commented_softmax",))
+    }
+    assert len(digests) == 3
+
+
+def test_the_same_templates_render_the_same_bytes(plan: Plan) -> None:
+    assert rendered(plan).text == rendered(plan).text
