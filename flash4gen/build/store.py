@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from pathlib import Path
@@ -38,6 +39,19 @@ def write_all(files: Mapping[Path, bytes]) -> tuple[Path, ...]:
         for temporary in staged.values():
             temporary.unlink(missing_ok=True)
     return tuple(changed)
+
+
+def probe_folder(folder: Path) -> None:
+    """Make sure that files can be written to a folder, which need not exist yet.
+
+    Raises:
+        OSError: they cannot.
+    """
+    existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not existing.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, "not a folder", str(existing))
+    with tempfile.TemporaryFile(dir=existing):
+        pass
 
 
 def _holds(path: Path, data: bytes) -> bool:

@@ -1,22 +1,26 @@
 """The stages in order, for the command line and for Python: spec file → modules and certificates.
 
-The only package that knows the whole way. Torch and Triton are imported when the first stage that
-needs them runs, so that checking and explaining start fast.
+The only package that knows the whole way. Names are loaded when they are used: checking a spec
+must not wait for the scheduler and the templates, nor those for torch and Triton.
 """
 
 from __future__ import annotations
 
-from flash4gen.driver.model import (
-    Checked,
-    CompileResult,
-    Event,
-    ModuleResult,
-    Plan,
-    Progress,
-    StageError,
-)
-from flash4gen.driver.plan import check_spec, plan_spec
-from flash4gen.driver.run import EMITTED, check_fresh, compile_spec, validate_spec
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from flash4gen.driver.model import (
+        Checked,
+        CompileResult,
+        Event,
+        ModuleResult,
+        Plan,
+        Progress,
+        StageError,
+    )
+    from flash4gen.driver.plan import check_spec, plan_spec
+    from flash4gen.driver.run import EMITTED, check_fresh, compile_spec, validate_spec
 
 __all__ = [
     "EMITTED",
@@ -33,3 +37,19 @@ __all__ = [
     "plan_spec",
     "validate_spec",
 ]
+
+_HOMES = {
+    "check_spec": "plan",
+    "plan_spec": "plan",
+    "EMITTED": "run",
+    "check_fresh": "run",
+    "compile_spec": "run",
+    "validate_spec": "run",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name from the module that defines it."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES.get(name, 'model')}"), name)

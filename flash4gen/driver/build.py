@@ -39,12 +39,17 @@ class Run:
         """Return where the module of a plan goes."""
         return self.out / plan.hardware.name / f"{plan.attention.name}.py"
 
+    def tell(self, stage: str, subject: str, detail: str) -> None:
+        """Report what a running stage is doing."""
+        event = Event(stage=stage, subject=subject, detail=detail, seconds=0.0, done=False)
+        self.progress(event)
+
     @contextmanager
     def stage(self, name: str, subject: str) -> Iterator[list[str]]:
         """Report a stage; the block appends its details. Faults of ours leave as ``StageError``."""
         start = time.perf_counter()
         details: list[str] = []
-        self.progress(Event(stage=name, subject=subject, detail="", seconds=0.0, done=False))
+        self.tell(name, subject, "")
         try:
             yield details
         except (StageError, OSError):

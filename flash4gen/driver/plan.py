@@ -11,7 +11,6 @@ from flash4gen.driver.model import Checked, Plan
 from flash4gen.ir import library
 from flash4gen.ir.lower import lower
 from flash4gen.ir.masks import never_true
-from flash4gen.schedule.choose import choose
 from flash4gen.syntax import parse, read_source
 
 if TYPE_CHECKING:
@@ -45,6 +44,8 @@ def plan_spec(
         checked: a spec without errors.
         targets: names of hardware items; those that the spec names if empty.
     """
+    from flash4gen.schedule.choose import choose
+
     findings = Findings()
     plans: list[Plan] = []
     known = (*library.target_names(), *(item.name for item in checked.hardware))

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flash4gen.build.store import write_all
+from flash4gen.build.store import probe_folder, write_all
 from flash4gen.diagnostics.codes import Code
 from flash4gen.diagnostics.collect import Findings
 from flash4gen.driver.build import Built, Run, build_plan
@@ -57,8 +57,10 @@ def compile_spec(  # noqa: PLR0913 - the options of a front door
     findings = Findings()
     results: list[ModuleResult] = []
     files: dict[Path, bytes] = {}
+    plans = _planned(path, targets, run, findings)
+    _probe([run.module_path(plan).parent for plan in plans], findings)
     with tempfile.TemporaryDirectory(prefix="flash4gen-") as scratch:
-        for plan in _planned(path, targets, run, findings):
+        for plan in plans if not findings.errors else ():
             built = build_plan(plan, run, Path(scratch) / plan.subject, findings)
             if built is None:
                 continue
@@ -155,7 +157,9 @@ def _proven(built: Built, run: Run, findings: Findings) -> Certificate:
                 rendered=built.rendered,
                 path=built.file,
                 artefact=built.artefact,
-            )
+                overrides=run.template_dirs,
+            ),
+            lambda _rung, what: run.tell("validate", plan.subject, what),
         )
         details.append("passed" if certificate.passed else "failed")
     findings.add(*certificate_findings(certificate, plan.attention.span))
@@ -179,14 +183,27 @@ def _written(files: dict[Path, bytes], findings: Findings) -> tuple[Path, ...]:
     try:
         return write_all(files)
     except OSError as error:
-        findings.error(
-            Code.CANNOT_WRITE,
-            f"cannot write {error.filename or 'the outputs'}: {error.strerror or error}",
-            None,
-            notes=["nothing was changed"],
-            helps=["choose another folder with --out"],
-        )
+        _cannot_write(error, findings)
         return ()
+
+
+def _probe(folders: Sequence[Path], findings: Findings) -> None:
+    """Find out before the long stages whether the outputs can be written after them."""
+    try:
+        for folder in folders:
+            probe_folder(folder)
+    except OSError as error:
+        _cannot_write(error, findings)
+
+
+def _cannot_write(error: OSError, findings: Findings) -> None:
+    findings.error(
+        Code.CANNOT_WRITE,
+        f"cannot write {error.filename or 'the outputs'}: {error.strerror or error}",
+        None,
+        notes=["nothing was changed"],
+        helps=["choose another folder with --out"],
+    )
 
 
 def _silent(event: Event) -> None:
