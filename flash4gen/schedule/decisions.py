@@ -1,0 +1,142 @@
+"""Why every field of a chosen schedule is what it is, one sentence each.
+
+In: the candidates, judged, the winner first. Out: ``Decision`` per field, and for each loser a
+reason. Numbers of cycles are modelled, and the sentences say so.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from flash4gen.ir.hardware import Feature
+from flash4gen.schedule.model import Decision, Load, TileOrder
+from flash4gen.schedule.registers import measured_arch, pressure, thread_limit
+from flash4gen.schedule.space import CHOICES, shape_of
+from flash4gen.schedule.units import matrix_unit
+
+if TYPE_CHECKING:
+    from flash4gen.ir.hardware import Hardware
+    from flash4gen.ir.nodes import Attention
+    from flash4gen.schedule.choose import Fitting, Judged
+    from flash4gen.schedule.model import Schedule
+    from flash4gen.schedule.pins import Pins
+    from flash4gen.schedule.workload import Workload
+
+
+def decisions(
+    attention: Attention, work: Workload, hardware: Hardware, judged: Judged, pins: Pins
+) -> tuple[Decision, ...]:
+    """Return the reason for each field of the first fitting candidate.
+
+    Args:
+        attention: what is computed.
+        work: its counts.
+        hardware: the target.
+        judged: the candidates that the pins allow, best first.
+        pins: the fields that the spec fixes.
+    """
+    best = judged.fitting[0]
+    schedule = best.schedule
+    free = tuple(
+        _decision(schedule, name, pins, _free_reason(name, judged, hardware)) for name in CHOICES
+    )
+    order = _decision(schedule, "order", pins, _ORDER[schedule.order])
+    return (
+        Decision("family", schedule.family, "the family that every target can run"),
+        *free,
+        order,
+        Decision("head_pad", schedule.head_pad, _padding("head_dim", attention.head_dim)),
+        Decision("value_pad", schedule.value_pad, _padding("value_dim", attention.value_dim)),
+        *_budgets(schedule, work, hardware),
+    )
+
+
+_ORDER = {
+    TileOrder.LONGEST_FIRST: (
+        "late query tiles visit more keys than early ones, so they start first and the short ones "
+        "fill the tail"
+    ),
+    TileOrder.QUERY_TILES_FIRST: (
+        "all query tiles visit about as many keys, so neighbours run together and share keys in L2"
+    ),
+}
+
+
+def why_lost(item: Fitting, best: Fitting) -> str:
+    """Return why a candidate that fits is not the winner."""
+    ratio = item.cost.cycles / best.cost.cycles
+    share = f"{item.cost.blocks} block{'s' if item.cost.blocks != 1 else ''} per SM"
+    return f"{ratio:.2f}× the modelled cycles: bound by {item.cost.bound}, {share}"
+
+
+def _decision(schedule: Schedule, name: str, pins: Pins, reason: str) -> Decision:
+    value = getattr(schedule, name)
+    if name in pins:
+        return Decision(name, value, "pinned by the spec", pinned=True)
+    return Decision(name, value, reason)
+
+
+def _free_reason(name: str, judged: Judged, hardware: Hardware) -> str:
+    """Return a sentence that compares the winner with its best rival in one field."""
+    best = judged.fitting[0]
+    value = getattr(best.schedule, name)
+    if name == "load" and not hardware.has(Feature.TMA):
+        return f"{hardware.doc} loads by pointer only"
+    rival = next((item for item in judged.fitting if getattr(item.schedule, name) != value), None)
+    if rival is None:
+        return "; ".join(("no other value fits", *_next_larger(name, value, judged)))
+    other = getattr(rival.schedule, name)
+    ratio = f"{rival.cost.cycles / best.cost.cycles:.2f}"
+    text = f"{other} costs {ratio}× the modelled cycles"
+    if ratio == "1.00":
+        text = f"{other} is modelled equal and asks for no less"
+    return "; ".join((text, *_next_larger(name, value, judged)))
+
+
+def _next_larger(name: str, value: Any, judged: Judged) -> tuple[str, ...]:
+    """Return why the next larger value is out, where it is with the rest unchanged."""
+    larger = [choice for choice in CHOICES[name] if not isinstance(choice, Load) and choice > value]
+    if isinstance(value, Load) or not larger:
+        return ()
+    best = judged.fitting[0].schedule
+    for item in judged.rejected:
+        if getattr(item.schedule, name) == larger[0] and _same_but(item.schedule, best, name):
+            return (f"{larger[0]} {item.reason}",)
+    return ()
+
+
+def _same_but(a: Schedule, b: Schedule, name: str) -> bool:
+    return all(getattr(a, other) == getattr(b, other) for other in CHOICES if other != name)
+
+
+def _padding(name: str, dim: int) -> str:
+    padded = max(16, 1 << (dim - 1).bit_length())
+    if padded == dim:
+        return f"{name} is a power of two already"
+    share = 100 * (padded - dim) / padded
+    return (
+        f"{name} = {dim} rounded up to a power of two, as Triton's blocks must be: "
+        f"{share:.0f} % of the columns are zeros"
+    )
+
+
+def _budgets(schedule: Schedule, work: Workload, hardware: Hardware) -> tuple[Decision, ...]:
+    """Return the planned resources, each with the limit that it keeps."""
+    limit = thread_limit(hardware, schedule.warps)
+    unit = matrix_unit(hardware, schedule.tile_q, schedule.warps)
+    measured = pressure(hardware, shape_of(schedule), work).measured
+    origin = "as compiled" if measured else "modelled from compiles"
+    columns = (
+        f"accumulator, scores and weights of {unit}, of {hardware.tmem_columns}"
+        if schedule.tmem_columns
+        else f"{unit} keeps its operands in registers and shared memory"
+    )
+    return (
+        Decision("smem_bytes", schedule.smem_bytes, f"of {hardware.smem_per_block:,} per block"),
+        Decision(
+            "registers",
+            schedule.registers,
+            f"of {limit} per thread, {origin} for sm_{measured_arch(hardware)}",
+        ),
+        Decision("tmem_columns", schedule.tmem_columns, columns),
+    )

@@ -1,0 +1,227 @@
+"""The choice as text and as plain data: what was chosen, why, what it needs, and who came next.
+
+In: a ``Choice`` with what it was made from. Out: text for people, or a dictionary that ``json`` can
+write. Cycles are modelled, and both say so.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections import Counter
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from flash4gen.schedule.constraints import CONSTRAINTS
+from flash4gen.schedule.cost import Cost, cost
+from flash4gen.schedule.memory import shared_memory
+from flash4gen.schedule.pins import shape_text
+from flash4gen.schedule.registers import thread_limit
+from flash4gen.schedule.space import shape_of
+from flash4gen.schedule.workload import NOMINAL_LENGTH, workload
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from flash4gen.ir.hardware import Hardware
+    from flash4gen.ir.nodes import Attention
+    from flash4gen.schedule.model import Choice, Ranked, Rejected, Schedule
+
+RUNNERS_UP = 5
+"""Losers that are shown; they differ from each other in tile or warps."""
+
+WIDTH = 100
+"""Columns of a line."""
+
+LEAST_REMARK = 30
+"""Columns that a remark gets at least."""
+
+Row = tuple[str, str, str]
+"""A line of a table: name, value, remark."""
+
+NEAREST = 2
+"""Rejected candidates that are shown per constraint."""
+
+
+def explain(choice: Choice, attention: Attention, hardware: Hardware) -> str:
+    """Return the explanation of a choice as plain text, in lines of at most 100 columns.
+
+    Args:
+        choice: the choice.
+        attention: what it was made for.
+        hardware: the target it was made for.
+    """
+    data = explanation(choice, attention, hardware)
+    sections = (
+        _headline(choice, attention, hardware),
+        _table(
+            "field",
+            ((d.field, _value(d.value, pinned=d.pinned), d.reason) for d in choice.decisions),
+        ),
+        _table("budget of one block", _budget_rows(data["budget"])),
+        _table(
+            f"one step of {choice.schedule.tile_k} keys, modelled cycles of one SM",
+            ((name, f"{cycles:,.0f}", "") for name, cycles in data["step"].items()),
+        ),
+        _table(
+            "runners-up, by modelled cycles",
+            ((item["schedule"], "", item["reason"]) for item in data["runners_up"]),
+        ),
+        _table(
+            f"rejected, {len(choice.rejected)} of {_tried(choice)}, and which came nearest",
+            _rejected_rows(data),
+        ),
+    )
+    return "\n\n".join(sections) + "\n"
+
+
+def explanation(choice: Choice, attention: Attention, hardware: Hardware) -> dict[str, Any]:
+    """Return the explanation of a choice as plain data."""
+    schedule = choice.schedule
+    work = workload(attention, schedule.head_pad, schedule.value_pad)
+    spent = cost(schedule, work, hardware)
+    return {
+        "attention": attention.name,
+        "target": hardware.name,
+        "schedule": asdict(schedule),
+        "decisions": [asdict(decision) for decision in choice.decisions],
+        "modelled": {
+            "cycles_per_head": round(spent.cycles),
+            "nominal_length": NOMINAL_LENGTH,
+            "bound_by": spent.bound,
+            "blocks_per_sm": spent.blocks,
+        },
+        "budget": _budget(schedule, hardware, spent),
+        "step": {name: round(cycles) for name, cycles in _step(spent)},
+        "runners_up": [
+            {
+                "schedule": shape_text(item.schedule),
+                "cycles_per_head": round(item.cycles),
+                "reason": item.reason,
+            }
+            for item in _runners_up(choice)
+        ],
+        "candidates": _tried(choice),
+        "rejected": _rejected(choice),
+    }
+
+
+def _headline(choice: Choice, attention: Attention, hardware: Hardware) -> str:
+    return (
+        f"{attention.name} on {hardware.name} ({hardware.doc}): {shape_text(choice.schedule)}, "
+        f"the best of {len(choice.ranked)} schedules that fit"
+    )
+
+
+def _value(value: int | str, *, pinned: bool) -> str:
+    return f"{value}, pinned" if pinned else f"{value}"
+
+
+def _table(title: str, rows: Iterable[Row]) -> str:
+    """Return a titled table of two aligned columns and a remark, which is wrapped."""
+    cells = list(rows)
+    first = max((len(row[0]) for row in cells), default=0)
+    second = max((len(row[1]) for row in cells), default=0)
+    lines = [title]
+    for name, value, remark in cells:
+        start = f"  {name:<{first}}  {value:>{second}}"
+        room = max(LEAST_REMARK, WIDTH - len(start) - 2)
+        wrapped = textwrap.wrap(remark, room) or [""]
+        lines.append(f"{start}  {wrapped[0]}".rstrip())
+        lines.extend(" " * (len(start) + 2) + more for more in wrapped[1:])
+    return "\n".join(lines)
+
+
+def _budget(schedule: Schedule, hardware: Hardware, spent: Cost) -> dict[str, dict[str, Any]]:
+    """Return planned resources and limits; shared memory with its buffers."""
+    buffers = shared_memory(hardware, shape_of(schedule), schedule.head_pad, schedule.value_pad)
+    return {
+        "shared_memory": {
+            "planned": schedule.smem_bytes,
+            "limit": hardware.smem_per_block,
+            "buffers": {buffer.name: buffer.bytes for buffer in buffers},
+        },
+        "registers": {
+            "planned": schedule.registers,
+            "limit": thread_limit(hardware, schedule.warps),
+        },
+        "tensor_memory_columns": {
+            "planned": schedule.tmem_columns,
+            "limit": hardware.tmem_columns,
+        },
+        "threads": {
+            "planned": schedule.warps * hardware.warp_size,
+            "limit": hardware.threads_per_block,
+        },
+        "blocks_per_sm": {"planned": spent.blocks},
+    }
+
+
+def _budget_rows(budget: dict[str, dict[str, Any]]) -> Iterator[Row]:
+    for name, entry in budget.items():
+        limit = f"of {entry['limit']:,}" if "limit" in entry else ""
+        yield name.replace("_", " "), f"{entry['planned']:,}", limit
+        for buffer, size in entry.get("buffers", {}).items():
+            yield f"  {buffer}", f"{size:,}", ""
+
+
+def _step(spent: Cost) -> Iterator[tuple[str, float]]:
+    yield from spent.units
+    yield "serial chain of one block", spent.chain
+    yield "step, all blocks overlapped", spent.step
+
+
+def _runners_up(choice: Choice) -> list[Ranked]:
+    """Return the best candidates that differ from the winner and each other in tile or warps."""
+    seen = {_tile(choice.schedule)}
+    shown: list[Ranked] = []
+    for item in choice.ranked[1:]:
+        if _tile(item.schedule) not in seen:
+            seen.add(_tile(item.schedule))
+            shown.append(item)
+    return shown[:RUNNERS_UP]
+
+
+def _tile(schedule: Schedule) -> tuple[int, int, int]:
+    return schedule.tile_q, schedule.tile_k, schedule.warps
+
+
+def _tried(choice: Choice) -> int:
+    return len(choice.ranked) + len(choice.rejected)
+
+
+def _rejected(choice: Choice) -> dict[str, dict[str, Any]]:
+    """Return, per constraint, how many candidates it rejects and which come nearest."""
+    counts = Counter(item.constraint for item in choice.rejected)
+    order = [*CONSTRAINTS, *sorted(set(counts) - set(CONSTRAINTS))]
+    return {
+        name: {
+            "count": counts[name],
+            "nearest": [
+                {"schedule": shape_text(item.schedule), "reason": item.reason}
+                for item in _nearest(choice, name)
+            ],
+        }
+        for name in order
+        if counts[name]
+    }
+
+
+def _nearest(choice: Choice, constraint: str) -> list[Rejected]:
+    """Return the candidates of one constraint that exceed it by least, largest tiles first."""
+    items = [item for item in choice.rejected if item.constraint == constraint]
+    needs = {"registers": "registers", "shared_memory": "smem_bytes"}
+    need = needs.get(constraint)
+
+    def key(item: Rejected) -> tuple[int, int]:
+        area = item.schedule.tile_q * item.schedule.tile_k
+        return (getattr(item.schedule, need) if need else 0, -area)
+
+    return sorted(items, key=key)[:NEAREST]
+
+
+def _rejected_rows(data: dict[str, Any]) -> Iterator[Row]:
+    for name, entry in data["rejected"].items():
+        shown = [f"{item['schedule']}: {item['reason']}" for item in entry["nearest"]]
+        yield name, str(entry["count"]), shown[0]
+        for line in shown[1:]:
+            yield "", "", line

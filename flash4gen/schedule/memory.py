@@ -1,0 +1,98 @@
+"""The memory plan of a schedule: shared-memory buffers by name, and tensor-memory columns.
+
+In: the fields of a schedule and the target. Out: what Triton 3.9 allocates for the portable kernel,
+never less. ``tests/schedule`` holds the plan to the measured table.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from flash4gen.schedule.model import Load
+from flash4gen.schedule.units import GROUP_ROWS, Unit, matrix_unit, warp_grid
+
+if TYPE_CHECKING:
+    from flash4gen.ir.hardware import Hardware
+    from flash4gen.schedule.space import Shape
+
+ELEMENT = 2
+"""Bytes of one fp16 or bf16 element."""
+
+BARRIERS = 64
+"""Bytes set aside for mbarriers where something signals through them."""
+
+SCRATCH = 1024
+"""Bytes of scratch for exchanges between warps, and of alignment, with tcgen05."""
+
+MMA_ROWS = 128
+"""Rows, that is lanes, of tensor memory."""
+
+LEAST_COLUMNS = 32
+"""The fewest columns of tensor memory that can be allocated."""
+
+
+class Buffer(NamedTuple):
+    """One shared-memory allocation."""
+
+    name: str
+    bytes: int
+
+
+def shared_memory(
+    hardware: Hardware, shape: Shape, head_pad: int, value_pad: int
+) -> tuple[Buffer, ...]:
+    """Return the buffers of one block; their sum is what the block asks for.
+
+    The query tile stays for the whole loop, unless the unit takes it from registers: then its
+    buffer is free once it is read, and only what it has over the rings counts.
+    """
+    unit = matrix_unit(hardware, shape.tile_q, shape.warps)
+    slots = ring_slots(unit, shape.stages)
+    key_ring = slots * shape.tile_k * head_pad * ELEMENT
+    value_ring = slots * shape.tile_k * value_pad * ELEMENT
+    query = shape.tile_q * head_pad * ELEMENT
+    weights = 0
+    if unit is Unit.MMA_SYNC and warp_grid(unit, shape.tile_q, value_pad, shape.warps).columns > 1:
+        weights = shape.tile_q * shape.tile_k * ELEMENT
+    reused = shape.load is Load.TMA and unit is not Unit.TCGEN05
+    name = "q, beyond the rings it leaves its place to" if reused else "q"
+    if reused:
+        query = max(0, query - key_ring - value_ring - weights)
+    small = SCRATCH if unit is Unit.TCGEN05 else 0
+    if unit is Unit.TCGEN05 or shape.load is Load.TMA:
+        small += BARRIERS
+    plan = (
+        Buffer(name, query),
+        Buffer(f"k, {slots} slots", key_ring),
+        Buffer(f"v, {slots} slots", value_ring),
+        Buffer("p", weights),
+        Buffer("barriers and scratch", small),
+    )
+    return tuple(buffer for buffer in plan if buffer.bytes)
+
+
+def ring_slots(unit: Unit, stages: int) -> int:
+    """Return how many key tiles, and as many value tiles, lie in shared memory at a time.
+
+    The asynchronous units read a tile while the next one arrives, so that each stage has a slot;
+    mma.sync has read a tile into registers before its slot is filled again.
+    """
+    return max(1, stages - 1) if unit is Unit.MMA_SYNC else max(1, stages)
+
+
+def tensor_columns(hardware: Hardware, shape: Shape, value_pad: int) -> int:
+    """Return the columns of tensor memory, 0 where the tile does not use any.
+
+    Accumulator and scores are 32-bit, a column each; the 16-bit weights take half. Triton
+    allocates a power of two. Tiles of 64 rows use half the lanes: scores that are wider than the
+    accumulator share their columns with it and the weights, else the weights lie beside them.
+    """
+    if matrix_unit(hardware, shape.tile_q, shape.warps) is not Unit.TCGEN05:
+        return 0
+    if shape.tile_q > GROUP_ROWS:
+        columns = (value_pad + shape.tile_k * 3 // 2) * (shape.tile_q // MMA_ROWS)
+    elif shape.tile_k > value_pad:
+        columns = max(shape.tile_k, value_pad + shape.tile_k // 2)
+    else:
+        columns = value_pad + shape.tile_k
+    return max(LEAST_COLUMNS, 1 << (columns - 1).bit_length())

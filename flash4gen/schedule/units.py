@@ -1,0 +1,73 @@
+"""Which matrix instructions Triton picks for a tile, and how warps share the tile: facts of 3.9.
+
+In: hardware and a tile's shape. Out: the unit and the grid of warps. Everything that estimates
+(registers, memory, cycles) starts from these two.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import NamedTuple
+
+from flash4gen.ir.hardware import Feature, Hardware
+
+
+class Unit(StrEnum):
+    """A generation of matrix instructions.
+
+    MMA_SYNC is issued by one warp and works from registers. WGMMA is issued by four warps and reads
+    keys and values from shared memory. TCGEN05 is issued by one thread and keeps scores, weights
+    and the accumulator in tensor memory.
+    """
+
+    MMA_SYNC = "mma.sync"
+    WGMMA = "wgmma"
+    TCGEN05 = "tcgen05"
+
+
+class Grid(NamedTuple):
+    """How the warps of a block divide a tile: along the query rows and along the columns."""
+
+    rows: int
+    columns: int
+
+
+WARPGROUP = 4
+"""Warps that issue one wgmma together, or that reach all lanes of tensor memory together."""
+
+GROUP_ROWS = 64
+"""Query rows below which Triton falls back to mma.sync where it has wgmma or tcgen05."""
+
+MOST_TCGEN05_WARPS = 8
+"""Warps beyond which Triton falls back from tcgen05 to mma.sync."""
+
+
+def best_unit(hardware: Hardware) -> Unit:
+    """Return the newest matrix instructions that the target has."""
+    if hardware.has(Feature.TCGEN05):
+        return Unit.TCGEN05
+    return Unit.WGMMA if hardware.has(Feature.WGMMA) else Unit.MMA_SYNC
+
+
+def matrix_unit(hardware: Hardware, tile_q: int, warps: int) -> Unit:
+    """Return the matrix instructions that a tile compiles to."""
+    best = best_unit(hardware)
+    if tile_q < GROUP_ROWS or warps < WARPGROUP:
+        return Unit.MMA_SYNC
+    if best is Unit.TCGEN05 and warps > MOST_TCGEN05_WARPS:
+        return Unit.MMA_SYNC
+    return best
+
+
+def warp_grid(unit: Unit, tile_q: int, value_pad: int, warps: int) -> Grid:
+    """Return how warps divide the tile.
+
+    With mma.sync, Triton gives all warps to the rows if the accumulator is at least as high as it
+    is wide, and all to the columns otherwise: then every warp holds part of every row, the row
+    maximum crosses warps, and the weights pass through shared memory. With the newer units a
+    group of four warps owns 64 rows, and groups without rows of their own divide the columns.
+    """
+    if unit is Unit.MMA_SYNC:
+        return Grid(warps, 1) if tile_q >= value_pad else Grid(1, warps)
+    rows = min(warps, tile_q // 16)
+    return Grid(rows, warps // rows)

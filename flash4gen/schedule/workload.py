@@ -1,0 +1,152 @@
+"""What one attention asks of a kernel, counted: operations per score, key tiles per query tile.
+
+In: an ``Attention``. Out: counts that ``cost`` turns into cycles; nothing here knows a GPU.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
+
+from flash4gen.ir.expr import Apply, Literal, Op, Type, Var, variables, walk
+from flash4gen.ir.masks import KeyBounds, QueryTile, bounds, loops
+
+if TYPE_CHECKING:
+    from flash4gen.ir.expr import Expr
+    from flash4gen.ir.nodes import Attention
+
+NOMINAL_LENGTH = 8192
+"""Query and key length at which candidates are compared."""
+
+SAMPLES = 6
+"""Query tiles, evenly spread, at which key tiles are counted."""
+
+
+class Operations(NamedTuple):
+    """Work of an expression on one element: plain instructions, and results of the MUFU."""
+
+    plain: float
+    mufu: float
+
+
+class KeyTiles(NamedTuple):
+    """Tiles of one head at the nominal length: key tiles visited, masked ones, query tiles."""
+
+    visited: float
+    masked: float
+    query_tiles: int
+
+
+_WEIGHT: dict[Op, Operations] = {
+    Op.DIV: Operations(2, 1),
+    Op.FLOOR_DIV: Operations(6, 0),
+    Op.MOD: Operations(7, 0),
+    Op.EXP: Operations(1, 1),
+    Op.LOG: Operations(1, 1),
+    Op.TANH: Operations(5, 2),
+    Op.SIGMOID: Operations(2, 2),
+    Op.SQRT: Operations(2, 1),
+    Op.RSQRT: Operations(1, 1),
+    Op.POW: Operations(2, 2),
+}
+"""What an operator costs where it is not one plain instruction."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """The counts of one attention.
+
+    Attributes:
+        head_pad: padded width of q and k.
+        value_pad: padded width of v and out.
+        score: operations per element of the score expression.
+        mask: operations per element of the mask, where it is evaluated.
+        key_bounds: the loops over keys.
+    """
+
+    head_pad: int
+    value_pad: int
+    score: Operations
+    mask: Operations
+    key_bounds: KeyBounds
+
+    @property
+    def identity(self) -> bool:
+        """Whether the score is the scaled product itself."""
+        return self.score == Operations(0, 0)
+
+    @cached_property
+    def _counts(self) -> dict[tuple[int, int], KeyTiles]:
+        return {}
+
+    def key_tiles(self, tile_q: int, tile_k: int) -> KeyTiles:
+        """Return the key tiles that all query tiles of the first head visit together."""
+        found = self._counts.get((tile_q, tile_k))
+        if found is None:
+            found = self._counts[tile_q, tile_k] = self._count(tile_q, tile_k)
+        return found
+
+    def _count(self, tile_q: int, tile_k: int) -> KeyTiles:
+        tiles = NOMINAL_LENGTH // tile_q
+        sampled = sorted({tiles * (2 * i + 1) // (2 * SAMPLES) for i in range(SAMPLES)})
+        parts = [
+            loop
+            for tile in sampled
+            for loop in loops(self.key_bounds, _query_tile(tile, tile_q), tile_k)
+        ]
+        visited = sum(part.last - part.first for part in parts)
+        full = sum(part.full_last - part.full_first for part in parts)
+        scale = tiles / len(sampled)
+        return KeyTiles(visited * scale, (visited - full) * scale, tiles)
+
+    def grows(self) -> bool:
+        """Whether late query tiles visit more keys than early ones, as under a causal mask."""
+        tile = 64
+        early, late = (
+            sum(part.last - part.first for part in loops(self.key_bounds, at, tile))
+            for at in (_query_tile(0, tile), _query_tile(NOMINAL_LENGTH // tile - 1, tile))
+        )
+        return late > early
+
+
+def workload(attention: Attention, head_pad: int, value_pad: int) -> Workload:
+    """Count the work of an attention whose head dimensions are padded to these."""
+    return workload_of(attention.score, attention.mask, head_pad, value_pad)
+
+
+def workload_of(score: Expr, mask: Expr, head_pad: int, value_pad: int) -> Workload:
+    """Count the work of a score and a mask."""
+    return Workload(head_pad, value_pad, _operations(score), _operations(mask), bounds(mask))
+
+
+def _operations(expr: Expr) -> Operations:
+    """Return the work of an expression per element.
+
+    What reads neither the score nor a position is computed once, outside the loop; what reads only
+    one of the positions once per row or column. Both cost nothing here.
+    """
+    inner = {
+        node for node in walk(expr) if isinstance(node, Apply) and _per_element(variables(node))
+    }
+    weights = [_weight(node) for node in inner]
+    plain = sum(weight.plain for weight in weights) + (expr.type is Type.BOOL and bool(inner))
+    return Operations(plain, sum(weight.mufu for weight in weights))
+
+
+def _weight(node: Apply) -> Operations:
+    if node.op is Op.DIV and isinstance(node.args[1], Literal):
+        return Operations(1, 0)  # a multiplication by the reciprocal
+    return _WEIGHT.get(node.op, Operations(1, 0))
+
+
+def _per_element(reads: frozenset[Var]) -> bool:
+    return Var.S in reads or {Var.Q, Var.K} <= reads
+
+
+def _query_tile(index: int, tile_q: int) -> QueryTile:
+    """Return a query tile of the first head at the nominal length."""
+    first = index * tile_q
+    return QueryTile(
+        first=first, last=first + tile_q - 1, seq_q=NOMINAL_LENGTH, seq_k=NOMINAL_LENGTH
+    )

@@ -1,0 +1,100 @@
+"""The estimates against the measured table: never below a fact, and not far above it."""
+
+from __future__ import annotations
+
+import csv
+from functools import cache
+from typing import TYPE_CHECKING, NamedTuple
+
+from flash4gen.schedule import registers
+from flash4gen.schedule.memory import shared_memory, tensor_columns
+from flash4gen.schedule.model import Load
+from flash4gen.schedule.space import Shape
+from tests.schedule.variants import TARGETS
+
+if TYPE_CHECKING:
+    from flash4gen.ir.hardware import Hardware
+
+
+class Row(NamedTuple):
+    """One compiled configuration."""
+
+    hardware: Hardware
+    shape: Shape
+    head_pad: int
+    value_pad: int
+    registers: int
+    stack: int
+    smem: int
+    tmem: int
+
+
+@cache
+def rows() -> tuple[Row, ...]:
+    by_arch = {item.arch: item for item in TARGETS}
+    with registers.FACTS.open(newline="") as file:
+        return tuple(
+            Row(
+                by_arch[int(row["arch"])],
+                Shape(
+                    int(row["tile_q"]),
+                    int(row["tile_k"]),
+                    int(row["warps"]),
+                    int(row["stages"]),
+                    Load(row["load"]),
+                ),
+                int(row["head_pad"]),
+                int(row["value_pad"]),
+                int(row["registers"]),
+                int(row["stack"]),
+                int(row["smem"]),
+                int(row["tmem"]),
+            )
+            for row in csv.DictReader(file)
+        )
+
+
+def test_every_target_and_every_load_of_it_was_swept() -> None:
+    swept = {(row.hardware.name, row.shape.load) for row in rows()}
+    assert swept == {
+        ("a100", Load.POINTER),
+        *((name, load) for name in ("h100", "b200", "rtx5090") for load in Load),
+    }
+
+
+def test_the_shared_memory_plan_is_never_short_and_wastes_little() -> None:
+    for row in rows():
+        planned = sum(
+            buffer.bytes
+            for buffer in shared_memory(row.hardware, row.shape, row.head_pad, row.value_pad)
+        )
+        slack = planned - row.smem
+        assert slack >= 0, row
+        # A single stage is planned with one slot each; ptxas overlays the two.
+        assert row.shape.stages == 1 or slack <= 1200 + row.smem // 20, row
+
+
+def test_tensor_memory_is_planned_to_the_column() -> None:
+    for row in rows():
+        assert tensor_columns(row.hardware, row.shape, row.value_pad) == row.tmem, row
+
+
+def test_the_register_model_rejects_whatever_spilled_for_want_of_registers() -> None:
+    """Below the limit ptxas spills a few words to fit one more block: no model sees that."""
+    for row in rows():
+        limit = registers.thread_limit(row.hardware, row.shape.warps)
+        model = registers.modelled(row.hardware, row.shape, row.head_pad, row.value_pad)
+        if row.stack and row.registers >= limit:
+            assert model.registers + model.margin > limit, row
+
+
+def test_the_register_model_alone_would_still_find_schedules() -> None:
+    """A margin so wide that nothing passes would be safe, and of no use."""
+    passed = {
+        (row.hardware.name, row.head_pad)
+        for row in rows()
+        if (model := registers.modelled(row.hardware, row.shape, row.head_pad, row.value_pad))
+        and not row.stack
+        and model.registers + model.margin <= registers.thread_limit(row.hardware, row.shape.warps)
+    }
+    assert {(item.name, pad) for item in TARGETS for pad in (64, 128)} <= passed

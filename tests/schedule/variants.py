@@ -1,0 +1,48 @@
+"""Attentions and targets that the tests of the schedule search share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flash4gen.ir import library
+from flash4gen.ir.nodes import Pin
+from flash4gen.schedule.choose import choose
+from flash4gen.schedule.model import Choice
+from tests.ir.notation import attention
+
+if TYPE_CHECKING:
+    from flash4gen.ir.hardware import Hardware
+    from flash4gen.ir.nodes import Attention
+    from flash4gen.schedule.model import Schedule
+
+FULL = "true"
+CAUSAL = "k <= q_end"
+WINDOW = "k <= q_end and k > q_end - 4096"
+IDENTITY = "s"
+SOFTCAP = "50.0 * tanh(s / 50.0)"
+
+TARGETS = library.targets()
+
+
+def variant(
+    head_dim: int = 128, value_dim: int | None = None, mask: str = CAUSAL, score: str = IDENTITY
+) -> Attention:
+    """Return an attention of these widths."""
+    return attention(
+        head_dim=head_dim, value_dim=value_dim or head_dim, mask=mask, score=score, heads=16
+    )
+
+
+def pinned(head_dim: int = 128, **pins: int | str) -> Attention:
+    """Return a causal attention whose spec pins these fields."""
+    items = tuple(Pin(name, value) for name, value in pins.items())
+    return attention(head_dim=head_dim, value_dim=head_dim, mask=CAUSAL, pins=items)
+
+
+def chosen(
+    what: Attention, hardware: Hardware, exclude: tuple[tuple[Schedule, str], ...] = ()
+) -> Choice:
+    """Return the choice, which there must be."""
+    found = choose(what, hardware, exclude)
+    assert isinstance(found, Choice), found
+    return found
