@@ -1,0 +1,83 @@
+"""Breadth: every target proves variants that differ in mask, score, dtype, group and width.
+
+A part runs always; ``--slow`` runs the whole matrix.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from flash4gen.driver import compile_spec
+from flash4gen.ir import library
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+VARIANTS = {
+    "full": "",
+    "causal_start": "mask = causal(align = start)",
+    "causal_end": "mask = causal(align = end)",
+    "self_attention": "lengths = equal\n mask = causal",
+    "window": "mask = window(keys = 100)",
+    "sink_and_window": "mask = k < 4 or window(keys = 70)",
+    "prefix_lm": "mask = prefix(length = 50) or causal(align = end)",
+    "chunked": "mask = chunked(size = 48) and causal(align = end)",
+    "dilated": "mask = causal(align = end) and (q_end - k) % 3 == 0",
+    "per_head": "mask = q_end - k < 16 * (h + 1) and k <= q_end",
+    "never": "mask = k < q and q < k",
+    "nan_rows": "empty_row = nan\n mask = causal(align = end)",
+    "softcap": "score = softcap(s, 30)",
+    "alibi": "score = s - 0.25 * (h + 1) * abs(q_end - k)",
+    "sigmoid": "score = sigmoid(s) * 4 + log(1 + s ** 2)",
+}
+WIDTHS = (16, 24, 40, 72, 80, 96, 112, 128, 136, 160, 192, 256)
+
+
+def spec_text(body: str, *, head_dim: str = "32", heads: str = "2", dtype: str = "fp16") -> str:
+    fields = f"dtype = {dtype}\n heads = {heads}\n head_dim = {head_dim}\n {body}"
+    return f"attention tiny {{\n {fields}\n}}"
+
+
+def prove(text: str, target: str, folder: Path) -> None:
+    """Compile and prove a spec; no finding but that a mask is never true, and no spill."""
+    spec = folder / "tiny.attn"
+    spec.write_text(text, encoding="utf-8")
+    result = compile_spec(spec, targets=[target], out=folder / "out")
+    assert result.ok, result.diagnostics
+    (module,) = result.modules
+    assert module.certificate is not None
+    assert module.certificate.passed
+    assert module.artefact is not None
+    assert module.artefact.facts.spill_bytes == 0
+
+
+@pytest.mark.parametrize("name", ["sink_and_window", "alibi", "never"])
+def test_a_variant_on_a_target(name: str, tmp_path: Path) -> None:
+    target = library.target_names()[len(name) % 4]
+    prove(spec_text(VARIANTS[name]), target, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("width", "target"), [("24", "b200"), ("80 / 48", "h100"), ("136", "a100"), ("16", "rtx5090")]
+)
+def test_a_width_on_a_target(width: str, target: str, tmp_path: Path) -> None:
+    text = spec_text("mask = causal(align = end)", head_dim=width, heads="3\n kv_heads = 1")
+    prove(text.replace("fp16", "bf16"), target, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", library.target_names())
+@pytest.mark.parametrize("name", sorted(VARIANTS))
+def test_every_variant_on_every_target(name: str, target: str, tmp_path: Path) -> None:
+    prove(spec_text(VARIANTS[name], heads="6\n kv_heads = 2"), target, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", library.target_names())
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("dtype", ["fp16", "bf16"])
+def test_every_width_on_every_target(width: int, target: str, dtype: str, tmp_path: Path) -> None:
+    body = "mask = causal(align = end) and window(keys = 90)\n score = softcap(s, 20)"
+    prove(spec_text(body, head_dim=str(width), dtype=dtype), target, tmp_path)
