@@ -22,7 +22,7 @@ from flash4gen.schedule.model import (
 )
 from flash4gen.schedule.pins import misfit, read_pins
 from flash4gen.schedule.registers import pressure
-from flash4gen.schedule.space import Shape, pad, shape_of, shapes
+from flash4gen.schedule.space import Shape, shape_of, shapes
 from flash4gen.schedule.workload import Workload, workload
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def choose(
     pins, problems = read_pins(attention)
     if problems:
         return problems
-    work = workload(attention, pad(attention.head_dim), pad(attention.value_dim))
+    work = workload(attention)
     out = {shape_of(schedule): reason for schedule, reason in exclude}
     everything = judge(work, hardware, _order(work, pins), out)
     judged = _pinned(everything, pins)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flash4gen.schedule.model import Load
+from flash4gen.schedule.registers import thread_limit
 from flash4gen.schedule.units import Unit, best_unit, matrix_unit, warp_grid
 
 if TYPE_CHECKING:
@@ -53,6 +54,13 @@ STEP_PLAIN = 60
 
 LEAK = 0.15
 """Share of the less busy units' cycles that does not hide behind the busiest one."""
+
+BRINK = 8
+"""Registers below the limit from which on a schedule counts as being at it."""
+
+BRINK_COST = 1.05
+"""Factor on such a schedule: ptxas had no register left to load ahead with, and the next change of
+an instruction spills. It decides between near equals only."""
 
 SHADOW = 0.05
 """Share of the lesser of the two bounds, busiest unit and serial chain, that still shows."""
@@ -125,8 +133,10 @@ def cost(schedule: Schedule, work: Workload, hardware: Hardware) -> Cost:
     step = max(overlapped, alone) + SHADOW * min(overlapped, alone)
     tiles = work.key_tiles(schedule.tile_q, schedule.tile_k)
     mask = schedule.tile_q * schedule.tile_k * work.mask.plain / MAX_RATE
-    query_tiles = tiles.query_tiles
-    cycles = tiles.visited * step + tiles.masked * mask + query_tiles * BLOCK_OVERHEAD / blocks
+    cycles = tiles.visited * step + tiles.masked * mask
+    cycles += tiles.query_tiles * BLOCK_OVERHEAD / blocks
+    if schedule.registers > thread_limit(hardware, schedule.warps) - BRINK:
+        cycles *= BRINK_COST
     return Cost(
         cycles=cycles,
         step=step,

@@ -87,9 +87,9 @@ def _free_reason(name: str, judged: Judged, hardware: Hardware) -> str:
         return "; ".join(("no other value fits", *_next_larger(name, value, judged)))
     other = getattr(rival.schedule, name)
     ratio = f"{rival.cost.cycles / best.cost.cycles:.2f}"
-    text = f"{other} costs {ratio}× the modelled cycles"
+    text = f"with {other}, at best {ratio}× the modelled cycles"
     if ratio == "1.00":
-        text = f"{other} is modelled equal and asks for no less"
+        text = f"with {other}, modelled equal, and it asks for no less"
     return "; ".join((text, *_next_larger(name, value, judged)))
 
 
@@ -101,7 +101,7 @@ def _next_larger(name: str, value: Any, judged: Judged) -> tuple[str, ...]:
     best = judged.fitting[0].schedule
     for item in judged.rejected:
         if getattr(item.schedule, name) == larger[0] and _same_but(item.schedule, best, name):
-            return (f"{larger[0]} {item.reason}",)
+            return (f"the rest as it is, {larger[0]} {item.reason}",)
     return ()
 
 

@@ -77,7 +77,7 @@ def explain(choice: Choice, attention: Attention, hardware: Hardware) -> str:
 def explanation(choice: Choice, attention: Attention, hardware: Hardware) -> dict[str, Any]:
     """Return the explanation of a choice as plain data."""
     schedule = choice.schedule
-    work = workload(attention, schedule.head_pad, schedule.value_pad)
+    work = workload(attention)
     spent = cost(schedule, work, hardware)
     return {
         "attention": attention.name,

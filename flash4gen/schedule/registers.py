@@ -34,13 +34,17 @@ OTHER_MASK = 56
 """Registers set aside, with tcgen05, for a mask with more operations per element than the measured
 ones: with a remainder per element, ptxas spilled 48 words where a window needed none."""
 
+RAGGED = 8
+"""Registers set aside, with pointers, for columns that a narrower head does not have: a predicate
+per copy. 8 bytes spilled on sm_80 where the full width needed just the limit."""
+
 OTHER_VARIANT = 16
 """Registers by which a causal mask and a causal window were seen to differ."""
 
 SOFTCAP_OPERATIONS = 9
 """Plain instructions per element up to which the measured softcap, of 7, stands for a score."""
 
-WINDOW_OPERATIONS = 5
+WINDOW_OPERATIONS = 8
 """Plain instructions per element up to which the measured window, of 4, stands for a mask."""
 
 Variant = tuple[str, str]
@@ -110,11 +114,13 @@ def variants_for(work: Workload) -> tuple[Variant, ...]:
     return _FULL if work.key_bounds.always_full else _IDENTITY
 
 
-def _extra(work: Workload, unit: Unit) -> int:
+def _extra(work: Workload, unit: Unit, load: Load) -> int:
     """Return what to set aside for an attention that is more than the measured ones."""
     extra = OTHER_SCORE if work.score.plain > SOFTCAP_OPERATIONS else 0
     if unit is Unit.TCGEN05 and work.mask.plain > WINDOW_OPERATIONS:
         extra += OTHER_MASK
+    if work.ragged and load is Load.POINTER:
+        extra += RAGGED
     return extra
 
 
@@ -139,7 +145,7 @@ def pressure(
     variants = variants_for(work)
     known = facts().get(config, {})
     found = [known[variant] for variant in variants if variant in known]
-    extra = _extra(work, matrix_unit(hardware, shape.tile_q, shape.warps))
+    extra = _extra(work, matrix_unit(hardware, shape.tile_q, shape.warps), shape.load)
     if not found:
         model = modelled(hardware, shape, work.head_pad, work.value_pad)
         needed = model.registers + model.margin * (-0.5 if optimistic else 1)

@@ -5,12 +5,13 @@ In: an ``Attention``. Out: counts that ``cost`` turns into cycles; nothing here 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from flash4gen.ir.expr import Apply, Literal, Op, Type, Var, variables, walk
 from flash4gen.ir.masks import KeyBounds, QueryTile, bounds, loops
+from flash4gen.schedule.space import pad
 
 if TYPE_CHECKING:
     from flash4gen.ir.expr import Expr
@@ -63,6 +64,7 @@ class Workload:
         score: operations per element of the score expression.
         mask: operations per element of the mask, where it is evaluated.
         key_bounds: the loops over keys.
+        ragged: whether a head dimension is narrower than its padding.
     """
 
     head_pad: int
@@ -70,6 +72,7 @@ class Workload:
     score: Operations
     mask: Operations
     key_bounds: KeyBounds
+    ragged: bool = False
 
     @property
     def identity(self) -> bool:
@@ -110,13 +113,15 @@ class Workload:
         return late > early
 
 
-def workload(attention: Attention, head_pad: int, value_pad: int) -> Workload:
-    """Count the work of an attention whose head dimensions are padded to these."""
-    return workload_of(attention.score, attention.mask, head_pad, value_pad)
+def workload(attention: Attention) -> Workload:
+    """Count the work of an attention."""
+    widths = pad(attention.head_dim), pad(attention.value_dim)
+    ragged = widths != (attention.head_dim, attention.value_dim)
+    return replace(workload_of(attention.score, attention.mask, *widths), ragged=ragged)
 
 
 def workload_of(score: Expr, mask: Expr, head_pad: int, value_pad: int) -> Workload:
-    """Count the work of a score and a mask."""
+    """Count the work of a score and a mask on heads of these widths, powers of two."""
     return Workload(head_pad, value_pad, _operations(score), _operations(mask), bounds(mask))
 
 

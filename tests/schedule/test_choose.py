@@ -74,7 +74,7 @@ def test_the_usual_variants_get_schedules_that_were_compiled_without_spills(
 ) -> None:
     what = variant(head_dim, mask=mask, score=score)
     best = chosen(what, hardware).schedule
-    work = workload(what, best.head_pad, best.value_pad)
+    work = workload(what)
     needed = pressure(hardware, shape_of(best), work)
     assert needed.measured
     assert needed.registers <= thread_limit(hardware, best.warps)

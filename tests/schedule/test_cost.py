@@ -27,7 +27,7 @@ TILE = Shape(128, 64, 8, 3, Load.POINTER)
 def costs(
     shape: Shape = TILE, mask: str = CAUSAL, score: str = "s", hardware: Hardware = A100
 ) -> Cost:
-    work = workload(variant(mask=mask, score=score), 128, 128)
+    work = workload(variant(mask=mask, score=score))
     return cost(estimate(work, hardware, shape, TileOrder.LONGEST_FIRST), work, hardware)
 
 
@@ -40,7 +40,7 @@ def test_a_window_costs_less_than_the_causal_mask_it_narrows() -> None:
 
 
 def test_coarser_key_tiles_visit_more_keys_at_the_diagonal() -> None:
-    work = workload(variant(mask=CAUSAL), 128, 128)
+    work = workload(variant(mask=CAUSAL))
     keys = [work.key_tiles(128, tile_k).visited * tile_k for tile_k in (16, 64, 256)]
     assert keys == sorted(keys)
     assert keys[0] < keys[-1]
@@ -68,7 +68,7 @@ def test_tensor_memory_runs_64_rows_at_half_rate() -> None:
 
 
 def test_residence_is_bound_by_the_scarcest_memory() -> None:
-    work = workload(variant(), 128, 128)
+    work = workload(variant())
     schedule = estimate(work, B200, Shape(128, 64, 8, 2, Load.TMA), TileOrder.LONGEST_FIRST)
     roomy = replace(schedule, registers=64, smem_bytes=10_000)
     assert resident_blocks(roomy, B200) == 512 // roomy.tmem_columns
@@ -83,7 +83,7 @@ def test_faster_exponentials_never_cost_more() -> None:
 
 @pytest.mark.parametrize("mask", [FULL, CAUSAL, WINDOW])
 def test_modelled_cycles_are_no_less_than_the_tensor_cores_alone_need(mask: str) -> None:
-    work = workload(variant(mask=mask), 128, 128)
+    work = workload(variant(mask=mask))
     visited = work.key_tiles(TILE.tile_q, TILE.tile_k).visited
     flops = 4 * TILE.tile_q * TILE.tile_k * 128 * visited
     assert costs(mask=mask).cycles >= flops / A100.mma_flops
