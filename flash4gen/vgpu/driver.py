@@ -100,6 +100,9 @@ class _Launcher:
         metadata = self._compiled.metadata
         seconds = 0.0
         if driver.gpu.execute:
+            limit = _SHARED_BYTES.get(driver.gpu.target.arch, 101_376)
+            if metadata.shared > limit:
+                raise triton.OutOfResources(metadata.shared, limit, "shared memory")
             if "ttgir" not in self._compiled.asm:
                 raise RuntimeError("Triton stores binaries only; unset TRITON_STORE_BINARY_ONLY")
             flat = flatten_arguments(self._source.signature, metadata, arguments)
@@ -135,15 +138,13 @@ class _Launcher:
 class _Utils:
     """The part of a driver that loads binaries and knows the device's limits."""
 
-    def __init__(self, gpu: VirtualGpu) -> None:
-        self._target = gpu.target
-        # What is compiled only is measured against its target by whoever asked for it.
-        known = _SHARED_BYTES.get(gpu.target.arch, 101_376)
-        self._shared_bytes = known if gpu.execute else 2**31
+    def __init__(self, target: GPUTarget) -> None:
+        self._target = target
 
     def get_device_properties(self, _device: str) -> dict[str, int]:
         return {
-            "max_shared_mem": self._shared_bytes,
+            # The launcher knows the limit, and enforces it only where a kernel is to run.
+            "max_shared_mem": 2**31,
             "multiprocessor_count": 132,
             "max_num_regs": 65_536,
             "warpSize": self._target.warp_size,
@@ -195,7 +196,7 @@ class VirtualDriver(DriverBase):  # type: ignore[misc, unused-ignore]
     def __init__(self, gpu: VirtualGpu) -> None:
         super().__init__()
         self.gpu = gpu
-        self.utils = _Utils(gpu)
+        self.utils = _Utils(gpu.target)
         self.launcher_cls = _Launcher
         # Triton keeps compiled kernels per device: one device per target keeps them apart.
         self._device = f"vgpu-{gpu.target.backend}-{gpu.target.arch}"

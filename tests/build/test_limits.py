@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -37,7 +38,7 @@ def test_a_kernel_that_fits_gives_no_finding() -> None:
     ],
 )
 def test_what_can_never_launch_is_an_error_with_its_source(
-    change: dict[str, int], message: str
+    change: dict[str, Any], message: str
 ) -> None:
     found = limit_findings(replace(FITS, **change), library.target("b200"), None)
     assert any(message in diagnostic.message for diagnostic in found)

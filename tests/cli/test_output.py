@@ -72,8 +72,12 @@ def result(tmp_path: Path) -> CompileResult:
 
 
 def test_the_report(
-    result: CompileResult, capsys: pytest.CaptureFixture[str], golden: Golden
+    result: CompileResult,
+    capsys: pytest.CaptureFixture[str],
+    golden: Golden,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
     report([result], Output(Format.TEXT), ("ptx",))
     printed = capsys.readouterr().out
     schedule = next(line for line in printed.splitlines() if "schedule" in line)
