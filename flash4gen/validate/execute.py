@@ -189,13 +189,15 @@ def poisoned_outputs() -> Iterator[None]:
     settings: Any = torch.utils.deterministic
     fills = settings.fill_uninitialized_memory
     # That an operation has no deterministic form is no concern here: warn_only, not an error.
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    # The public torch.use_deterministic_algorithms does the same and imports the whole of Inductor
+    # for it, which takes longer than the proof.
+    torch._C._set_deterministic_algorithms(True, warn_only=True)
     settings.fill_uninitialized_memory = True
     try:
         yield
     finally:
         settings.fill_uninitialized_memory = fills
-        torch.use_deterministic_algorithms(before, warn_only=warns)
+        torch._C._set_deterministic_algorithms(before, warn_only=warns)
 
 
 @contextmanager
