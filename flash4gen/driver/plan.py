@@ -11,6 +11,7 @@ from flash4gen.driver.model import Checked, Plan
 from flash4gen.ir import library
 from flash4gen.ir.lower import lower
 from flash4gen.ir.masks import never_true
+from flash4gen.ir.verify import assert_valid
 from flash4gen.syntax import parse, read_source
 
 if TYPE_CHECKING:
@@ -43,6 +44,9 @@ def plan_spec(
     Args:
         checked: a spec without errors.
         targets: names of hardware items; those that the spec names if empty.
+
+    Raises:
+        InvalidIRError: lowering made what no later stage may be given.
     """
     from flash4gen.schedule.choose import choose
 
@@ -58,6 +62,7 @@ def plan_spec(
                 helps=did_you_mean(name, known) or (f"one of {one_of(known)}",),
             )
     for attention in checked.attentions:
+        assert_valid(attention)
         names = [name for name in (targets or attention.targets) if name in known]
         if not (targets or attention.targets):
             findings.error(
