@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from flash4gen.vgpu.errors import own_source
 from flash4gen.vgpu.mutate.edit import Editor, Site, sites
 from flash4gen.vgpu.mutate.model import Mutant, MutantKind
 
@@ -184,16 +185,9 @@ def mutants(text: str) -> tuple[Mutant, ...]:
                         kind=kind,
                         op=operation.name,
                         line=operation.line,
-                        source=_source(operation),
+                        source=own_source(operation.location),
                         detail=detail,
                         text=mutated,
                     )
                 )
     return tuple(found)
-
-
-def _source(operation: Operation) -> str:
-    """Return `file:line` of the kernel, not of Triton's own library."""
-    frames = operation.location.frames
-    own = [frame for frame in frames if "/triton/" not in frame.file]
-    return str((own or list(frames))[0]) if frames else ""

@@ -101,10 +101,7 @@ def clc_copy(x_ptr, out_ptr, TILE: gl.constexpr, BROKEN: gl.constexpr):
         if BROKEN != "answer not waited for":
             mbarrier.wait(answered, phase)
         response = clc.load_result(answer)
-        has_work = response.is_canceled()
-        if BROKEN == "same tile again":
-            tile = gl.program_id(0) + response.program_id(0) * 0
-        else:
-            tile = response.program_id(0)
+        has_work = response.is_canceled() | (BROKEN == "never ends")
+        tile = response.program_id(0)
         phase = phase ^ 1
     mbarrier.invalidate(answered)

@@ -118,7 +118,6 @@ def matmul_tcgen05(
     a_ring = gl.allocate_shared_memory(a_desc.dtype, [STAGES, tile_m, tile_k], a_desc.layout)
     b_ring = gl.allocate_shared_memory(b_desc.dtype, [STAGES, tile_k, tile_n], b_desc.layout)
     staging = gl.allocate_shared_memory(c_desc.dtype, [tile_m, tile_n], c_desc.layout)
-    columns: gl.constexpr = 512 if BROKEN == "too much tensor memory" else tile_n
     in_tmem: gl.constexpr = TensorMemoryLayout([tile_m, tile_n], col_stride=1)
     acc = allocate_tensor_memory(gl.float32, [2, tile_m, tile_n], in_tmem)
     full = _barriers(STAGES, 1)
