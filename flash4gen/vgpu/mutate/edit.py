@@ -160,9 +160,7 @@ class Editor:
         lines = sorted(other.line - 1 for other in taken)
         between = [self.lines[i] for i in range(first, operation.line) if i not in lines]
         moved = [self.lines[i] for i in lines]
-        return "\n".join(
-            [*self.lines[:first], *moved, *between, *self.lines[operation.line :]]
-        )
+        return "\n".join([*self.lines[:first], *moved, *between, *self.lines[operation.line :]])
 
 
 def _uses(operation: Operation) -> Iterator[object]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from tests.vgpu.gluon import cases_attention, cases_cluster, cases_copy, cases_matmul
-from tests.vgpu.gluon.case import Case
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.vgpu.gluon.case import Case
 
 ALL: tuple[Case, ...] = (
     *cases_copy.CASES,

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from flash4gen.vgpu import FindingKind as Kind
 from tests.vgpu.gluon.all_cases import by_name
-from tests.vgpu.gluon.case import Case
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.vgpu.gluon.case import Case
+    from collections.abc import Callable
 
 
 # Bugs that the compiler would refuse are cut into the TTGIR of the correct kernel.
 _EDITS: dict[str, Callable[[str], str]] = {
-    "too much tensor memory": lambda text: text.replace("<2x128x64xf32, #tmem", "<16x128x64xf32, #tmem"),
+    "too much tensor memory": lambda text: text.replace(
+        "<2x128x64xf32, #tmem", "<16x128x64xf32, #tmem"
+    ),
 }
 
 

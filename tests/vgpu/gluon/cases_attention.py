@@ -32,7 +32,8 @@ def _two(tiles: int = 3) -> Values:
     return _inputs(2, tiles, 64, 64) | {"TILES": tiles}
 
 
-def _four(tiles: int = 4, keys: int = 64, dim: int = 64, programs: int = 2) -> Values:
+def four_role_values(tiles: int = 4, keys: int = 64, dim: int = 64, programs: int = 2) -> Values:
+    """Return the arguments of the four-role kernel for so many key tiles and query tiles."""
     lse = torch.zeros(programs * ROWS)
     return _inputs(programs, tiles, keys, dim) | {"lse_ptr": lse, "tiles": tiles, "STAGES": 3}
 
@@ -50,10 +51,10 @@ TWO_ROLES = Case(
 )  # fmt: skip
 FOUR_ROLES = Case(
     name="attention_four_roles", arch=100, kernel=kernels_attention.attention_four_roles,
-    values=_four, reference=_attention, grid=(2,), tolerance=1e-2,
+    values=four_role_values, reference=_attention, grid=(2,), tolerance=1e-2,
 )  # fmt: skip
 FOUR_ROLES_128 = Case(
     name="attention_four_roles_128", arch=100, kernel=kernels_attention.attention_four_roles,
-    values=lambda: _four(4, 128, 128, 1), reference=_attention, tolerance=1e-2,
+    values=lambda: four_role_values(4, 128, 128, 1), reference=_attention, tolerance=1e-2,
 )  # fmt: skip
 CASES = (TWO_ROLES, FOUR_ROLES, FOUR_ROLES_128)

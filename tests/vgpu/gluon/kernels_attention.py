@@ -5,7 +5,7 @@ live in tensor memory, and the probabilities P overwrite the first half of the S
 `BROKEN` names one bug to build in; empty is the correct kernel.
 """
 
-# ruff: noqa: N803 - compile-time constants of a kernel are written in capitals
+# ruff: noqa: C901, N803, SIM102 - constants of a kernel are written in capitals; bugs are switches
 # mypy: disable-error-code="no-untyped-def, untyped-decorator, no-untyped-call, attr-defined"
 
 from __future__ import annotations
@@ -53,7 +53,9 @@ def _scale_rows(o, alpha):
 
 
 @gluon.jit
-def _two_role_products(q_smem, k_smem, v_smem, s, o, loaded, s_full, p_full, o_full, tiles, BROKEN: gl.constexpr):
+def _two_role_products(
+    q_smem, k_smem, v_smem, s, o, loaded, s_full, p_full, o_full, tiles, BROKEN: gl.constexpr
+):
     for i in range(tiles):
         mbarrier.wait(loaded.index(i), 0)
         tcgen05_mma(q_smem, k_smem.index(i).permute((1, 0)), s, use_acc=False)
@@ -66,7 +68,9 @@ def _two_role_products(q_smem, k_smem, v_smem, s, o, loaded, s_full, p_full, o_f
 
 
 @gluon.jit
-def _two_role_softmax(o_desc, staging, q_row, s, o, s_full, p_full, o_full, tiles, qk_scale, BROKEN: gl.constexpr):
+def _two_role_softmax(
+    o_desc, staging, q_row, s, o, s_full, p_full, o_full, tiles, qk_scale, BROKEN: gl.constexpr
+):
     layout: gl.constexpr = s.get_reg_layout()
     rows: gl.constexpr = s.type.shape[0]
     top = gl.full([rows], float("-inf"), gl.float32, gl.SliceLayout(1, layout))
@@ -133,7 +137,16 @@ def attention_two_roles(
             (
                 _two_role_softmax,
                 (
-                    o_desc, staging, q_row, s, o, s_full, p_full, o_full, tiles, qk_scale,
+                    o_desc,
+                    staging,
+                    q_row,
+                    s,
+                    o,
+                    s_full,
+                    p_full,
+                    o_full,
+                    tiles,
+                    qk_scale,
                     BROKEN,
                 ),
             ),
@@ -155,7 +168,9 @@ def attention_two_roles(
 
 
 @gluon.jit
-def _attend_load(q_desc, k_desc, v_desc, q_smem, ring, q_row, q_full, full, empty, tiles, BROKEN: gl.constexpr):
+def _attend_load(
+    q_desc, k_desc, v_desc, q_smem, ring, q_row, q_full, full, empty, tiles, BROKEN: gl.constexpr
+):
     """K and V tiles alternate in the ring: K of tile i is load 2i, its V load 2i + 1."""
     stages: gl.constexpr = ring.type.shape[0]
     keys: gl.constexpr = ring.type.shape[1]
@@ -186,7 +201,9 @@ def _scores(q_smem, ring, s, full, empty, s_full, i):
 
 
 @gluon.jit
-def _attend_products(q_smem, ring, s, o, q_full, full, empty, s_full, ready, o_done, tiles, BROKEN: gl.constexpr):
+def _attend_products(
+    q_smem, ring, s, o, q_full, full, empty, s_full, ready, o_done, tiles, BROKEN: gl.constexpr
+):
     """S of the next tile is issued before P·V of this one, so that softmax always has work.
 
     No wait protects the S buffer: the P it held was read by an earlier product of this queue.
@@ -210,7 +227,20 @@ def _attend_products(q_smem, ring, s, o, q_full, full, empty, s_full, ready, o_d
 
 
 @gluon.jit
-def _attend_softmax(lse_ptr, q_row, s, factors, s_full, ready, f_full, f_empty, tiles, qk_scale, DTYPE: gl.constexpr, BROKEN: gl.constexpr):
+def _attend_softmax(
+    lse_ptr,
+    q_row,
+    s,
+    factors,
+    s_full,
+    ready,
+    f_full,
+    f_empty,
+    tiles,
+    qk_scale,
+    DTYPE: gl.constexpr,
+    BROKEN: gl.constexpr,
+):
     """Turn S into P; hand the factor of each step, and at last the sum, to the correction role."""
     layout: gl.constexpr = s.index(0).get_reg_layout()
     rows: gl.constexpr = s.type.shape[1]
@@ -242,7 +272,20 @@ def _attend_softmax(lse_ptr, q_row, s, factors, s_full, ready, f_full, f_empty, 
 
 
 @gluon.jit
-def _attend_correct(o_desc, lse_ptr, staging, q_row, o, factors, ready, o_done, f_full, f_empty, tiles, BROKEN: gl.constexpr):
+def _attend_correct(
+    o_desc,
+    lse_ptr,
+    staging,
+    q_row,
+    o,
+    factors,
+    ready,
+    o_done,
+    f_full,
+    f_empty,
+    tiles,
+    BROKEN: gl.constexpr,
+):
     """Rescale O when a maximum grew, and write it out at the end."""
     layout: gl.constexpr = o.get_reg_layout()
     row_layout: gl.constexpr = gl.SliceLayout(1, layout)
@@ -306,27 +349,67 @@ def attention_four_roles(
             (
                 _attend_softmax,
                 (
-                    lse_ptr, q_row, s, factors, s_full, ready, f_full, f_empty, tiles, qk_scale,
-                    o_desc.dtype, BROKEN,
+                    lse_ptr,
+                    q_row,
+                    s,
+                    factors,
+                    s_full,
+                    ready,
+                    f_full,
+                    f_empty,
+                    tiles,
+                    qk_scale,
+                    o_desc.dtype,
+                    BROKEN,
                 ),
             ),
             (
                 _attend_correct,
                 (
-                    o_desc, lse_ptr, staging, q_row, o, factors, ready, o_done, f_full, f_empty,
-                    tiles, BROKEN,
+                    o_desc,
+                    lse_ptr,
+                    staging,
+                    q_row,
+                    o,
+                    factors,
+                    ready,
+                    o_done,
+                    f_full,
+                    f_empty,
+                    tiles,
+                    BROKEN,
                 ),
             ),
             (
                 _attend_products,
                 (
-                    q_smem, ring, s, o, q_full, full, empty, s_full, ready, o_done, tiles, BROKEN,
+                    q_smem,
+                    ring,
+                    s,
+                    o,
+                    q_full,
+                    full,
+                    empty,
+                    s_full,
+                    ready,
+                    o_done,
+                    tiles,
+                    BROKEN,
                 ),
             ),
             (
                 _attend_load,
                 (
-                    q_desc, k_desc, v_desc, q_smem, ring, q_row, q_full, full, empty, tiles,
+                    q_desc,
+                    k_desc,
+                    v_desc,
+                    q_smem,
+                    ring,
+                    q_row,
+                    q_full,
+                    full,
+                    empty,
+                    tiles,
                     BROKEN,
                 ),
             ),

@@ -3,7 +3,7 @@
 C = A·B for A of [M, K] and B of [K, N], fp16 in and out. `BROKEN` names one bug to build in.
 """
 
-# ruff: noqa: N803 - compile-time constants of a kernel are written in capitals
+# ruff: noqa: C901, N803, SIM102 - constants of a kernel are written in capitals; bugs are switches
 # mypy: disable-error-code="no-untyped-def, untyped-decorator, no-untyped-call, attr-defined"
 
 from __future__ import annotations
@@ -59,14 +59,14 @@ def _load(a_desc, b_desc, a_ring, b_ring, full, empty, tiles, steps, BROKEN: gl.
             mbarrier.expect(full.index(stage), a_desc.block_type.nbytes)
         else:
             mbarrier.expect(full.index(stage), size)
-        tma.async_load(
-            a_desc, [i // steps * tile_m, k], full.index(stage), a_ring.index(stage)
-        )
+        tma.async_load(a_desc, [i // steps * tile_m, k], full.index(stage), a_ring.index(stage))
         tma.async_load(b_desc, [k, 0], full.index(stage), b_ring.index(stage))
 
 
 @gluon.jit
-def _multiply(a_ring, b_ring, full, empty, acc, acc_full, acc_empty, tiles, steps, BROKEN: gl.constexpr):
+def _multiply(
+    a_ring, b_ring, full, empty, acc, acc_full, acc_empty, tiles, steps, BROKEN: gl.constexpr
+):
     """Issue the products; commits free ring buffers and publish accumulators."""
     stages: gl.constexpr = a_ring.type.shape[0]
     for tile in range(tiles):
@@ -143,7 +143,9 @@ def matmul_tcgen05(
 
 
 @gluon.jit
-def _multiply_wgmma(c_desc, staging, a_ring, b_ring, full, empty, tiles, steps, BROKEN: gl.constexpr):
+def _multiply_wgmma(
+    c_desc, staging, a_ring, b_ring, full, empty, tiles, steps, BROKEN: gl.constexpr
+):
     """Consume the ring with one product in flight; a buffer is free when its product is done."""
     stages: gl.constexpr = a_ring.type.shape[0]
     tile_m: gl.constexpr = a_ring.type.shape[1]

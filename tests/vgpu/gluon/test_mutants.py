@@ -10,7 +10,10 @@ from flash4gen.vgpu import parse_ttgir
 from flash4gen.vgpu.mutate import Mutant, MutantKind, mutants
 from flash4gen.vgpu.mutate.edit import sites
 from tests.vgpu.gluon.all_cases import ALL, by_name
-from tests.vgpu.gluon.case import Case
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.vgpu.gluon.case import Case
 
 SYNCHRONISING = {
     "ttng.wait_barrier", "ttng.arrive_barrier", "ttng.barrier_expect", "ttng.init_barrier",

@@ -1,0 +1,124 @@
+"""What the concurrency checks cost: `python -m benchmarks.concurrency`.
+
+Time of a KV step with every check on, time of a mutation run, and memory of a run and of one that
+is ten times as long. All on the warp-specialised attention kernel of the tests, on this machine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from statistics import median
+from typing import TYPE_CHECKING
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from flash4gen.vgpu.check import Policy, check_ttgir
+from flash4gen.vgpu.launch import prepare
+from flash4gen.vgpu.mutate import MutationScore, score
+from tests.vgpu.gluon.case import Case, flat_arguments
+from tests.vgpu.gluon.cases_attention import FOUR_ROLES, FOUR_ROLES_128, four_role_values
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MS_PER_STEP = 5.0
+"""Limit of a step of 256 queries and 128 keys of dimension 128, milliseconds."""
+MUTATION_SECONDS = 120.0
+MEMORY_RATIO = 1.2
+STEPS = 16
+"""Key tiles of the shorter run."""
+
+
+def attention(tiles: int) -> Case:
+    """Return 128 queries, 128 keys a tile, dimension 128."""
+    return replace(FOUR_ROLES_128, values=lambda: four_role_values(tiles, 128, 128, 1))
+
+
+def seconds(work: Callable[[], object], times: int = 3) -> float:
+    """Return the median time of some work."""
+    taken = []
+    for _ in range(times):
+        start = time.perf_counter()
+        work()
+        taken.append(time.perf_counter() - start)
+    return median(taken)
+
+
+def milliseconds_per_step(policy: Policy) -> float:
+    """Return the time of 256 queries by 128 keys: two steps of the kernel's 128 queries.
+
+    The difference of two lengths, so that start and end do not count.
+    """
+    lengths = (STEPS // 2, STEPS)
+    taken = []
+    for tiles in lengths:
+        case = attention(tiles)
+        text = case.text()
+        prepare(text)
+        arguments = flat_arguments(text, case.values())
+        taken.append(seconds(lambda t=text, a=arguments: check_ttgir(t, a, (1,), policy=policy)))  # type: ignore[misc]
+    return 2 * 1e3 * (taken[1] - taken[0]) / (lengths[1] - lengths[0])
+
+
+def mutation() -> MutationScore:
+    """Run all mutants of the attention kernel at its small shape."""
+    return score(FOUR_ROLES.text(), FOUR_ROLES.fresh, (1,))
+
+
+def peak(tiles: int) -> int:
+    """Return the bytes by which a run of this length raises this process's peak memory."""
+    short = attention(4)
+    check_ttgir(short.text(), short.fresh(), (1,))
+    case = attention(tiles)
+    arguments = case.fresh()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    check_ttgir(case.text(), arguments, (1,))
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+
+
+def peaks() -> tuple[int, int]:
+    """Return peak resident memory of a run and of one ten times as long, each in a process."""
+    found = []
+    for tiles in (STEPS, 10 * STEPS):
+        command = [sys.executable, "-m", "benchmarks.concurrency", "--peak", str(tiles)]
+        result = subprocess.run(command, check=True, capture_output=True, text=True)
+        found.append(int(json.loads(result.stdout.splitlines()[-1])))
+    return found[0], found[1]
+
+
+def whole_peak(tiles: int) -> int:
+    """Return the peak resident memory of this process after a run, in bytes."""
+    peak(tiles)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    if "--peak" in sys.argv:
+        print(json.dumps(whole_peak(int(sys.argv[-1]))))
+        return
+    table = Table("number", "measured", "limit", title="Concurrency checks")
+    for policy in Policy:
+        measured = milliseconds_per_step(policy)
+        table.add_row(f"256×128 KV step, {policy}", f"{measured:.2f} ms", f"{MS_PER_STEP} ms")
+    run = mutation()
+    table.add_row("mutation run, one core", f"{run.seconds:.0f} s", f"{MUTATION_SECONDS:.0f} s")
+    table.add_row("mutants missed", f"{len(run.missed)} of {len(run.mutants)}", "0")
+    short, long = peaks()
+    table.add_row(
+        "peak memory, 10× the length", f"{long / short:.2f} ({short >> 20} → {long >> 20} MiB)",
+        f"{MEMORY_RATIO}",
+    )  # fmt: skip
+    Console(width=int(os.environ.get("COLUMNS", "100"))).print(table)
+
+
+if __name__ == "__main__":
+    main()
