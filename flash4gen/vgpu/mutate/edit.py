@@ -128,9 +128,9 @@ class Editor:
             body = [_renamed(line, result, str(operand)) for line in body]
         return "\n".join([*self.lines[: operation.line - 1], *body, *self.lines[end:]])
 
-    def moved_down(self, site: Site) -> str:
-        """Return the text with an operation moved to the end of its block."""
-        operation, last = site.operation, site.after[-1]
+    def moved_down(self, site: Site, passed: Sequence[Operation]) -> str:
+        """Return the text with an operation moved behind those that follow it."""
+        operation, last = site.operation, passed[-1]
         end = last_line(last, self.lines)
         head, tail = self.lines[: operation.line - 1], self.lines[end:]
         return "\n".join([*head, *self.lines[operation.line : end], self.line(operation), *tail])

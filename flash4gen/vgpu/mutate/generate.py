@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from flash4gen.vgpu.errors import own_source
@@ -26,6 +27,27 @@ _PURE = re.compile(
 )
 
 
+# What a wait or a fence may guard, and what may have to be done before an arrival.
+_ACCESS = re.compile(
+    r"ttg\.(?:local_\w+|async_copy_global_to_local)|tt\.(?:load|store|atomic_\w+|dot\w*)"
+    r"|ttng\.(?:tmem_(?:load|store|copy)|tc_gen5_\w+|warp_group_dot|async_\w+_copy_\w+|async_tma_\w+"
+    r"|arrive_barrier|clc_\w+|async_shared_store)"
+)
+# Transfers out of shared memory. A wait for those so far that passes one waits for it as well.
+_WRITE = re.compile(r"ttg\.local_store")
+_OUTWARD = re.compile(r"ttng\.async_tma_(?:copy_local_to_global|reduce|scatter)")
+
+
+def _contains(operation: Operation, pattern: re.Pattern[str]) -> bool:
+    """Whether an operation, or one in its regions, has such a name."""
+    return pattern.fullmatch(operation.name) is not None or any(
+        _contains(inner, pattern)
+        for region in operation.regions
+        for block in region.blocks
+        for inner in block.operations
+    )
+
+
 def _is_pure(operation: Operation) -> bool:
     return _PURE.fullmatch(operation.name) is not None
 
@@ -35,8 +57,8 @@ def _delete(site: Site, editor: Editor) -> Iterator[_Change]:
 
 
 def _down(site: Site, editor: Editor) -> Iterator[_Change]:
-    if any(not _is_pure(operation) for operation in site.after):
-        yield MutantKind.MOVE, "moved behind what it guards", editor.moved_down(site)
+    if any(_contains(operation, _ACCESS) for operation in site.after):
+        yield MutantKind.MOVE, "moved behind what it guards", editor.moved_down(site, site.after)
 
 
 def _up(site: Site, editor: Editor) -> Iterator[_Change]:
@@ -116,7 +138,7 @@ def _fence(site: Site, editor: Editor) -> Iterator[_Change]:
     yield from _down(site, editor)
 
 
-def _pending(attribute: str) -> Callable[[Site, Editor], Iterator[_Change]]:
+def _groups(attribute: str) -> Callable[[Site, Editor], Iterator[_Change]]:
     """Return the rule of a wait that leaves up to so many groups pending."""
 
     def rule(site: Site, editor: Editor) -> Iterator[_Change]:
@@ -126,10 +148,22 @@ def _pending(attribute: str) -> Callable[[Site, Editor], Iterator[_Change]]:
         pattern = rf"\b{attribute} = {pending}\b"
         text = editor.substituted(site.operation, pattern, f"{attribute} = {pending + 1}")
         yield MutantKind.COUNT_UP, f"{pending} pending became {pending + 1}", text
-        if not site.operation.results or _unused(site, editor):
-            yield from _down(site, editor)
 
     return rule
+
+
+def _copy_wait(site: Site, editor: Editor) -> Iterator[_Change]:
+    yield from _groups("num")(site, editor)
+    if _unused(site, editor):
+        yield from _down(site, editor)
+
+
+def _store_wait(site: Site, editor: Editor) -> Iterator[_Change]:
+    yield from _groups("pendings")(site, editor)
+    passed = tuple(takewhile(lambda operation: not _contains(operation, _OUTWARD), site.after))
+    if any(_contains(operation, _WRITE) for operation in passed):
+        text = editor.moved_down(site, passed)
+        yield MutantKind.MOVE, "moved behind what it guards", text
 
 
 def _unused(site: Site, editor: Editor) -> bool:
@@ -149,9 +183,9 @@ _RULES: dict[str, Callable[[Site, Editor], Iterator[_Change]]] = {
     "ttng.tc_gen5_mma": _product,
     "ttng.tc_gen5_mma_scaled": _product,
     "ttng.fence_async_shared": _fence,
-    "ttng.async_tma_store_wait": _pending("pendings"),
-    "ttng.warp_group_dot_wait": _pending("pendings"),
-    "ttg.async_wait": _pending("num"),
+    "ttng.async_tma_store_wait": _store_wait,
+    "ttng.warp_group_dot_wait": _groups("pendings"),
+    "ttg.async_wait": _copy_wait,
     "ttg.async_commit_group": _delete,
     "ttng.arrive_barrier_named": _commit,
     "ttng.wait_barrier_named": _fence,

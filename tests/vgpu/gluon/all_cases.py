@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from tests.vgpu.gluon import cases_attention, cases_cluster, cases_copy, cases_matmul
 from typing import TYPE_CHECKING
+
+from tests.vgpu.gluon import cases_attention, cases_cluster, cases_copy, cases_matmul
 
 if TYPE_CHECKING:
     from tests.vgpu.gluon.case import Case

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from flash4gen.vgpu import FindingKind as Kind
 from tests.vgpu.gluon.all_cases import by_name
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tests.vgpu.gluon.case import Case
     from collections.abc import Callable
+
+    from tests.vgpu.gluon.case import Case
 
 
 # Bugs that the compiler would refuse are cut into the TTGIR of the correct kernel.

@@ -3,7 +3,7 @@
 `BROKEN` names one bug to build in; empty is the correct kernel.
 """
 
-# ruff: noqa: C901, N803, SIM102 - constants of a kernel are written in capitals; bugs are switches
+# ruff: noqa: N803 - constants of a kernel are written in capitals; bugs are switches
 # mypy: disable-error-code="no-untyped-def, untyped-decorator, no-untyped-call, attr-defined"
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 C = A·B for A of [M, K] and B of [K, N], fp16 in and out. `BROKEN` names one bug to build in.
 """
 
-# ruff: noqa: C901, N803, SIM102 - constants of a kernel are written in capitals; bugs are switches
+# ruff: noqa: N803 - constants of a kernel are written in capitals; bugs are switches
 # mypy: disable-error-code="no-untyped-def, untyped-decorator, no-untyped-call, attr-defined"
 
 from __future__ import annotations

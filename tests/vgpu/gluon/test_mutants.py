@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -10,7 +11,6 @@ from flash4gen.vgpu import parse_ttgir
 from flash4gen.vgpu.mutate import Mutant, MutantKind, mutants
 from flash4gen.vgpu.mutate.edit import sites
 from tests.vgpu.gluon.all_cases import ALL, by_name
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tests.vgpu.gluon.case import Case

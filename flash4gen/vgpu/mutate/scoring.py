@@ -107,9 +107,7 @@ def _run(
     for policy in policies:
         arguments = arguments_factory()
         limit = _PATIENCE * steps + 1000
-        report = check_ttgir(
-            text, arguments, grid, policy=policy, step_limit=limit, first_only=True
-        )
+        report = check_ttgir(text, arguments, grid, policy=policy, step_limit=limit)
         if report.findings:
             return report.findings[0], same
         pairs = zip(_tensors(arguments), expected, strict=True)
