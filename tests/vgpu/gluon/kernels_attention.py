@@ -5,7 +5,7 @@ live in tensor memory, and the probabilities P overwrite the first half of the S
 `BROKEN` names one bug to build in; empty is the correct kernel.
 """
 
-# ruff: noqa: N803 - constants of a kernel are written in capitals; bugs are switches
+# ruff: noqa: N803, SIM108 - constants of a kernel are written in capitals; bugs are switches
 # mypy: disable-error-code="no-untyped-def, untyped-decorator, no-untyped-call, attr-defined"
 
 from __future__ import annotations
@@ -54,7 +54,18 @@ def _scale_rows(o, alpha):
 
 @gluon.jit
 def _two_role_products(
-    q_smem, k_smem, v_smem, s, o, loaded, s_full, p_full, o_full, tiles, BROKEN: gl.constexpr
+    q_smem,
+    k_smem,
+    v_smem,
+    s,
+    o,
+    loaded,
+    s_full,
+    p_full,
+    o_full,
+    o_done,
+    tiles,
+    BROKEN: gl.constexpr,
 ):
     for i in range(tiles):
         mbarrier.wait(loaded.index(i), 0)
@@ -64,12 +75,25 @@ def _two_role_products(
             mbarrier.wait(p_full.index(0), i & 1)
         p = _probabilities(s, q_smem.dtype)
         tcgen05_mma(p, v_smem.index(i), o, use_acc=i > 0)
+        if BROKEN == "wait that scores imply":
+            tcgen05_commit(o_done.index(0))
     tcgen05_commit(o_full.index(0))
 
 
 @gluon.jit
 def _two_role_softmax(
-    o_desc, staging, q_row, s, o, s_full, p_full, o_full, tiles, qk_scale, BROKEN: gl.constexpr
+    o_desc,
+    staging,
+    q_row,
+    s,
+    o,
+    s_full,
+    p_full,
+    o_full,
+    o_done,
+    tiles,
+    qk_scale,
+    BROKEN: gl.constexpr,
 ):
     layout: gl.constexpr = s.get_reg_layout()
     rows: gl.constexpr = s.type.shape[0]
@@ -84,6 +108,9 @@ def _two_role_softmax(
         p, top, total, alpha = _step(scores, top, total, qk_scale, o_desc.dtype)
         if BROKEN == "probabilities published early":
             mbarrier.arrive(p_full.index(0), count=1)
+        if BROKEN == "wait that scores imply":
+            # The products run in order: when these scores are there, the last P·V is done.
+            mbarrier.wait(o_done.index(0), (i & 1) ^ 1)
         grew = gl.min(alpha, axis=0) < 1.0
         if grew & (i > 0):
             _scale_rows(o, alpha)
@@ -124,6 +151,10 @@ def attention_two_roles(
     s_full = _barriers(1, 1)
     p_full = _barriers(1, 1)
     o_full = _barriers(1, 1)
+    if BROKEN == "wait that scores imply":
+        o_done = _barriers(1, 1)
+    else:
+        o_done = o_full
     size: gl.constexpr = k_desc.block_type.nbytes + v_desc.block_type.nbytes
     for i in gl.static_range(TILES):
         mbarrier.expect(loaded.index(i), size + (q_desc.block_type.nbytes if i == 0 else 0))
@@ -145,6 +176,7 @@ def attention_two_roles(
                     s_full,
                     p_full,
                     o_full,
+                    o_done,
                     tiles,
                     qk_scale,
                     BROKEN,
@@ -152,7 +184,20 @@ def attention_two_roles(
             ),
             (
                 _two_role_products,
-                (q_smem, k_smem, v_smem, s, o, loaded, s_full, p_full, o_full, tiles, BROKEN),
+                (
+                    q_smem,
+                    k_smem,
+                    v_smem,
+                    s,
+                    o,
+                    loaded,
+                    s_full,
+                    p_full,
+                    o_full,
+                    o_done,
+                    tiles,
+                    BROKEN,
+                ),
             ),
         ],
         [1],
@@ -162,6 +207,8 @@ def attention_two_roles(
     _invalidate(s_full)
     _invalidate(p_full)
     _invalidate(o_full)
+    if BROKEN == "wait that scores imply":
+        _invalidate(o_done)
 
 
 # --- four roles ---------------------------------------------------------------------------------

@@ -5,32 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import torch
 
 from flash4gen.vgpu import FindingKind
-from flash4gen.vgpu.check import Policy, Report, check_ttgir
+from flash4gen.vgpu.check import Policy, check_ttgir
 from tests.vgpu.gluon.all_cases import ALL
 from tests.vgpu.gluon.broken import BUGS, Bug
-from tests.vgpu.gluon.case import Case, flat_arguments, tensor_of
-
-# Enough for every kernel here; an endless one is stopped soon.
-STEPS = 20_000
-
-
-def check(case: Case, policy: Policy, seed: int) -> Report:
-    """Run the correct kernel and compare its numbers."""
-    values = case.values()
-    expected = case.reference(values)
-    text = case.text()
-    report = check_ttgir(
-        text, flat_arguments(text, values), case.grid, policy=policy, seed=seed, step_limit=STEPS
-    )
-    for name, tensor in expected.items():
-        out = tensor_of(values[name])
-        torch.testing.assert_close(
-            out.to(tensor.dtype), tensor, rtol=case.tolerance, atol=case.tolerance
-        )
-    return report
+from tests.vgpu.gluon.case import Case, flat_arguments
+from tests.vgpu.gluon.running import STEPS, run
 
 
 def line_of(source: str) -> str:
@@ -42,7 +23,7 @@ def line_of(source: str) -> str:
 @pytest.mark.parametrize("policy", [Policy.IN_ORDER, Policy.LAZIEST, Policy.EAGEREST])
 @pytest.mark.parametrize("case", ALL, ids=lambda case: case.name)
 def test_a_correct_kernel_is_silent_and_right(case: Case, policy: Policy) -> None:
-    report = check(case, policy, 0)
+    report = run(case, policy)
     assert report.findings == ()
     assert report.policy is policy
 
@@ -50,14 +31,14 @@ def test_a_correct_kernel_is_silent_and_right(case: Case, policy: Policy) -> Non
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("case", ALL, ids=lambda case: case.name)
 def test_a_correct_kernel_is_silent_in_random_order(case: Case, seed: int) -> None:
-    assert check(case, Policy.RANDOM, seed).findings == ()
+    assert run(case, Policy.RANDOM, seed).findings == ()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", ALL, ids=lambda case: case.name)
 def test_a_correct_kernel_is_silent_in_fifty_random_orders(case: Case) -> None:
     for seed in range(3, 53):
-        assert check(case, Policy.RANDOM, seed).findings == ()
+        assert run(case, Policy.RANDOM, seed).findings == ()
 
 
 @pytest.mark.parametrize("policy", list(Policy))
