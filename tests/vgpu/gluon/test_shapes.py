@@ -53,9 +53,9 @@ def test_attention_over_any_number_of_tiles(tiles: int, stages: int, policy: Pol
 
 
 def test_attention_with_one_buffer_for_keys_and_values() -> None:
-    """The next K is wanted before this V, and there is no room for both."""
+    """The next K is waited for while V has not been loaded: the K before has the same parity."""
     case = by_name("attention_four_roles")
     sized = replace(case, values=lambda: four_role_values(3, 64, 64, 1) | {"STAGES": 1}, grid=(1,))
     for policy in Policy:
         kinds = {found.kind for found in run(sized, policy, right=False).findings}
-        assert FindingKind.DEADLOCK in kinds
+        assert kinds & {FindingKind.PHASE_OVERRUN, FindingKind.RACE_SMEM}
