@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -20,8 +20,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from flash4gen.vgpu.check import Policy, check_ttgir
-from flash4gen.vgpu.launch import prepare
+from flash4gen.vgpu.check import Policy, check_ttgir, prepare_checked
 from flash4gen.vgpu.mutate import MutationScore, score
 from tests.vgpu.gluon.case import Case, flat_arguments
 from tests.vgpu.gluon.cases_attention import FOUR_ROLES, FOUR_ROLES_128, four_role_values
@@ -62,7 +61,7 @@ def milliseconds_per_step(policy: Policy) -> float:
     for tiles in lengths:
         case = attention(tiles)
         text = case.text()
-        prepare(text)
+        prepare_checked(text)
         arguments = flat_arguments(text, case.values())
         taken.append(seconds(lambda t=text, a=arguments: check_ttgir(t, a, (1,), policy=policy)))  # type: ignore[misc]
     return 2 * 1e3 * (taken[1] - taken[0]) / (lengths[1] - lengths[0])
@@ -73,37 +72,41 @@ def mutation() -> MutationScore:
     return score(FOUR_ROLES.text(), FOUR_ROLES.fresh, (1,))
 
 
-def peak(tiles: int) -> int:
-    """Return the bytes by which a run of this length raises this process's peak memory."""
-    short = attention(4)
-    check_ttgir(short.text(), short.fresh(), (1,))
-    case = attention(tiles)
-    arguments = case.fresh()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    check_ttgir(case.text(), arguments, (1,))
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+def peak(text: str, tiles: int) -> tuple[int, int]:
+    """Return this process's memory before and at most during a run of this length, in bytes.
+
+    The kernel comes compiled, and a short run comes first: what is compared is the run alone.
+    """
+    check_ttgir(text, flat_arguments(text, attention(2).values()), (1,))
+    arguments = flat_arguments(text, attention(tiles).values())
+    before = _memory("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
+    check_ttgir(text, arguments, (1,))
+    return before, _memory("VmHWM")
 
 
-def peaks() -> tuple[int, int]:
-    """Return peak resident memory of a run and of one ten times as long, each in a process."""
+def _memory(field: str) -> int:
+    """Return a size of this process as Linux reports it, in bytes."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * int(next(line for line in lines if line.startswith(field)).split()[1])
+
+
+def peaks() -> list[tuple[int, int]]:
+    """Return memory before and at most, of a run and of one ten times as long."""
     found = []
+    text = attention(STEPS).text()
     for tiles in (STEPS, 10 * STEPS):
         command = [sys.executable, "-m", "benchmarks.concurrency", "--peak", str(tiles)]
-        result = subprocess.run(command, check=True, capture_output=True, text=True)
-        found.append(int(json.loads(result.stdout.splitlines()[-1])))
-    return found[0], found[1]
-
-
-def whole_peak(tiles: int) -> int:
-    """Return the peak resident memory of this process after a run, in bytes."""
-    peak(tiles)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        result = subprocess.run(command, check=True, capture_output=True, text=True, input=text)
+        before, most = json.loads(result.stdout.splitlines()[-1])
+        found.append((before, most))
+    return found
 
 
 def main() -> None:
     torch.set_num_threads(1)
     if "--peak" in sys.argv:
-        print(json.dumps(whole_peak(int(sys.argv[-1]))))
+        print(json.dumps(peak(sys.stdin.read(), int(sys.argv[-1]))))
         return
     table = Table("number", "measured", "limit", title="Concurrency checks")
     for policy in Policy:
@@ -112,11 +115,10 @@ def main() -> None:
     run = mutation()
     table.add_row("mutation run, one core", f"{run.seconds:.0f} s", f"{MUTATION_SECONDS:.0f} s")
     table.add_row("mutants missed", f"{len(run.missed)} of {len(run.mutants)}", "0")
-    short, long = peaks()
-    table.add_row(
-        "peak memory, 10× the length", f"{long / short:.2f} ({short >> 20} → {long >> 20} MiB)",
-        f"{MEMORY_RATIO}",
-    )  # fmt: skip
+    (base, short), (base_long, long) = peaks()
+    grown = f"{(short - base) / 2**20:.1f} and {(long - base_long) / 2**20:.1f} MiB"
+    sizes = f"{short >> 20} and {long >> 20} MiB, grown by {grown}"
+    table.add_row("memory, 10× the length", f"{long / short:.2f} ({sizes})", f"{MEMORY_RATIO}")
     Console(width=int(os.environ.get("COLUMNS", "100"))).print(table)
 
 
