@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from flash4gen.vgpu.allocation import over_allocations
+from flash4gen.vgpu.concurrent.globals import GlobalLog
 from flash4gen.vgpu.concurrent.jobs import Policy as Policy
 from flash4gen.vgpu.concurrent.machine import FatalError, Machine, Progress, Settings
 from flash4gen.vgpu.concurrent.sites import Site
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from flash4gen.vgpu.errors import Finding
     from flash4gen.vgpu.parse.tree import Function
 
 STEP_LIMIT = 20_000_000
@@ -51,6 +54,7 @@ class CheckedProgram:
     kernel: Function
     run: Callable[..., Any]
     sites: tuple[Site, ...]
+    findings: tuple[Finding, ...]
 
 
 @lru_cache(maxsize=64)
@@ -60,7 +64,8 @@ def prepare_checked(text: str) -> CheckedProgram:
     refuse_clusters(module)
     sites = Sites()
     run = transpile(module, sites)
-    return CheckedProgram(module.kernel, run, tuple(sites.synchronising))
+    findings = tuple(over_allocations(module))
+    return CheckedProgram(module.kernel, run, tuple(sites.synchronising), findings)
 
 
 def check_ttgir(  # noqa: PLR0913 - keywords with defaults
@@ -97,6 +102,7 @@ def check_ttgir(  # noqa: PLR0913 - keywords with defaults
         program = prepare_checked(text)
     except VirtualGpuError as error:
         return Report(findings=(error.finding,), policy=policy, seed=seed)
+    collector.findings.extend(program.findings)
     settings = Settings(
         policy=policy,
         seed=seed,
@@ -126,7 +132,7 @@ def _run(
     state: tuple[Settings, Progress, Collector],
 ) -> None:
     settings, progress, collector = state
-    memory = GlobalMemory()
+    memory, log = GlobalMemory(), GlobalLog()
     try:
         values = bind_arguments(memory, program.kernel, arguments)
     except VirtualGpuError as error:
@@ -137,6 +143,7 @@ def _run(
     for z, y, x in itertools.product(*(range(extent) for extent in reversed(grid))):
         machine = Machine(
             memory,
+            log,
             (x, y, z),
             grid,
             scratch=base + (x + grid[0] * (y + grid[1] * z)) * share,

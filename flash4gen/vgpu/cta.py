@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from flash4gen.vgpu.engines import PendingDot
     from flash4gen.vgpu.memory import GlobalMemory
+    from flash4gen.vgpu.transfer import Transfer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,17 +179,19 @@ class Cta:
         """Wait for all groups of copies but the last `pending`."""
         self.copies.wait(pending)
 
-    def tma_load(self, target: View, where: View, fetch: Callable[[], Tensor]) -> None:
+    def tma_load(self, target: View, where: View, source: Transfer) -> None:
         """Start a TMA load into shared memory; its bytes arrive at the barrier `where`."""
+        shape = target.data.shape
+        fetch = lambda: source.load(self.memory).reshape(shape)  # noqa: E731
         self.tma.load(target, self.barrier(where), fetch)
 
-    def tma_store(self, source: View, write: Callable[[Tensor], None]) -> None:
-        """Start a TMA store; `write` puts the value into global memory."""
+    def tma_store(self, source: View, target: Transfer) -> None:
+        """Start a TMA store of shared memory."""
         source.peek()
-        self.tma.store(lambda: write(source.peek()))
+        self.tma.store(lambda: target.store(self.memory, source.peek(), self.linear))
 
-    def wait_stores(self, pending: int) -> None:
-        """Wait for all TMA stores but the last `pending`."""
+    def wait_stores(self, pending: int, *, written: bool) -> None:  # noqa: ARG002
+        """Wait for all TMA stores but the last `pending`: here, reading and writing is one."""
         self.tma.wait_stores(pending)
 
     def dot(self, reads: tuple[View, ...], compute: Callable[[], Tensor]) -> PendingDot:

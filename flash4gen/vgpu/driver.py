@@ -19,6 +19,7 @@ from triton.compiler import CompiledKernel
 from triton.runtime import _allocation
 from triton.runtime.cache import get_cache_manager
 
+from flash4gen.vgpu.allocation import SHARED_BYTES
 from flash4gen.vgpu.arguments import flatten_arguments
 from flash4gen.vgpu.check import Check, check_ttgir, prepare_checked
 from flash4gen.vgpu.launch import has_partitions, prepare
@@ -28,22 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from flash4gen.vgpu.report import Report
-
-# Shared memory that one block may have, in bytes: CUDA C++ Programming Guide, table of technical
-# specifications per compute capability.
-_SHARED_BYTES = {
-    80: 166_912,
-    86: 101_376,
-    87: 166_912,
-    89: 101_376,
-    90: 232_448,
-    100: 232_448,
-    103: 232_448,
-    107: 232_448,
-    110: 232_448,
-    120: 101_376,
-    121: 101_376,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,7 +155,7 @@ class _Utils:
     def __init__(self, gpu: VirtualGpu) -> None:
         self._target = gpu.target
         # What is compiled only is measured against its target by whoever asked for it.
-        known = _SHARED_BYTES.get(gpu.target.arch, 101_376)
+        known = SHARED_BYTES.get(gpu.target.arch, 101_376)
         self._shared_bytes = known if gpu.execute else 2**31
 
     def get_device_properties(self, _device: str) -> dict[str, int]:

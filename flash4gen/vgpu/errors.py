@@ -29,6 +29,7 @@ class FindingKind(StrEnum):
     LEFTOVER_PHASE = "leftover-phase"
     TMEM_LEAK = "tmem-leak"
     TMEM_OVERALLOCATION = "tmem-overallocation"
+    SMEM_OVERALLOCATION = "smem-overallocation"
     STEP_LIMIT = "step-limit"
     DESCRIPTOR = "descriptor"
     ASSERTION = "assertion"

@@ -135,8 +135,11 @@ class Clocks:
         return True
 
     def surely_knows(self, clock: int, thread: int, count: int) -> bool:
-        """Whether a clock knows an epoch in every world; marks nothing."""
-        return bool((self._pool[clock, BEFORE, thread] >= count).all())
+        """Whether a clock knows an epoch in every world that still counts; marks nothing."""
+        column = self._pool[clock, BEFORE, thread]
+        if column[0] < count:
+            return False
+        return self._single or bool(((column >= count) | self._bad).all())
 
     def includes(self, clock: int, other: int) -> bool:
         """Whether a clock knows all that another knows, in the kernel as it is; marks nothing."""

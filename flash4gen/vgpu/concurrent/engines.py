@@ -163,6 +163,22 @@ class Transfers:
         if count:
             self._machine.clocks.learn(self._worker.clock, self.thread, count, candidate)
 
-    def outstanding(self) -> list[Job]:
-        """Return what has been issued and no wait has covered."""
-        return [job for group in self._groups for job in group.jobs] + self._jobs
+
+class Stores(Transfers):
+    """Bulk stores: they read shared memory, and some time later global memory is written."""
+
+    def __init__(self, worker: Worker) -> None:
+        super().__init__(worker, "TMA stores")
+        self._writes = self._machine.thread("global writes of TMA stores", worker)
+
+    def writing(self, by: tuple[int, int, int]) -> tuple[int, int, int]:
+        """Return clock, thread and count of the write that belongs to a store."""
+        return by[0], self._writes, self._machine.clocks.epoch(self._writes)
+
+    def wait_stores(self, pending: int, candidate: int, *, written: bool) -> None:
+        """Wait until all stores but the last `pending` have read, or also written."""
+        self.wait(pending, candidate)
+        clocks = self._machine.clocks
+        done = clocks.counts[self._writes] - pending
+        if written and done > 0:
+            clocks.learn(self._worker.clock, self._writes, done, candidate)

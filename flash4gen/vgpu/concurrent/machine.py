@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +11,14 @@ from flash4gen.vgpu.concurrent.barrier import Actor, CheckedBarrier
 from flash4gen.vgpu.concurrent.clocks import Clocks
 from flash4gen.vgpu.concurrent.history import History
 from flash4gen.vgpu.concurrent.jobs import Job, Jobs, Policy
+from flash4gen.vgpu.concurrent.watch import Watch
 from flash4gen.vgpu.concurrent.worker import Worker
 from flash4gen.vgpu.errors import FaultError, FindingKind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
+    from flash4gen.vgpu.concurrent.globals import GlobalLog
     from flash4gen.vgpu.concurrent.sites import Site
     from flash4gen.vgpu.cta import TensorMap
     from flash4gen.vgpu.memory import GlobalMemory
@@ -58,6 +61,7 @@ class Machine:
 
     Args:
         memory: the launch's global memory.
+        log: who touched it last.
         program: id in the grid.
         grid: extents of the grid.
         scratch: address of this program's global scratch, or 0 if it has none.
@@ -70,6 +74,7 @@ class Machine:
     def __init__(  # noqa: PLR0913 - what a program is made of
         self,
         memory: GlobalMemory,
+        log: GlobalLog,
         program: tuple[int, int, int],
         grid: tuple[int, int, int],
         *,
@@ -95,6 +100,7 @@ class Machine:
         seed = settings.seed * 1_000_003 + self.linear
         self.jobs = Jobs(settings.policy, self._perform, random.Random(seed))
         self.job: Job
+        self.watch = Watch(self, log)
         self.running_name = ""
         self._threads: dict[tuple[str, str], int] = {}
         self._kinds: list[str] = []
@@ -154,10 +160,21 @@ class Machine:
         site = None if actor.site is self.start else actor.site
         self._collector.add(kind, message, site, actor.partition, program=self.program, other=other)
 
+    @contextmanager
+    def lenient(self, actor: Actor) -> Iterator[None]:
+        """File faults after which a run can go on."""
+        try:
+            yield
+        except FaultError as fault:
+            if fault.kind is not FindingKind.WRITE_OVERLAP:
+                raise
+            self.report(fault.kind, fault.message, actor)
+
     def _perform(self, job: Job) -> None:
         self.job = job
         try:
-            job.run()
+            with self.lenient(Actor(job.site, job.partition, 0)):
+                job.run()
         except FaultError as fault:
             self.report(fault.kind, fault.message, Actor(job.site, job.partition, 0))
             raise FatalError from fault

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from flash4gen.vgpu.concurrent.barrier import Actor, CheckedBarrier
-from flash4gen.vgpu.concurrent.engines import Dots, Products, Transfers
+from flash4gen.vgpu.concurrent.engines import Dots, Products, Stores, Transfers
 from flash4gen.vgpu.concurrent.footprint import footprint
 from flash4gen.vgpu.concurrent.history import Access
 from flash4gen.vgpu.concurrent.jobs import Job, Policy
@@ -19,12 +21,12 @@ from flash4gen.vgpu.onchip import EMPTY, SKIPPED, Buffer, View
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Sequence
 
-    import torch
     from torch import Tensor
 
     from flash4gen.vgpu.concurrent.machine import Machine
     from flash4gen.vgpu.concurrent.sites import Site
     from flash4gen.vgpu.engines import PendingDot
+    from flash4gen.vgpu.transfer import Transfer
 
 _RACE = {"smem": FindingKind.RACE_SMEM, "tmem": FindingKind.RACE_TMEM}
 
@@ -59,7 +61,7 @@ class Worker:
         self._tensor: Products | None = None
         self._dots: Dots | None = None
         self._copies: Transfers | None = None
-        self._stores: Transfers | None = None
+        self._stores: Stores | None = None
 
     @property
     def ready(self) -> bool:
@@ -179,24 +181,26 @@ class Worker:
 
     def load(self, address: Tensor, mask: Any, other: Any, dtype: torch.dtype) -> Tensor:
         """Gather elements of global memory."""
-        self.machine.step()
-        return self.memory.load(address, mask, other, dtype)
+        value = self.memory.load(address, mask, other, dtype)
+        self.machine.watch.reads(self, address, mask, dtype.itemsize)
+        return value
 
     def load_one(self, address: int, dtype: torch.dtype) -> Tensor:
         """Load one element of global memory."""
-        self.machine.step()
-        return self.memory.scalar_load(address, dtype)
+        return self.load(torch.tensor([address]), None, None, dtype)
 
     def store(self, address: Tensor, value: Tensor, mask: Tensor | None) -> None:
         """Scatter elements to global memory."""
-        self.machine.step()
-        self.memory.store(address, value, mask, self.linear)
+        with self.machine.lenient(self.actor(self.clock)):
+            self.memory.store(address, value, mask, self.linear)
+        self.machine.watch.writes(self, address, mask, value.dtype.itemsize)
 
     def update(
         self, address: Tensor, value: Tensor, mask: Tensor | None, combine: Callable[..., Tensor]
     ) -> Tensor:
         """Change elements of global memory atomically and return the old ones."""
         self.machine.step()
+        self.machine.watch.trusted = True
         return self.memory.update(address, value, mask, combine)
 
     # --- mbarriers ----------------------------------------------------------------------------
@@ -279,14 +283,15 @@ class Worker:
 
     # --- TMA ----------------------------------------------------------------------------------
 
-    def tma_load(self, target: View, where: View, fetch: Callable[[], Tensor]) -> None:
+    def tma_load(self, target: View, where: View, source: Transfer) -> None:
         """Start a TMA load into shared memory; its bytes arrive at the barrier `where`."""
         machine, clocks = self.machine, self.machine.clocks
         barrier = self.barrier(where)
         clock = clocks.copy(self.clock)
         thread = machine.lane(self)
-        count = clocks.tick(clock, thread)
-        self.touch(target, write=True, by=(clock, thread, count))
+        by = clock, thread, clocks.tick(clock, thread)
+        self.touch(target, write=True, by=by)
+        machine.watch.transfer(self, source, by, write=False)
         size = target.data.numel() * target.data.element_size()
         actor = self.actor(clock)
         barrier.issue(size, actor)
@@ -294,31 +299,34 @@ class Worker:
         machine.note(thread, self)
 
         def run() -> None:
-            target.write(fetch())
+            target.write(source.load(self.memory).reshape(target.data.shape))
             barrier.deliver(size, actor)
             clocks.free(clock)
 
         machine.jobs.issue(Job(run, self.at, self.name))
 
     @property
-    def _store_engine(self) -> Transfers:
+    def _store_engine(self) -> Stores:
         if self._stores is None:
-            self._stores = Transfers(self, "TMA stores")
+            self._stores = Stores(self)
         return self._stores
 
-    def tma_store(self, source: View, write: Callable[[Tensor], None]) -> None:
-        """Start a TMA store of shared memory; `write` puts its value into global memory."""
+    def tma_store(self, source: View, target: Transfer) -> None:
+        """Start a TMA store of shared memory."""
         engine = self._store_engine
         by = engine.begin()
         clean = self.touch(source, write=False, by=by)
-        engine.issue(lambda: write(self.value(source)), by[0], clean=clean)
+        self.machine.watch.transfer(self, target, engine.writing(by), write=True)
+        engine.issue(
+            lambda: target.store(self.memory, self.value(source), self.linear), by[0], clean=clean
+        )
         engine.commit()
 
-    def wait_stores(self, pending: int) -> None:
-        """Wait until all stores but the last `pending` have read their source."""
+    def wait_stores(self, pending: int, *, written: bool) -> None:
+        """Wait until all stores but the last `pending` have read their source, or `written`."""
         self.machine.step()
         self.machine.executed.add(self.at.candidate)
-        self._store_engine.wait(pending, self.at.candidate)
+        self._store_engine.wait_stores(pending, self.at.candidate, written=written)
 
     # --- tensor core --------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ from flash4gen.vgpu.lowering import (
 )
 from flash4gen.vgpu.ops.memory_ops import arguments, memdesc
 from flash4gen.vgpu.parse.tree import DescriptorType, Operation
+from flash4gen.vgpu.transfer import Box, Rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -148,11 +149,7 @@ def _tma_load(op: Operation) -> Lowered:
         if predicate and not predicate[0]:
             cta.skip(target)
             return
-
-        def fetch() -> Tensor:
-            return descriptor.load(cta.memory, coordinates, box).reshape(target.data.shape)
-
-        cta.tma_load(target, barrier, fetch)
+        cta.tma_load(target, barrier, Box(descriptor, coordinates, box))
 
     return Step(load, op.operands + _coordinates(op), machine=True)
 
@@ -162,10 +159,7 @@ def _tma_store(op: Operation) -> Lowered:
     box = _box_type(op).shape
 
     def store(cta: Cta, descriptor: Descriptor, source: View, *coordinates: int) -> None:
-        def write(value: Tensor) -> None:
-            descriptor.store(cta.memory, coordinates, value.reshape(box), cta.linear)
-
-        cta.tma_store(source, write)
+        cta.tma_store(source, Box(descriptor, coordinates, box))
 
     return Step(store, op.operands + _coordinates(op), machine=True)
 
@@ -188,10 +182,7 @@ def _tma_reduce(op: Operation) -> Lowered:
     combine = _REDUCE[op.words[0]]
 
     def reduce(cta: Cta, descriptor: Descriptor, source: View, *coordinates: int) -> None:
-        def write(value: Tensor) -> None:
-            descriptor.update(cta.memory, coordinates, value.reshape(box), combine)
-
-        cta.tma_store(source, write)
+        cta.tma_store(source, Box(descriptor, coordinates, box, combine))
 
     return Step(reduce, op.operands + _coordinates(op), machine=True)
 
@@ -199,7 +190,35 @@ def _tma_reduce(op: Operation) -> Lowered:
 @operation("ttng.async_tma_store_wait", attributes=("pendings", "read_only"))
 def _store_wait(op: Operation) -> Lowered:
     pending = integer(op, "pendings")
-    return Step(lambda cta: cta.wait_stores(pending), (), machine=True)
+    written = not op.attributes.get("read_only", False)
+    return Step(lambda cta: cta.wait_stores(pending, written=written), (), machine=True)
+
+
+@operation("ttng.async_tma_gather", attributes=("cache", "evict", "isVolatile", "multicast"))
+def _tma_gather(op: Operation) -> Lowered:
+    if op.attributes.get("multicast"):
+        raise unsupported("TMA multicast is not supported")
+    width = _box_type(op).shape[-1]
+    where = op.subscripts[0]
+
+    def gather(cta: Cta, descriptor: Descriptor, target: View, barrier: View, *rest: Any) -> None:
+        predicate, rows, column = rest if len(rest) == 3 else (True, *rest)
+        if not predicate:
+            cta.skip(target)
+            return
+        cta.tma_load(target, barrier, Rows(descriptor, rows, column, width))
+
+    return Step(gather, op.operands + where, machine=True)
+
+
+@operation("ttng.async_tma_scatter", attributes=("cache", "evict", "isVolatile"))
+def _tma_scatter(op: Operation) -> Lowered:
+    width = _box_type(op).shape[-1]
+
+    def scatter(cta: Cta, descriptor: Descriptor, source: View, rows: Tensor, column: int) -> None:
+        cta.tma_store(source, Rows(descriptor, rows, column, width))
+
+    return Step(scatter, op.operands + op.subscripts[0], machine=True)
 
 
 @operation(
