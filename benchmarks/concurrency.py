@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import time
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -85,6 +86,18 @@ def peak(text: str, tiles: int) -> tuple[int, int]:
     return before, _memory("VmHWM")
 
 
+def bookkeeping(tiles: int) -> int:
+    """Return the most bytes that Python objects take during a run; tensors are not among them."""
+    text = attention(STEPS).text()
+    arguments = flat_arguments(text, attention(tiles).values())
+    prepare_checked(text)
+    tracemalloc.start()
+    check_ttgir(text, arguments, (1,))
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return most
+
+
 def _memory(field: str) -> int:
     """Return a size of this process as Linux reports it, in bytes."""
     lines = Path("/proc/self/status").read_text().splitlines()
@@ -119,6 +132,9 @@ def main() -> None:
     grown = f"{(short - base) / 2**20:.1f} and {(long - base_long) / 2**20:.1f} MiB"
     sizes = f"{short >> 20} and {long >> 20} MiB, grown by {grown}"
     table.add_row("memory, 10× the length", f"{long / short:.2f} ({sizes})", f"{MEMORY_RATIO}")
+    few, many = bookkeeping(STEPS), bookkeeping(10 * STEPS)
+    sizes = f"{few >> 10} and {many >> 10} KiB"
+    table.add_row("bookkeeping, 10× the length", f"{many / few:.2f} ({sizes})", f"{MEMORY_RATIO}")
     Console(width=int(os.environ.get("COLUMNS", "100"))).print(table)
 
 
