@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flash4gen.vgpu.engines import (
     BarrierEngine,
@@ -15,10 +15,17 @@ from flash4gen.vgpu.engines import (
     deadlock,
 )
 from flash4gen.vgpu.errors import FaultError, FindingKind
+from flash4gen.vgpu.onchip import EMPTY, Barrier, Buffer, View
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    import torch
+    from torch import Tensor
+
+    from flash4gen.vgpu.engines import PendingDot
     from flash4gen.vgpu.memory import GlobalMemory
-    from flash4gen.vgpu.onchip import Barrier, View
+    from flash4gen.vgpu.transfer import Transfer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,21 +69,162 @@ class Cta:
         self.engines: tuple[Engine, ...] = (self.copies, self.dots, self.tma, self.tensor)
         self.barrier_engines: tuple[BarrierEngine, ...] = (self.tma, self.tensor)
 
+    # --- on-chip memory -----------------------------------------------------------------------
+
+    def allocate(self, space: str, size: int, name: str) -> Buffer:
+        """Return a new allocation."""
+        return Buffer(space, size, name)
+
+    def deallocate(self, view: View) -> None:
+        """Give an allocation back."""
+        view.mark(EMPTY)
+
+    def read(self, view: View) -> Tensor:
+        """Return a copy of a view's elements."""
+        return view.read()
+
+    def value(self, view: View) -> Tensor:
+        """Return a view's elements for an engine that does not keep them."""
+        return view.peek()
+
+    def write(self, view: View, value: Tensor) -> None:
+        """Store a tensor."""
+        view.write(value)
+
+    def skip(self, view: View) -> None:
+        """Note that a predicated-off write would have come here."""
+        view.skip()
+
+    # --- global memory ------------------------------------------------------------------------
+
+    def load(self, address: Tensor, mask: Tensor | None, other: Any, dtype: torch.dtype) -> Tensor:
+        """Gather elements of global memory."""
+        return self.memory.load(address, mask, other, dtype)
+
+    def load_one(self, address: int, dtype: torch.dtype) -> Tensor:
+        """Load one element of global memory."""
+        return self.memory.scalar_load(address, dtype)
+
+    def store(self, address: Tensor, value: Tensor, mask: Tensor | None) -> None:
+        """Scatter elements to global memory."""
+        self.memory.store(address, value, mask, self.linear)
+
+    def update(
+        self,
+        address: Tensor,
+        value: Tensor,
+        mask: Tensor | None,
+        combine: Callable[[Tensor, Tensor], Tensor],
+    ) -> Tensor:
+        """Change elements of global memory atomically and return the old ones."""
+        return self.memory.update(address, value, mask, combine)
+
+    # --- mbarriers ----------------------------------------------------------------------------
+
     def barrier(self, view: View) -> Barrier:
         """Return the mbarrier at a view; raises `FaultError` if there is none."""
         barrier = view.buffer.barriers.get(view.offset)
         if barrier is None:
             raise FaultError(
-                FindingKind.BARRIER, f"{view.name} + {view.offset} bytes holds no barrier"
+                FindingKind.BARRIER_NOT_INITIALISED,
+                f"{view.name} + {view.offset} bytes holds no barrier",
             )
         return barrier
 
-    def wait_barrier(self, view: View, parity: int) -> None:
+    def init_barrier(self, view: View, count: int) -> None:
+        """Make a barrier."""
+        if view.offset in view.buffer.barriers:
+            raise FaultError(
+                FindingKind.BARRIER_REINIT, f"{view.name} is initialised while it is a barrier"
+            )
+        view.buffer.barriers[view.offset] = Barrier(count, f"{view.name}+{view.offset}")
+
+    def inval_barrier(self, view: View) -> None:
+        """End the life of a barrier."""
+        self.barrier(view)
+        del view.buffer.barriers[view.offset]
+
+    def expect(self, view: View, size: int) -> None:
+        """Announce bytes to a barrier, and arrive."""
+        barrier = self.barrier(view)
+        barrier.expect(size)
+        barrier.arrive(1)
+
+    def arrive(self, view: View, count: int) -> None:
+        """Arrive at a barrier."""
+        self.barrier(view).arrive(count)
+
+    def wait_barrier(self, view: View, parity: int) -> Iterable[None]:
         """Let the engines work until the phase of that parity is complete."""
         barrier = self.barrier(view)
         while not barrier.passed(parity):
             if not any(engine.advance(barrier) for engine in self.barrier_engines):
                 raise deadlock(barrier, parity)
+        return ()
+
+    def fence(self) -> None:
+        """Do nothing: the proxies see one memory on this rung."""
+
+    # --- engines ------------------------------------------------------------------------------
+
+    def copy(self, target: View, fetch: Callable[[], Tensor]) -> None:
+        """Start a cp.async; `fetch` gathers its source."""
+        self.copies.issue(target, fetch())
+
+    def commit_copies(self) -> None:
+        """Close the open group of copies."""
+        self.copies.commit()
+
+    def wait_copies(self, pending: int) -> None:
+        """Wait for all groups of copies but the last `pending`."""
+        self.copies.wait(pending)
+
+    def tma_load(self, target: View, where: View, source: Transfer) -> None:
+        """Start a TMA load into shared memory; its bytes arrive at the barrier `where`."""
+        shape = target.data.shape
+        fetch = lambda: source.load(self.memory).reshape(shape)  # noqa: E731
+        self.tma.load(target, self.barrier(where), fetch)
+
+    def tma_store(self, source: View, target: Transfer) -> None:
+        """Start a TMA store of shared memory."""
+        source.peek()
+        self.tma.store(lambda: target.store(self.memory, source.peek(), self.linear))
+
+    def wait_stores(self, pending: int, *, written: bool) -> None:  # noqa: ARG002
+        """Wait for all TMA stores but the last `pending`: here, reading and writing is one."""
+        self.tma.wait_stores(pending)
+
+    def dot(self, reads: tuple[View, ...], compute: Callable[[], Tensor]) -> PendingDot:
+        """Start a wgmma that reads shared memory."""
+        for view in reads:
+            view.peek()
+        return self.dots.issue(compute)
+
+    def wait_dots(self, pending: int) -> None:
+        """Wait for all wgmma but the last `pending`."""
+        self.dots.wait(pending)
+
+    def multiply(
+        self, reads: tuple[View, ...], target: View, compute: Callable[[], Tensor]
+    ) -> None:
+        """Start a product into tensor memory; what it reads may still be in the queue."""
+        for view in reads:
+            if not (view.ready or self.tensor.accumulates_in_flight(view)):
+                value = view.peek()
+                if view is target:
+                    view.data.copy_(value)
+        self.tensor.multiply(compute, target, ())
+
+    def accumulator(self, view: View) -> Tensor:
+        """Return what a product adds to; it has been checked at issue."""
+        return view.data
+
+    def commit(self, *views: View) -> None:
+        """Arrive at barriers when all products so far are done."""
+        for view in views:
+            self.tensor.commit(self.barrier(view))
+
+    # --- the rest -----------------------------------------------------------------------------
 
     def take_scratch(self, size: int, alignment: int) -> int:
         """Return the address of the next piece of this program's global scratch."""

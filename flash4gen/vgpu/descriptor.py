@@ -95,6 +95,16 @@ class Descriptor:
         whole[place] = inside
         return whole
 
+    def inside(
+        self, memory: GlobalMemory, coordinates: tuple[int, ...], box: tuple[int, ...]
+    ) -> Tensor | None:
+        """Return a strided view of the part of a box inside of the shape, as integers."""
+        window = self._window(coordinates, box)
+        if window is None:
+            return None
+        address, _, extents = window
+        return memory.box(address, extents, list(self.strides), self.dtype)
+
     def update(
         self,
         memory: GlobalMemory,

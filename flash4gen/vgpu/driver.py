@@ -19,27 +19,16 @@ from triton.compiler import CompiledKernel
 from triton.runtime import _allocation
 from triton.runtime.cache import get_cache_manager
 
+from flash4gen.vgpu.allocation import SHARED_BYTES
 from flash4gen.vgpu.arguments import flatten_arguments
-from flash4gen.vgpu.launch import prepare, run_ttgir
+from flash4gen.vgpu.check import Check, check_ttgir, prepare_checked
+from flash4gen.vgpu.launch import has_partitions, prepare
+from flash4gen.vgpu.run import run_ttgir
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-# Shared memory that one block may have, in bytes: CUDA C++ Programming Guide, table of technical
-# specifications per compute capability.
-_SHARED_BYTES = {
-    80: 166_912,
-    86: 101_376,
-    87: 166_912,
-    89: 101_376,
-    90: 232_448,
-    100: 232_448,
-    103: 232_448,
-    107: 232_448,
-    110: 232_448,
-    120: 101_376,
-    121: 101_376,
-}
+    from flash4gen.vgpu.report import Report
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,11 +54,13 @@ class Launch:
 
 @dataclass(eq=False)
 class VirtualGpu:
-    """A virtual GPU in use; `launches` grows with every kernel launch, in order."""
+    """A virtual GPU in use; `launches`, and `reports` if it checks, grow with every launch."""
 
     target: GPUTarget
     execute: bool = True
+    check: Check | None = None
     launches: list[Launch] = field(default_factory=list)
+    reports: list[Report] = field(default_factory=list)
 
 
 class _Launcher:
@@ -100,16 +91,14 @@ class _Launcher:
         metadata = self._compiled.metadata
         seconds = 0.0
         if driver.gpu.execute:
-            limit = _SHARED_BYTES.get(driver.gpu.target.arch, 101_376)
+            limit = SHARED_BYTES.get(driver.gpu.target.arch, 101_376)
             if metadata.shared > limit:
                 raise triton.OutOfResources(metadata.shared, limit, "shared memory")
             if "ttgir" not in self._compiled.asm:
                 raise RuntimeError("Triton stores binaries only; unset TRITON_STORE_BINARY_ONLY")
             flat = flatten_arguments(self._source.signature, metadata, arguments)
             scratch = self._scratch(grid, stream)
-            prepare(self._compiled.asm["ttgir"])  # remembered: the time below is execution alone
-            start = time.perf_counter()
-            run_ttgir(self._compiled.asm["ttgir"], flat, grid, scratch=scratch)
+            start = _run(driver.gpu, self._compiled.asm["ttgir"], flat, grid, scratch)
             seconds = time.perf_counter() - start
         driver.gpu.launches.append(
             Launch(
@@ -133,6 +122,34 @@ class _Launcher:
         buffer: Any = allocate(total, metadata.global_scratch_align, stream)
         bytes_: torch.Tensor = buffer.view(torch.uint8).reshape(-1)
         return bytes_
+
+
+def _run(
+    gpu: VirtualGpu,
+    text: str,
+    arguments: Sequence[Any],
+    grid: tuple[int, int, int],
+    scratch: torch.Tensor | None,
+) -> float:
+    """Run a launch and return when it began; making the text ready is not part of it."""
+    check = gpu.check
+    if check is None:
+        (prepare_checked if has_partitions(text) else prepare)(text)
+        start = time.perf_counter()
+        run_ttgir(text, arguments, grid, scratch=scratch)
+        return start
+    start = time.perf_counter()
+    report = check_ttgir(
+        text,
+        arguments,
+        grid,
+        policy=check.policy,
+        seed=check.seed,
+        step_limit=check.step_limit,
+        scratch=scratch,
+    )
+    gpu.reports.append(report)
+    return start
 
 
 class _Utils:
@@ -261,20 +278,23 @@ class VirtualDriver(DriverBase):  # type: ignore[misc, unused-ignore]
 
 
 @contextmanager
-def virtual_gpu(target_arch: int, *, execute: bool = True) -> Iterator[VirtualGpu]:
+def virtual_gpu(
+    target_arch: int, *, execute: bool = True, check: Check | None = None
+) -> Iterator[VirtualGpu]:
     """Make a virtual NVIDIA GPU Triton's active device, and restore what was active before.
 
     Args:
         target_arch: compute capability as Triton writes it: 80, 90, 100, 120, ...
         execute: run launches on the CPU tensors; False compiles and records them only.
+        check: run them with all concurrency checks on; findings are collected, not raised.
 
     Yields:
-        The device; its `launches` holds a record of every launch.
+        The device; its `launches` holds a record of every launch, its `reports` what checks found.
 
     Raises:
-        VirtualGpuError: from a launch inside, at the first finding.
+        VirtualGpuError: from a launch inside, at the first finding, unless `check` collects them.
     """
-    gpu = VirtualGpu(GPUTarget("cuda", target_arch, 32), execute=execute)
+    gpu = VirtualGpu(GPUTarget("cuda", target_arch, 32), execute=execute, check=check)
     config = triton.runtime.driver
     before = config._active
     config.set_active(VirtualDriver(gpu))

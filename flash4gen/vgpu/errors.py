@@ -16,12 +16,62 @@ class FindingKind(StrEnum):
     UNINITIALISED = "uninitialised"
     IN_FLIGHT = "in-flight"
     WRITE_OVERLAP = "write-overlap"
+    RACE_SMEM = "race-smem"
+    RACE_TMEM = "race-tmem"
+    RACE_GLOBAL = "race-global"
+    MISSING_FENCE = "missing-fence"
     DEADLOCK = "deadlock"
-    BARRIER = "barrier"
+    BARRIER_OVER_ARRIVAL = "barrier-over-arrival"
+    BARRIER_TX_BYTES = "barrier-tx-bytes"
+    BARRIER_NOT_INITIALISED = "barrier-not-initialised"
+    BARRIER_REINIT = "barrier-reinit"
+    PHASE_OVERRUN = "phase-overrun"
+    LEFTOVER_PHASE = "leftover-phase"
+    TMEM_LEAK = "tmem-leak"
+    TMEM_OVERALLOCATION = "tmem-overallocation"
+    SMEM_OVERALLOCATION = "smem-overallocation"
+    STEP_LIMIT = "step-limit"
     DESCRIPTOR = "descriptor"
     ASSERTION = "assertion"
     UNSUPPORTED = "unsupported"
     INTERNAL = "internal"
+
+
+# Where Triton keeps the functions that kernels inline.
+_LIBRARY = ("/triton/language/", "/triton/experimental/")
+
+
+def own_source(location: Location) -> str:
+    """Return `file:line` of the kernel, not of Triton's own library; empty where unknown."""
+    frames = location.frames
+    own = [frame for frame in frames if not any(part in frame.file for part in _LIBRARY)]
+    return str((own or list(frames))[0]) if frames else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Other:
+    """The operation that a finding's operation collided with.
+
+    Attributes:
+        op: name of the TTGIR operation.
+        line: 1-based line of the TTGIR text.
+        location: source positions, innermost first.
+        partition: who ran it; empty in a program of one partition.
+    """
+
+    op: str
+    line: int
+    location: Location = field(default_factory=Location)
+    partition: str = ""
+
+    @property
+    def source(self) -> str:
+        """`file:line` of the kernel; empty where unknown."""
+        return own_source(self.location)
+
+    def __str__(self) -> str:
+        parts = [f"{self.op}, TTGIR line {self.line}", self.source, self.partition]
+        return "; ".join(part for part in parts if part)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +85,8 @@ class Finding:
         line: 1-based line of the TTGIR text; 0 where unknown.
         location: source positions, innermost first.
         program: the program's id in the grid, or None outside of a launch.
+        partition: who ran the operation; empty in a program of one partition.
+        other: what it collided with, where there is such an operation.
     """
 
     kind: FindingKind
@@ -43,19 +95,21 @@ class Finding:
     line: int = 0
     location: Location = field(default_factory=Location)
     program: tuple[int, int, int] | None = None
+    partition: str = ""
+    other: Other | None = None
 
     @property
     def source(self) -> str:
         """`file:line` of the kernel, not of Triton's own library; empty where unknown."""
-        frames = self.location.frames
-        own = [frame for frame in frames if "/triton/language/" not in frame.file]
-        return str((own or list(frames))[0]) if frames else ""
+        return own_source(self.location)
 
     def __str__(self) -> str:
         where = [f"{self.op}, TTGIR line {self.line}"] if self.op else []
         where += [self.source] if self.source else []
+        where += [self.partition] if self.partition else []
         where += [f"program {self.program}"] if self.program is not None else []
-        return f"{self.kind}: {self.message}" + (f" [{'; '.join(where)}]" if where else "")
+        text = f"{self.kind}: {self.message}" + (f" [{'; '.join(where)}]" if where else "")
+        return text + (f" with [{self.other}]" if self.other else "")
 
 
 class VirtualGpuError(Exception):

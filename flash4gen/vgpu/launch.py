@@ -1,4 +1,4 @@
-"""Runs a grid of programs of one TTGIR text on CPU tensors."""
+"""Makes a TTGIR text ready and runs a grid of its programs as plain functions of CPU tensors."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from flash4gen.vgpu.parse.tree import (
     DescriptorType,
     Function,
     Location,
+    Module,
     PointerType,
     ScalarType,
 )
@@ -61,50 +62,27 @@ def prepare(text: str) -> Program:
         VirtualGpuError: it uses what this machine does not know.
     """
     module = parse_ttgir(text)
+    refuse_clusters(module)
+    return Program(module.kernel, transpile(module))
+
+
+def has_partitions(text: str) -> bool:
+    """Whether a text has partitions, which plain functions cannot run."""
+    return " ttg.warp_specialize" in text
+
+
+def refuse_clusters(module: Module) -> None:
+    """Refuse programs of more than one CTA."""
     clusters = module.attributes.get("ttg.num-ctas", 1)
     if clusters != 1:
         message = f"programs of {clusters} CTAs are not supported"
         raise VirtualGpuError(Finding(kind=FindingKind.UNSUPPORTED, message=message))
-    return Program(module.kernel, transpile(module))
 
 
-def run_ttgir(
-    text: str,
-    arguments: Sequence[Any],
-    grid: Sequence[int],
-    *,
-    scratch: Tensor | None = None,
-) -> None:
-    """Execute a kernel on CPU tensors, program after program in order of their ids.
-
-    Args:
-        text: the TTGIR of a module with one public function.
-        arguments: one value for each argument of that function: a tensor (or None) for a pointer,
-            a number for a scalar, a `HostDescriptor` for a TMA descriptor. Tensors are written in
-            place.
-        grid: up to three extents.
-        scratch: a byte tensor of equal parts for the programs, where the kernel needs one.
-
-    Raises:
-        VirtualGpuError: the first finding.
-    """
-    program = prepare(text)
-    x, y, z = (*grid, 1, 1, 1)[:3]
-    _execute(program, arguments, (x, y, z), scratch)
-
-
-def _execute(
-    program: Program, arguments: Sequence[Any], grid: Grid, scratch: Tensor | None
-) -> None:
+def execute(program: Program, arguments: Sequence[Any], grid: Grid, scratch: Tensor | None) -> None:
+    """Run all programs of a grid, one after the other; raises the first finding."""
     memory = GlobalMemory()
-    wanted = program.kernel.arguments
-    if len(wanted) != len(arguments):
-        message = f"{program.kernel.name} takes {len(wanted)} arguments, not {len(arguments)}"
-        raise VirtualGpuError(Finding(kind=FindingKind.INTERNAL, message=message))
-    try:
-        values = [_bind(memory, w, a) for w, a in zip(wanted, arguments, strict=True)]
-    except FaultError as fault:
-        raise VirtualGpuError(Finding(kind=fault.kind, message=fault.message)) from fault
+    values = bind_arguments(memory, program.kernel, arguments)
     base = memory.bind(scratch, "global scratch") if scratch is not None else 0
     share = 0 if scratch is None else scratch.numel() // max(1, grid[0] * grid[1] * grid[2])
     with exact_arithmetic():
@@ -112,6 +90,18 @@ def _execute(
             linear = x + grid[0] * (y + grid[1] * z)
             cta = Cta(memory, (x, y, z), grid, base + linear * share)
             _run_one(program, cta, values)
+
+
+def bind_arguments(memory: GlobalMemory, kernel: Function, arguments: Sequence[Any]) -> list[Any]:
+    """Return what a kernel sees of a launch's arguments, each bound to its memory."""
+    wanted = kernel.arguments
+    if len(wanted) != len(arguments):
+        message = f"{kernel.name} takes {len(wanted)} arguments, not {len(arguments)}"
+        raise VirtualGpuError(Finding(kind=FindingKind.INTERNAL, message=message))
+    try:
+        return [_bind(memory, w, a) for w, a in zip(wanted, arguments, strict=True)]
+    except FaultError as fault:
+        raise VirtualGpuError(Finding(kind=fault.kind, message=fault.message)) from fault
 
 
 def _run_one(program: Program, cta: Cta, values: list[Any]) -> None:
@@ -123,7 +113,7 @@ def _run_one(program: Program, cta: Cta, values: list[Any]) -> None:
     except FaultError as fault:
         raise _located(fault, fault.kind, fault.message, cta) from fault
     except Exception as error:
-        kind, message = _explain(error)
+        kind, message = explain(error)
         raise _located(error, kind, message, cta) from error
 
 
@@ -135,7 +125,8 @@ def _located(error: BaseException, kind: FindingKind, message: str, cta: Cta) ->
     return VirtualGpuError(finding)
 
 
-def _explain(error: Exception) -> tuple[FindingKind, str]:
+def explain(error: Exception) -> tuple[FindingKind, str]:
+    """Return kind and message of the finding that an exception inside a program is."""
     if PendingDot.__name__ in str(error):
         return (
             FindingKind.IN_FLIGHT,

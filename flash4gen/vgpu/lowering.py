@@ -17,11 +17,15 @@ from flash4gen.vgpu.parse.tree import Operand, Operation, Region, Type
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A call: `results = call(*operands)`, with the running program first if `machine`."""
+    """A call: `results = call(*operands)`, with the running program first if `machine`.
+
+    One that `blocks` has no result and returns an iterable: the checked machine delegates to it.
+    """
 
     call: Callable[..., Any]
     operands: tuple[Operand | None, ...]
     machine: bool = False
+    blocks: bool = False
 
 
 @dataclass(frozen=True, slots=True)

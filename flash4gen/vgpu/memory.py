@@ -178,6 +178,17 @@ class GlobalMemory:
         old[live] = before
         return old
 
+    def cells(
+        self, address: Tensor, mask: Tensor | None, size: int
+    ) -> tuple[Tensor, Tensor] | None:
+        """Return a region as integers of `size` bytes and the indices of the live lanes in it."""
+        if mask is not None:
+            address = address[mask]
+        if address.numel() == 0:
+            return None
+        _, region, index = self._locate(address, None, size, "access")
+        return region.flat(size), index.reshape(-1)
+
     def _locate(
         self, address: Tensor, mask: Tensor | None, size: int, access: str
     ) -> tuple[Tensor, Region, Tensor]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
@@ -17,6 +17,11 @@ from torch import Tensor
 from flash4gen.vgpu.dtypes import int_dtype
 from flash4gen.vgpu.errors import FaultError, FindingKind
 from flash4gen.vgpu.memory import poison
+
+if TYPE_CHECKING:
+    from flash4gen.vgpu.concurrent.barrier import CheckedBarrier
+    from flash4gen.vgpu.concurrent.footprint import Footprint
+    from flash4gen.vgpu.concurrent.history import History
 
 # States of a byte. READY is zero, so that "all ready" is "no bit set".
 READY = 0x00
@@ -38,6 +43,8 @@ class Buffer:
         size: bytes.
         name: of the value that the allocation defines, for messages.
         barriers: the mbarriers that live in it, by byte offset.
+        checked: the same on the checked machine.
+        history: the accesses to it on the checked machine.
     """
 
     space: str
@@ -50,6 +57,8 @@ class Buffer:
         self.data = torch.empty(whole, dtype=torch.uint8)
         self.state = torch.full((whole,), EMPTY, dtype=torch.uint8)
         self.barriers: dict[int, Barrier] = {}
+        self.checked: dict[int, CheckedBarrier] = {}
+        self.history: History | None = None
 
     def view(self, shape: tuple[int, ...], dtype: torch.dtype, layout: str) -> View:
         """Return the whole allocation as a row-major tensor."""
@@ -96,7 +105,7 @@ class Barrier:
         """Threads or a commit arrive."""
         if count > self.pending:
             raise FaultError(
-                FindingKind.BARRIER,
+                FindingKind.BARRIER_OVER_ARRIVAL,
                 f"{count} arrivals at {self.name}, whose phase {self.phase} needs "
                 f"{self.pending} more of {self.count}",
             )
@@ -112,13 +121,14 @@ class Barrier:
 class View:
     """A typed, strided window on a buffer; `data` and `state` have the same geometry."""
 
-    __slots__ = ("_children", "_state_flat", "buffer", "data", "layout", "state")
+    __slots__ = ("_children", "_state_flat", "buffer", "data", "footprint", "layout", "state")
 
     def __init__(self, buffer: Buffer, data: Tensor, state: Tensor, layout: str) -> None:
         self.buffer = buffer
         self.data = data
         self.state = state
         self.layout = layout
+        self.footprint: Footprint | None = None
         self._children: dict[object, View] = {}
         # A dense window is checked by words of eight bytes, whatever its order of dimensions.
         self._state_flat = _words(state)
@@ -172,19 +182,29 @@ class View:
         """Like `read` without the copy: for consumers that do not keep what they get."""
         if self.ready:
             return self.data
-        size = self.state.element_size()
-        if bool((self.state == _pattern(BUSY, size)).any()):
+        if self.holds(BUSY):
             raise FaultError(
                 FindingKind.IN_FLIGHT,
                 f"{self.buffer.space} of {self.name} is read while an asynchronous write to it "
                 "is under way",
             )
-        if bool((self.state == _pattern(EMPTY, size)).any()):
+        if self.holds(EMPTY):
             raise FaultError(
                 FindingKind.UNINITIALISED,
                 f"{self.buffer.space} of {self.name} is read and was never written",
             )
-        void = self.state == _pattern(SKIPPED, size)
+        return self.patched((SKIPPED,))
+
+    def holds(self, state: int) -> bool:
+        """Whether an element is in a state."""
+        return bool((self.state == _pattern(state, self.state.element_size())).any())
+
+    def patched(self, states: tuple[int, ...]) -> Tensor:
+        """Return the elements, those in any of the states replaced by poison."""
+        size = self.state.element_size()
+        void = self.state == _pattern(states[0], size)
+        for state in states[1:]:
+            void = void | (self.state == _pattern(state, size))
         raw = poison(self.data.shape, self.data.dtype)
         patched = torch.where(
             void,

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import flash4gen.vgpu.ops  # noqa: F401 - registers the operations
+from flash4gen.vgpu.concurrent.sites import SYNCHRONISING, Site
 from flash4gen.vgpu.errors import FaultError, VirtualGpuError, finding_at
 from flash4gen.vgpu.lowering import Alias, Constant, Nothing, Step, lower, unsupported
 from flash4gen.vgpu.parse.tree import (
@@ -29,6 +30,8 @@ from flash4gen.vgpu.parse.tree import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+# Operations that end a region with values for the operation around it.
+_YIELDS = ("scf.yield", "ttg.warp_yield")
 # The name under which the globals of generated code hold its table of operations.
 OPERATIONS = "__operations__"
 
@@ -62,11 +65,16 @@ class _FunctionWriter:
     Args:
         names: Python names of the module's other functions.
         shared: the globals that all generated code of a module shares.
+        sites: where the checked machine learns which operation runs; functions that it runs are
+            generators. None writes plain functions.
     """
 
-    def __init__(self, names: dict[str, str], shared: dict[str, Any]) -> None:
+    def __init__(
+        self, names: dict[str, str], shared: dict[str, Any], sites: Sites | None = None
+    ) -> None:
         self._functions = names
         self._shared = shared
+        self._sites = sites
         self._values: dict[str, str] = {}
         self._code = _Code()
         self._count = 0
@@ -99,10 +107,8 @@ class _FunctionWriter:
         """Write a whole function."""
         arguments = ["cta", *(self._fresh(argument.name) for argument in function.arguments)]
         with self._code.block(f"def {name}({', '.join(arguments)}):"):
-            if len(function.body.blocks) == 1:
-                self._operations(function.body.blocks[0])
-            else:
-                self._blocks(function.body)
+            self._generator()
+            self._body(function.body)
 
     def combiner(self, name: str, region: Region) -> None:
         """Write a region of scalar operations as a function of tensors."""
@@ -124,6 +130,26 @@ class _FunctionWriter:
         function: Callable[..., Any] = self._shared[name]
         return function
 
+    def partition(self, name: str, region: Region) -> None:
+        """Write a partition as a function of what it captures."""
+        block = region.blocks[0]
+        arguments = ["cta", *(self._fresh(argument.name) for argument in block.arguments)]
+        with self._code.block(f"def {name}({', '.join(arguments)}):"):
+            self._generator()
+            self._body(region)
+
+    def _body(self, region: Region) -> None:
+        if len(region.blocks) == 1:
+            self._operations(region.blocks[0])
+        else:
+            self._blocks(region)
+
+    def _generator(self) -> None:
+        """Make a generator of the function, whatever it does."""
+        if self._sites is not None:
+            with self._code.block("if False:"):
+                self._code.line("yield")
+
     def _blocks(self, region: Region) -> None:
         """Write unstructured control flow: a loop around the block that is next."""
         numbers = {block.label: i for i, block in enumerate(region.blocks)}
@@ -132,6 +158,7 @@ class _FunctionWriter:
                 self._fresh(argument.name)
         self._code.line("block = 0")
         with self._code.block("while True:"):
+            self._turn()
             for i, block in enumerate(region.blocks):
                 with self._code.block(f"if block == {i}:"):
                     for op in block.operations[:-1]:
@@ -194,11 +221,26 @@ class _FunctionWriter:
             case Nothing():
                 for result in op.results:
                     self._values[result] = "None"
-            case Step(call, operands, machine):
+            case Step(call, operands, machine, blocks):
                 arguments = self._uses(operands)
                 if machine:
                     arguments = f"cta, {arguments}" if arguments else "cta"
-                self._assign(op, f"{self._bind('k', call)}({arguments})")
+                expression = f"{self._bind('k', call)}({arguments})"
+                if machine:
+                    self._at(op)
+                if blocks and self._sites is not None:
+                    expression = f"yield from {expression}"
+                self._assign(op, expression)
+
+    def _at(self, op: Operation) -> None:
+        """Tell the checked machine which operation runs."""
+        if self._sites is not None:
+            self._code.line(f"cta.at = {self._bind('s', self._sites.site(op))}", op)
+
+    def _turn(self) -> None:
+        """Let the checked machine count a turn of a loop."""
+        if self._sites is not None:
+            self._code.line("cta.turn()")
 
     def _assign(self, op: Operation, expression: str) -> None:
         targets = ", ".join(self._fresh(result) for result in op.results)
@@ -217,6 +259,7 @@ class _FunctionWriter:
             self._code.line(f"{', '.join(names)}, = {initial},", op)
         bounds = self._uses((start, stop, step))
         with self._code.block(f"for {self._fresh(variable)} in range({bounds}):", op):
+            self._turn()
             self._nested(_body(op.regions[0]), names)
         for result, name in zip(op.results, names, strict=True):
             self._values[result] = name
@@ -224,7 +267,7 @@ class _FunctionWriter:
     def _nested(self, block: Block, targets: list[str]) -> None:
         """Write a block whose `scf.yield` assigns to `targets`."""
         for op in block.operations:
-            if op.name == "scf.yield":
+            if op.name in _YIELDS:
                 self._settle(op, targets, op.operands)
             else:
                 self._operation(op)
@@ -249,6 +292,7 @@ class _FunctionWriter:
             self._code.line(f"{', '.join(names)}, = {initial},", op)
         results = [self._fresh(result) for result in op.results]
         with self._code.block("while True:"):
+            self._turn()
             for inner in before.operations[:-1]:
                 self._operation(inner)
             condition = before.operations[-1]
@@ -265,7 +309,27 @@ class _FunctionWriter:
         if name is None:
             raise unsupported(f"call of unknown function @{op.symbols[0]}")
         arguments = self._uses(op.operands)
-        self._assign(op, f"{name}(cta, {arguments})" if arguments else f"{name}(cta)")
+        call = f"{name}(cta, {arguments})" if arguments else f"{name}(cta)"
+        self._assign(op, call if self._sites is None else f"(yield from {call})")
+
+    def _op_ttg_warp_specialize(self, op: Operation) -> None:
+        if self._sites is None:
+            raise unsupported("partitions run on the checked machine only")
+        captured = self._uses(op.operands)
+        parts: list[str] = []
+        for index, region in enumerate(op.regions[1:]):
+            name = f"p{len(self._shared)}"
+            self._shared[name] = None  # keeps the name; the partition's own code takes more
+            writer = _FunctionWriter(self._functions, self._shared, self._sites)
+            writer.partition(name, region)
+            writer.finish(name)
+            parts.append(f"('partition{index}', {name}, ({captured},))")
+        self._at(op)
+        self._code.line(f"cta.fork(({', '.join(parts)},))", op)
+        targets = [self._fresh(result) for result in op.results]
+        self._nested(_body(op.regions[0]), targets)
+        self._at(op)
+        self._code.line("yield from cta.join()", op)
 
     def _returns(self, op: Operation) -> None:
         self._code.line(f"return {self._uses(op.operands)}".rstrip(), op)
@@ -274,6 +338,7 @@ class _FunctionWriter:
     _op_tt_reduce_return = _returns
     _op_tt_scan_return = _returns
     _op_tt_map_elementwise_return = _returns
+    _op_ttg_warp_return = _returns
 
 
 class _Regions:
@@ -309,8 +374,28 @@ def _lifted_type(kind: Type) -> Type:
     return TensorType((), kind) if isinstance(kind, ScalarType) else kind
 
 
-def transpile(module: Module) -> Callable[..., Any]:
-    """Return the kernel of a module as a function of a `Cta` and the kernel's arguments.
+class Sites:
+    """Numbers the operations of a module that may turn out to be redundant."""
+
+    def __init__(self) -> None:
+        self.synchronising: list[Site] = []
+
+    def site(self, op: Operation) -> Site:
+        """Return the site of an operation."""
+        if op.name not in SYNCHRONISING:
+            return Site(op)
+        site = Site(op, len(self.synchronising))
+        self.synchronising.append(site)
+        return site
+
+
+def transpile(module: Module, sites: Sites | None = None) -> Callable[..., Any]:
+    """Return the kernel of a module as a function of a machine and the kernel's arguments.
+
+    Args:
+        module: the parsed text.
+        sites: takes the synchronising operations; the function is a generator for the checked
+            machine then, and a plain function of a `Cta` without.
 
     Raises:
         VirtualGpuError: an operation, attribute or type is not supported; the finding names it.
@@ -319,7 +404,7 @@ def transpile(module: Module) -> Callable[..., Any]:
     names = {function.name: f"f{i}" for i, function in enumerate(module.functions)}
     compiled: dict[str, Callable[..., Any]] = {}
     for function in module.functions:
-        writer = _FunctionWriter(names, shared)
+        writer = _FunctionWriter(names, shared, sites)
         writer.function(names[function.name], function)
         compiled[function.name] = writer.finish(names[function.name])
     return compiled[module.kernel.name]

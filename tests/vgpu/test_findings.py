@@ -213,12 +213,6 @@ def test_unknown_things_are_named_with_their_line(known: str, unknown: str, mess
     assert unknown.split(" {")[0] in broken.split("\n")[found.line - 1]
 
 
-def test_warp_specialisation_is_refused_by_name() -> None:
-    x = TensorDescriptor.from_tensor(torch.zeros(1024, 128).half(), [128, 128])
-    with pytest.raises(VirtualGpuError, match=r"operation ttg\.warp_specialize is not supported"):
-        launch(100, kernels.specialised, (1,), x, torch.zeros(128, 128), 8, 128)
-
-
 def test_a_device_assertion() -> None:
     x, out = torch.rand(64), torch.empty(64)
     launch(80, kernels.checked, (1,), x, out, 2.0, 64, debug=True)

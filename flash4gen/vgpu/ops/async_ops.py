@@ -20,12 +20,14 @@ from flash4gen.vgpu.lowering import (
     result_type,
     unsupported,
 )
-from flash4gen.vgpu.onchip import Barrier, View
 from flash4gen.vgpu.ops.memory_ops import arguments, memdesc
 from flash4gen.vgpu.parse.tree import DescriptorType, Operation
+from flash4gen.vgpu.transfer import Box, Rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
+
+    from flash4gen.vgpu.onchip import View
 
 _CACHE = ("cacheModifier", "evictionPolicy", "isVolatile", "cache", "evict", "contiguity")
 
@@ -39,7 +41,7 @@ def _async_copy(op: Operation) -> Lowered:
     mask, other = (op.labelled.get(word, (None,))[0] for word in ("mask", "other"))
 
     def copy(cta: Cta, address: Tensor, target: View, mask: Any, other: Any) -> None:
-        cta.copies.issue(target, cta.memory.load(address, mask, other, dtype))
+        cta.copy(target, lambda: cta.load(address, mask, other, dtype))
 
     # Its token orders operations for the compiler; here the order of execution is enough.
     return Step(copy, (*op.operands, mask, other), machine=True)
@@ -47,13 +49,13 @@ def _async_copy(op: Operation) -> Lowered:
 
 @operation("ttg.async_commit_group")
 def _commit_group(_op: Operation) -> Lowered:
-    return Step(lambda cta: cta.copies.commit(), (), machine=True)
+    return Step(lambda cta: cta.commit_copies(), (), machine=True)
 
 
 @operation("ttg.async_wait", attributes=("num",))
 def _async_wait(op: Operation) -> Lowered:
     pending = integer(op, "num")
-    return Step(lambda cta: cta.copies.wait(pending), (), machine=True)
+    return Step(lambda cta: cta.wait_copies(pending), (), machine=True)
 
 
 # --- mbarriers --------------------------------------------------------------------------------
@@ -61,33 +63,19 @@ def _async_wait(op: Operation) -> Lowered:
 
 @operation("ttng.init_barrier")
 def _init_barrier(op: Operation) -> Lowered:
-    def init(view: View, count: int) -> None:
-        if view.offset in view.buffer.barriers:
-            raise FaultError(
-                FindingKind.BARRIER, f"{view.name} is initialised while it is a barrier"
-            )
-        name = f"{view.name}+{view.offset}"
-        view.buffer.barriers[view.offset] = Barrier(count, name)
-
-    return Step(init, op.operands)
+    return Step(lambda cta, view, count: cta.init_barrier(view, count), op.operands, machine=True)
 
 
 @operation("ttng.inval_barrier")
 def _inval_barrier(op: Operation) -> Lowered:
-    def inval(cta: Cta, view: View) -> None:
-        cta.barrier(view)
-        del view.buffer.barriers[view.offset]
-
-    return Step(inval, op.operands, machine=True)
+    return Step(lambda cta, view: cta.inval_barrier(view), op.operands, machine=True)
 
 
 @operation("ttng.barrier_expect")
 def _barrier_expect(op: Operation) -> Lowered:
     def expect(cta: Cta, view: View, size: int, predicate: Any) -> None:
         if predicate is None or predicate:
-            barrier = cta.barrier(view)
-            barrier.expect(size)
-            barrier.arrive(1)
+            cta.expect(view, size)
 
     return Step(expect, arguments(op, 3), machine=True)
 
@@ -99,24 +87,27 @@ def _arrive_barrier(op: Operation) -> Lowered:
 
     def arrive(cta: Cta, view: View, count: int, predicate: Any) -> None:
         if predicate is None or predicate:
-            cta.barrier(view).arrive(count)
+            cta.arrive(view, count)
 
     return Step(arrive, arguments(op, 3), machine=True)
 
 
 @operation("ttng.wait_barrier")
 def _wait_barrier(op: Operation) -> Lowered:
-    def wait(cta: Cta, view: View, parity: int, predicate: Any) -> None:
+    def wait(cta: Cta, view: View, parity: int, predicate: Any) -> Iterable[None]:
         if predicate is None or predicate:
-            cta.wait_barrier(view, parity)
+            return cta.wait_barrier(view, parity)
+        return ()
 
-    return Step(wait, arguments(op, 3), machine=True)
+    # Views behind the predicate are what the wait protects: hints for the compiler.
+    count = len(op.operands) if len(op.operands) < 3 else 3
+    operands = op.operands[:count] + (None,) * (3 - count)
+    return Step(wait, operands, machine=True, blocks=True)
 
 
 @operation("ttng.fence_async_shared", attributes=("bCluster",))
 def _fence(_op: Operation) -> Lowered:
-    # The proxies see one memory on this rung.
-    return Nothing()
+    return Step(lambda cta: cta.fence(), (), machine=True)
 
 
 @operation(
@@ -156,13 +147,9 @@ def _tma_load(op: Operation) -> Lowered:
         coordinates = rest[-rank:]
         target, barrier, *predicate = rest[:-rank]
         if predicate and not predicate[0]:
-            target.skip()
+            cta.skip(target)
             return
-
-        def fetch() -> Tensor:
-            return descriptor.load(cta.memory, coordinates, box).reshape(target.data.shape)
-
-        cta.tma.load(target, cta.barrier(barrier), fetch)
+        cta.tma_load(target, barrier, Box(descriptor, coordinates, box))
 
     return Step(load, op.operands + _coordinates(op), machine=True)
 
@@ -172,13 +159,7 @@ def _tma_store(op: Operation) -> Lowered:
     box = _box_type(op).shape
 
     def store(cta: Cta, descriptor: Descriptor, source: View, *coordinates: int) -> None:
-        source.peek()
-
-        def write() -> None:
-            value = source.peek().reshape(box)
-            descriptor.store(cta.memory, coordinates, value, cta.linear)
-
-        cta.tma.store(write)
+        cta.tma_store(source, Box(descriptor, coordinates, box))
 
     return Step(store, op.operands + _coordinates(op), machine=True)
 
@@ -201,13 +182,7 @@ def _tma_reduce(op: Operation) -> Lowered:
     combine = _REDUCE[op.words[0]]
 
     def reduce(cta: Cta, descriptor: Descriptor, source: View, *coordinates: int) -> None:
-        source.peek()
-
-        def write() -> None:
-            value = source.peek().reshape(box)
-            descriptor.update(cta.memory, coordinates, value, combine)
-
-        cta.tma.store(write)
+        cta.tma_store(source, Box(descriptor, coordinates, box, combine))
 
     return Step(reduce, op.operands + _coordinates(op), machine=True)
 
@@ -215,7 +190,35 @@ def _tma_reduce(op: Operation) -> Lowered:
 @operation("ttng.async_tma_store_wait", attributes=("pendings", "read_only"))
 def _store_wait(op: Operation) -> Lowered:
     pending = integer(op, "pendings")
-    return Step(lambda cta: cta.tma.wait_stores(pending), (), machine=True)
+    written = not op.attributes.get("read_only", False)
+    return Step(lambda cta: cta.wait_stores(pending, written=written), (), machine=True)
+
+
+@operation("ttng.async_tma_gather", attributes=("cache", "evict", "isVolatile", "multicast"))
+def _tma_gather(op: Operation) -> Lowered:
+    if op.attributes.get("multicast"):
+        raise unsupported("TMA multicast is not supported")
+    width = _box_type(op).shape[-1]
+    where = op.subscripts[0]
+
+    def gather(cta: Cta, descriptor: Descriptor, target: View, barrier: View, *rest: Any) -> None:
+        predicate, rows, column = rest if len(rest) == 3 else (True, *rest)
+        if not predicate:
+            cta.skip(target)
+            return
+        cta.tma_load(target, barrier, Rows(descriptor, rows, column, width))
+
+    return Step(gather, op.operands + where, machine=True)
+
+
+@operation("ttng.async_tma_scatter", attributes=("cache", "evict", "isVolatile"))
+def _tma_scatter(op: Operation) -> Lowered:
+    width = _box_type(op).shape[-1]
+
+    def scatter(cta: Cta, descriptor: Descriptor, source: View, rows: Tensor, column: int) -> None:
+        cta.tma_store(source, Rows(descriptor, rows, column, width))
+
+    return Step(scatter, op.operands + op.subscripts[0], machine=True)
 
 
 @operation(

@@ -22,7 +22,6 @@ from flash4gen.vgpu.lowering import (
     unsupported,
 )
 from flash4gen.vgpu.memory import poison
-from flash4gen.vgpu.onchip import EMPTY, Buffer, View
 from flash4gen.vgpu.ops.reinterpret import reinterpret
 from flash4gen.vgpu.parse.tree import (
     MemDescType,
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from flash4gen.vgpu.cta import Cta
+    from flash4gen.vgpu.onchip import View
 
 # Hints to the cache; they decide no value.
 _CACHE = ("cacheModifier", "evictionPolicy", "isVolatile", "cache", "evict")
@@ -84,7 +84,7 @@ def _load(op: Operation) -> Lowered:
         def load(cta: Cta, address: Tensor, mask: Any, other: Any) -> Tensor:
             if boolean and other is not None:
                 other = other.to(torch.int8)
-            value = cta.memory.load(address, mask, other, dtype)
+            value = cta.load(address, mask, other, dtype)
             return value.to(torch.bool) if boolean else value
 
         return Step(load, arguments(op, 3), machine=True)
@@ -95,7 +95,7 @@ def _load(op: Operation) -> Lowered:
     def load_one(cta: Cta, address: int, mask: Any, other: Any) -> Any:
         if mask is not None and not mask:
             return blank if other is None else other
-        return as_scalar(cta.memory.scalar_load(address, dtype), target)
+        return as_scalar(cta.load_one(address, dtype), target)
 
     return Step(load_one, arguments(op, 3), machine=True)
 
@@ -123,7 +123,7 @@ def _store(op: Operation) -> Lowered:
             value, mask = torch.tensor([value]).to(dtype), None
         elif value.dtype is torch.bool:
             value = value.to(torch.int8)
-        cta.memory.store(address, value, mask, cta.linear)
+        cta.store(address, value, mask)
 
     return Step(store, arguments(op, 3), machine=True)
 
@@ -165,7 +165,7 @@ def _atomic(op: Operation) -> Lowered:
             address = torch.tensor([address])
             value = torch.tensor([value], dtype=dtype)
             mask = None if mask is None else torch.tensor([mask])
-        old = cta.memory.update(address, value, mask, combine)
+        old = cta.update(address, value, mask, combine)
         return as_scalar(old, target) if one else old
 
     return Step(atomic, arguments(op, 3), machine=True)
@@ -180,9 +180,9 @@ def _compare_and_swap(op: Operation) -> Lowered:
 
     def swap(cta: Cta, address: int, expected: Any, new: Any) -> Any:
         where = torch.tensor([address])
-        old = cta.memory.load(where, None, None, dtype)
+        old = cta.update(where, torch.zeros(1, dtype=dtype), None, lambda old, _: old)
         match = old == torch.tensor([expected], dtype=dtype)
-        cta.memory.update(where, torch.tensor([new], dtype=dtype), match, _ATOMIC["exch"])
+        cta.update(where, torch.tensor([new], dtype=dtype), match, _ATOMIC["exch"])
         return as_scalar(old, target)
 
     return Step(swap, op.operands, machine=True)
@@ -207,13 +207,13 @@ def allocate(op: Operation, space: str) -> Step:
         size *= extent
     name = f"%{op.results[0]}"
 
-    def alloc(value: Tensor | None = None) -> View:
-        view = Buffer(space, size, name).view(shape, dtype, layout)
+    def alloc(cta: Cta, value: Tensor | None = None) -> View:
+        view = cta.allocate(space, size, name).view(shape, dtype, layout)
         if value is not None:
-            view.write(value)
+            cta.write(view, value)
         return view
 
-    return Step(alloc, op.operands)
+    return Step(alloc, op.operands, machine=True)
 
 
 @operation("ttg.local_alloc", attributes=("alignment", "allocation.offset"))
@@ -223,17 +223,17 @@ def _local_alloc(op: Operation) -> Lowered:
 
 @operation("ttg.local_dealloc")
 def _local_dealloc(op: Operation) -> Lowered:
-    return Step(lambda view: view.mark(EMPTY), op.operands)
+    return Step(lambda cta, view: cta.deallocate(view), op.operands, machine=True)
 
 
 @operation("ttg.local_load")
 def _local_load(op: Operation) -> Lowered:
-    return Step(View.read, op.operands)
+    return Step(lambda cta, view: cta.read(view), op.operands, machine=True)
 
 
 @operation("ttg.local_store")
 def _local_store(op: Operation) -> Lowered:
-    return Step(lambda value, view: view.write(value), op.operands)
+    return Step(lambda cta, value, view: cta.write(view, value), op.operands, machine=True)
 
 
 @operation("ttg.memdesc_index")

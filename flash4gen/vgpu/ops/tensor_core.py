@@ -61,8 +61,8 @@ def _dtype(kind: Type) -> torch.dtype:
     return torch_dtype(kind)
 
 
-def _value(source: _Source) -> Tensor:
-    return source.peek() if isinstance(source, View) else source
+def _value(cta: Cta, source: _Source) -> Tensor:
+    return cta.value(source) if isinstance(source, View) else source
 
 
 def _multiply_add(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
@@ -95,21 +95,18 @@ def _warp_group_dot(op: Operation) -> Lowered:
     def dot(
         cta: Cta, a: _Source, b: _Source, c: Tensor | PendingDot, use_c: Any = None
     ) -> Tensor | PendingDot:
-        for source in (a, b):
-            if isinstance(source, View):
-                source.peek()
-
         def compute() -> Tensor:
             start = c.value if isinstance(c, PendingDot) else c
             if start is None:
                 raise FaultError(FindingKind.IN_FLIGHT, "accumulator of a product that never ran")
             if use_c is not None and not use_c:
                 start = torch.zeros_like(start)
-            return _multiply_add(widen(_value(a)), widen(_value(b)), start)
+            return _multiply_add(widen(_value(cta, a)), widen(_value(cta, b)), start)
 
-        pending = cta.dots.issue(compute)
+        reads = tuple(source for source in (a, b) if isinstance(source, View))
+        pending = cta.dot(reads, compute)
         if waits:
-            cta.dots.wait(0)
+            cta.wait_dots(0)
             return pending.value  # type: ignore[return-value]
         return pending
 
@@ -121,7 +118,7 @@ def _warp_group_dot_wait(op: Operation) -> Lowered:
     pending = integer(op, "pendings")
 
     def wait(cta: Cta, *values: Any) -> Any:
-        cta.dots.wait(pending)
+        cta.wait_dots(pending)
         done = tuple(_settled(value) for value in values)
         return done[0] if len(done) == 1 else done
 
@@ -149,28 +146,33 @@ def _tmem_alloc(op: Operation) -> Lowered:
 def _tmem_load(op: Operation) -> Lowered:
     if len(op.results) != 1:
         raise unsupported("ttng.tmem_load with a reduction is not supported")
-    return Step(View.read, op.operands)
+    return Step(lambda cta, view: cta.read(view), op.operands, machine=True)
 
 
 @operation("ttng.tmem_store")
 def _tmem_store(op: Operation) -> Lowered:
-    def store(value: Tensor, view: View, predicate: Any = True) -> None:
+    def store(cta: Cta, value: Tensor, view: View, predicate: Any = True) -> None:
         if predicate:
-            view.write(value)
+            cta.write(view, value)
         else:
-            view.skip()
+            cta.skip(view)
 
-    return Step(store, op.operands)
+    return Step(store, op.operands, machine=True)
 
 
-@operation("ttng.tmem_subslice", attributes=("N",))
+@operation("ttng.tmem_subslice", attributes=("N", "offset", "dim"))
 def _tmem_subslice(op: Operation) -> Lowered:
     kind = memdesc(result_type(op))
-    start = integer(op, "N")
-    stop = start + kind.shape[-1]
+    start = integer(op, "offset" if "offset" in op.attributes else "N")
+    axis = op.attributes.get("dim", len(kind.shape) - 1)
+    if not isinstance(axis, int) or not 0 <= axis < len(kind.shape):
+        raise unsupported(f"ttng.tmem_subslice along dimension {axis}")
+    extent = kind.shape[axis]
     return Step(
         lambda view: view.derive(
-            ("columns", start, stop), kind.layout, lambda tensor: tensor[..., start:stop]
+            ("part", axis, start, extent),
+            kind.layout,
+            lambda tensor: tensor.narrow(axis, start, extent),
         ),
         op.operands,
     )
@@ -185,7 +187,7 @@ def _tc_gen5_mma(op: Operation) -> Lowered:
         raise unsupported("ttng.tc_gen5_mma across two CTAs is not supported")
     precision = _precision(op) if "inputPrecision" in op.attributes else "tf32"
     widen = _widen(precision, _dtype(operand_type(op)))
-    waits = not op.attributes.get("is_async", False)
+    # Without `is_async` the operation waits for nothing either: the code has no wait behind it.
     barriers = op.operands[5:]
     predicates = tuple(op.subscripts[5 + i][0] for i in range(len(barriers)))
     count = len(barriers)
@@ -194,36 +196,23 @@ def _tc_gen5_mma(op: Operation) -> Lowered:
         cta: Cta, a: View, b: View, d: View, use_d: Any, predicate: Any, *rest: Any
     ) -> None:
         if not predicate:
-            d.skip()
+            cta.skip(d)
             return
-        arrivals = tuple(
-            cta.barrier(view) for view, on in zip(rest[:count], rest[count:], strict=True) if on
-        )
-        _check_issue(cta, a, b, d, accumulate=bool(use_d))
 
         def compute() -> Tensor:
-            left, right = widen(a.peek()), widen(b.peek())
-            return _multiply_add(left, right, d.data) if use_d else left @ right
+            left, right = widen(cta.value(a)), widen(cta.value(b))
+            return _multiply_add(left, right, cta.accumulator(d)) if use_d else left @ right
 
-        cta.tensor.multiply(compute, d, arrivals)
-        if waits:
-            cta.tensor.finish()
+        cta.multiply((a, b, d) if use_d else (a, b), d, compute)
+        cta.commit(*(view for view, on in zip(rest[:count], rest[count:], strict=True) if on))
 
     return Step(multiply, op.operands + predicates, machine=True)
-
-
-def _check_issue(cta: Cta, a: View, b: View, d: View, *, accumulate: bool) -> None:
-    for source in (a, b):
-        if not (source.ready or cta.tensor.accumulates_in_flight(source)):
-            source.peek()
-    if accumulate and not d.ready and not cta.tensor.accumulates_in_flight(d):
-        d.data.copy_(d.peek())
 
 
 @operation("ttng.tc_gen5_commit", attributes=("two_ctas",))
 def _tc_gen5_commit(op: Operation) -> Lowered:
     def commit(cta: Cta, view: View, predicate: Any = True) -> None:
         if predicate:
-            cta.tensor.commit(cta.barrier(view))
+            cta.commit(view)
 
     return Step(commit, op.operands, machine=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from lark import Token
@@ -107,6 +108,8 @@ class Digest:
         self._operand_part(items[:colon], parts)
         self._type_part(items[colon:], parts)
         types = tuple(parts.operand_types)
+        if raw.name == "ttg.warp_specialize":
+            parts.regions = self._partitions(items, parts.regions)
         return Operation(
             name=raw.name,
             line=raw.line,
@@ -126,6 +129,18 @@ class Digest:
             successors=tuple(parts.successors),
             location=self.location(raw.loc),
         )
+
+    def _partitions(self, items: list[Any], regions: list[Region]) -> list[Region]:
+        """Give the regions of `partition0(%a: type) ... { }` the arguments in front of them."""
+        lists = [
+            self._arguments(item.items)
+            for previous, item in pairwise(items)
+            if isinstance(item, Paren)
+            and _is(previous, "WORD")
+            and str(previous).startswith("partition")
+        ]
+        default, *partitions = regions
+        return [default, *map(_with_arguments, partitions, lists)]
 
     def _operand_part(self, items: list[Any], parts: _Parts) -> None:
         label: str | None = None
@@ -235,6 +250,11 @@ class Digest:
             raw = self._aliases.get(name, RawLoc("unknown", ()))
             known = self._locations[name] = self.location(raw)
         return known
+
+
+def _with_arguments(region: Region, arguments: tuple[BlockArgument, ...]) -> Region:
+    first, *rest = region.blocks or (Block("", (), ()),)
+    return Region((replace(first, arguments=arguments), *rest))
 
 
 def _is(item: Any, *kinds: str) -> bool:

@@ -1,0 +1,142 @@
+"""What the concurrency checks cost: `python -m benchmarks.concurrency`.
+
+Time of a KV step with every check on, time of a mutation run, and memory of a run and of one that
+is ten times as long. All on the warp-specialised attention kernel of the tests, on this machine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+import tracemalloc
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from flash4gen.vgpu.check import Policy, check_ttgir, prepare_checked
+from flash4gen.vgpu.mutate import MutationScore, score
+from tests.vgpu.gluon.case import Case, flat_arguments
+from tests.vgpu.gluon.cases_attention import FOUR_ROLES, FOUR_ROLES_128, four_role_values
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MS_PER_STEP = 5.0
+"""Limit of a step of 256 queries and 128 keys of dimension 128, milliseconds."""
+MUTATION_SECONDS = 120.0
+MEMORY_RATIO = 1.2
+STEPS = 16
+"""Key tiles of the shorter run."""
+
+
+def attention(tiles: int) -> Case:
+    """Return 128 queries, 128 keys a tile, dimension 128."""
+    return replace(FOUR_ROLES_128, values=lambda: four_role_values(tiles, 128, 128, 1))
+
+
+def seconds(work: Callable[[], object], times: int = 3) -> float:
+    """Return the median time of some work."""
+    taken = []
+    for _ in range(times):
+        start = time.perf_counter()
+        work()
+        taken.append(time.perf_counter() - start)
+    return median(taken)
+
+
+def milliseconds_per_step(policy: Policy) -> float:
+    """Return the time of 256 queries by 128 keys: two steps of the kernel's 128 queries.
+
+    The difference of two lengths, so that start and end do not count.
+    """
+    lengths = (STEPS // 2, STEPS)
+    taken = []
+    for tiles in lengths:
+        case = attention(tiles)
+        text = case.text()
+        prepare_checked(text)
+        arguments = flat_arguments(text, case.values())
+        taken.append(seconds(lambda t=text, a=arguments: check_ttgir(t, a, (1,), policy=policy)))  # type: ignore[misc]
+    return 2 * 1e3 * (taken[1] - taken[0]) / (lengths[1] - lengths[0])
+
+
+def mutation() -> MutationScore:
+    """Run all mutants of the attention kernel at its small shape."""
+    return score(FOUR_ROLES.text(), FOUR_ROLES.fresh, (1,))
+
+
+def peak(text: str, tiles: int) -> tuple[int, int]:
+    """Return this process's memory before and at most during a run of this length, in bytes.
+
+    The kernel comes compiled, and a short run comes first: what is compared is the run alone.
+    """
+    check_ttgir(text, flat_arguments(text, attention(2).values()), (1,))
+    arguments = flat_arguments(text, attention(tiles).values())
+    before = _memory("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
+    check_ttgir(text, arguments, (1,))
+    return before, _memory("VmHWM")
+
+
+def bookkeeping(tiles: int) -> int:
+    """Return the most bytes that Python objects take during a run; tensors are not among them."""
+    text = attention(STEPS).text()
+    arguments = flat_arguments(text, attention(tiles).values())
+    prepare_checked(text)
+    tracemalloc.start()
+    check_ttgir(text, arguments, (1,))
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return most
+
+
+def _memory(field: str) -> int:
+    """Return a size of this process as Linux reports it, in bytes."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * int(next(line for line in lines if line.startswith(field)).split()[1])
+
+
+def peaks() -> list[tuple[int, int]]:
+    """Return memory before and at most, of a run and of one ten times as long."""
+    found = []
+    text = attention(STEPS).text()
+    for tiles in (STEPS, 10 * STEPS):
+        command = [sys.executable, "-m", "benchmarks.concurrency", "--peak", str(tiles)]
+        result = subprocess.run(command, check=True, capture_output=True, text=True, input=text)
+        before, most = json.loads(result.stdout.splitlines()[-1])
+        found.append((before, most))
+    return found
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    if "--peak" in sys.argv:
+        print(json.dumps(peak(sys.stdin.read(), int(sys.argv[-1]))))
+        return
+    table = Table("number", "measured", "limit", title="Concurrency checks")
+    for policy in Policy:
+        measured = milliseconds_per_step(policy)
+        table.add_row(f"256×128 KV step, {policy}", f"{measured:.2f} ms", f"{MS_PER_STEP} ms")
+    run = mutation()
+    table.add_row("mutation run, one core", f"{run.seconds:.0f} s", f"{MUTATION_SECONDS:.0f} s")
+    table.add_row("mutants missed", f"{len(run.missed)} of {len(run.mutants)}", "0")
+    (base, short), (base_long, long) = peaks()
+    grown = f"{(short - base) / 2**20:.1f} and {(long - base_long) / 2**20:.1f} MiB"
+    sizes = f"{short >> 20} and {long >> 20} MiB, grown by {grown}"
+    table.add_row("memory, 10× the length", f"{long / short:.2f} ({sizes})", f"{MEMORY_RATIO}")
+    few, many = bookkeeping(STEPS), bookkeeping(10 * STEPS)
+    sizes = f"{few >> 10} and {many >> 10} KiB"
+    table.add_row("bookkeeping, 10× the length", f"{many / few:.2f} ({sizes})", f"{MEMORY_RATIO}")
+    Console(width=int(os.environ.get("COLUMNS", "100"))).print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,183 @@
+"""Executes a TTGIR text with all concurrency checks on and reports what it found."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from flash4gen.vgpu.allocation import over_allocations
+from flash4gen.vgpu.concurrent.globals import GlobalLog
+from flash4gen.vgpu.concurrent.jobs import Policy as Policy
+from flash4gen.vgpu.concurrent.machine import FatalError, Machine, Progress, Settings
+from flash4gen.vgpu.concurrent.sites import Site
+from flash4gen.vgpu.errors import VirtualGpuError
+from flash4gen.vgpu.launch import bind_arguments, exact_arithmetic, explain, refuse_clusters
+from flash4gen.vgpu.memory import GlobalMemory
+from flash4gen.vgpu.parse import parse_ttgir
+from flash4gen.vgpu.parse.tree import Operation
+from flash4gen.vgpu.report import Collector, Redundant, Report
+from flash4gen.vgpu.transpile import Sites, operation_at, transpile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from torch import Tensor
+
+    from flash4gen.vgpu.errors import Finding
+    from flash4gen.vgpu.parse.tree import Function
+
+STEP_LIMIT = 20_000_000
+_START = Site(Operation(name="", line=0))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """How launches are checked.
+
+    Attributes:
+        policy: the schedule.
+        seed: of the random schedule.
+        step_limit: operations of memory and synchronisation, and turns of loops, per launch.
+    """
+
+    policy: Policy = Policy.IN_ORDER
+    seed: int = 0
+    step_limit: int = STEP_LIMIT
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedProgram:
+    """A TTGIR text made ready for the checked machine."""
+
+    kernel: Function
+    run: Callable[..., Any]
+    sites: tuple[Site, ...]
+    findings: tuple[Finding, ...]
+
+
+@lru_cache(maxsize=64)
+def prepare_checked(text: str) -> CheckedProgram:
+    """Parse and transpile a TTGIR text for the checked machine; remembered by text."""
+    module = parse_ttgir(text)
+    refuse_clusters(module)
+    sites = Sites()
+    run = transpile(module, sites)
+    findings = tuple(over_allocations(module))
+    return CheckedProgram(module.kernel, run, tuple(sites.synchronising), findings)
+
+
+def check_ttgir(  # noqa: PLR0913 - keywords with defaults
+    text: str,
+    arguments: Sequence[Any],
+    grid: Sequence[int],
+    *,
+    policy: Policy = Policy.IN_ORDER,
+    seed: int = 0,
+    scratch: Tensor | None = None,
+    step_limit: int = STEP_LIMIT,
+    redundancy: bool = True,
+) -> Report:
+    """Execute a kernel like `run_ttgir`, with all concurrency checks on.
+
+    Args:
+        text: the TTGIR of a module with one public function.
+        arguments: one value for each argument of that function, as for `run_ttgir`.
+        grid: up to three extents.
+        policy: the schedule; what the checks say does not depend on it.
+        seed: of the random schedule.
+        scratch: a byte tensor of equal parts for the programs, where the kernel needs one.
+        step_limit: operations of memory and synchronisation, and turns of loops, in all.
+        redundancy: look for redundant synchronisation as well.
+
+    Returns:
+        The findings. One that makes going on senseless ends the run; those before it are kept.
+
+    Raises:
+        TtgirSyntaxError: the text is not TTGIR.
+    """
+    collector, progress = Collector(), Progress()
+    try:
+        program = prepare_checked(text)
+    except VirtualGpuError as error:
+        return Report(findings=(error.finding,), policy=policy, seed=seed)
+    collector.findings.extend(program.findings)
+    settings = Settings(
+        policy=policy,
+        seed=seed,
+        step_limit=step_limit,
+        sites=program.sites if redundancy else (),
+    )
+    x, y, z = (*grid, 1, 1, 1)[:3]
+    try:
+        with exact_arithmetic():
+            _run(program, arguments, (x, y, z), scratch, (settings, progress, collector))
+    except FatalError:
+        pass
+    return Report(
+        findings=tuple(collector.findings),
+        redundant=_redundant(settings.sites, progress),
+        policy=policy,
+        seed=seed,
+        steps=progress.steps,
+    )
+
+
+def _run(
+    program: CheckedProgram,
+    arguments: Sequence[Any],
+    grid: tuple[int, int, int],
+    scratch: Tensor | None,
+    state: tuple[Settings, Progress, Collector],
+) -> None:
+    settings, progress, collector = state
+    memory, log = GlobalMemory(), GlobalLog()
+    try:
+        values = bind_arguments(memory, program.kernel, arguments)
+    except VirtualGpuError as error:
+        collector.findings.append(error.finding)
+        return
+    base = memory.bind(scratch, "global scratch") if scratch is not None else 0
+    share = 0 if scratch is None else scratch.numel() // max(1, grid[0] * grid[1] * grid[2])
+    for z, y, x in itertools.product(*(range(extent) for extent in reversed(grid))):
+        machine = Machine(
+            memory,
+            log,
+            (x, y, z),
+            grid,
+            scratch=base + (x + grid[0] * (y + grid[1] * z)) * share,
+            settings=settings,
+            progress=progress,
+            collector=collector,
+            start=_START,
+        )
+        _run_one(machine, program, values, collector)
+
+
+def _run_one(
+    machine: Machine, program: CheckedProgram, values: list[Any], collector: Collector
+) -> None:
+    try:
+        machine.run(program.run, values)
+    except FatalError:
+        raise
+    except Exception as error:
+        kind, message = explain(error)
+        operation = operation_at(error)
+        site = Site(operation) if operation is not None else None
+        collector.add(kind, message, site, machine.running_name, program=machine.program)
+        raise FatalError from error
+
+
+def _redundant(sites: tuple[Site, ...], progress: Progress) -> tuple[Redundant, ...]:
+    return tuple(
+        Redundant(
+            op=site.operation.name,
+            line=site.operation.line,
+            location=site.operation.location,
+            executed=site.candidate in progress.executed,
+        )
+        for site in sites
+        if site.candidate not in progress.needed
+    )

@@ -1,0 +1,81 @@
+"""Mutation: no mutant of a correct kernel is missed, and what survives is redundant indeed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from flash4gen.vgpu.check import Policy, check_ttgir
+from flash4gen.vgpu.mutate import Mutant, MutantKind, score
+from tests.vgpu.gluon.all_cases import ALL, by_name
+
+if TYPE_CHECKING:
+    from tests.vgpu.gluon.case import Case
+
+EXTRA_WAIT = "wait that scores imply"
+"""A variant that is correct and waits for what another wait implies already."""
+SLOW = ("attention_four_roles_128",)
+
+
+@pytest.mark.parametrize("case", [c for c in ALL if c.name not in SLOW], ids=lambda case: case.name)
+def test_no_mutant_is_missed(case: Case) -> None:
+    result = score(case.text(), case.fresh, case.grid)
+    assert result.missed == ()
+    assert result.wrong == ()
+    assert len(result.flagged) + len(result.redundant) == len(result.mutants)
+    assert result.seconds < 120
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SLOW)
+def test_no_mutant_of_a_large_kernel_is_missed(name: str) -> None:
+    case = by_name(name)
+    assert score(case.text(), case.fresh, case.grid).missed == ()
+
+
+def test_without_findings_nothing_is_redundant_but_what_is() -> None:
+    """The last buffer that the correction role hands back is never asked for again."""
+    case = by_name("attention_four_roles")
+    result = score(
+        case.text(), case.fresh, case.grid, only=lambda m: m.op.endswith("arrive_barrier")
+    )
+    (survivor,) = result.redundant
+    assert (survivor.kind, survivor.op) == (MutantKind.DELETE, "ttng.arrive_barrier")
+    after = case.text().split("\n")[survivor.line :]
+    assert not any("ttng.arrive_barrier %f_empty" in line for line in after)
+
+
+@pytest.mark.parametrize("policy", list(Policy))
+def test_a_wait_that_another_implies_is_redundant(policy: Policy) -> None:
+    case = by_name("attention_two_roles")
+    arguments = case.fresh(EXTRA_WAIT)
+    report = check_ttgir(case.text(EXTRA_WAIT), arguments, case.grid, policy=policy)
+    assert report.findings == ()
+    (redundant,) = report.redundant
+    assert redundant.op == "ttng.wait_barrier"
+    assert redundant.line == extra_wait(case)
+
+
+def extra_wait(case: Case) -> int:
+    """Return the TTGIR line of the wait that only the variant has: the one on its own barrier."""
+    lines = case.text(EXTRA_WAIT).split("\n")
+    (line,) = [i for i, text in enumerate(lines, 1) if "wait_barrier %o_done" in text]
+    return line
+
+
+def test_a_redundant_wait_survives_its_deletion() -> None:
+    case = by_name("attention_two_roles")
+
+    def chosen(mutant: Mutant) -> bool:
+        return mutant.line == extra_wait(case) and mutant.kind is MutantKind.DELETE
+
+    result = score(case.text(EXTRA_WAIT), lambda: case.fresh(EXTRA_WAIT), case.grid, only=chosen)
+    assert [mutant.kind for mutant in result.redundant] == [MutantKind.DELETE]
+    assert result.flagged == result.missed == ()
+
+
+def test_a_kernel_with_findings_has_no_score() -> None:
+    case, bug = by_name("ring_copy"), "arrives too early"
+    with pytest.raises(ValueError, match="the kernel itself has findings"):
+        score(case.text(bug), lambda: case.fresh(bug), case.grid)
