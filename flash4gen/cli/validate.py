@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from flash4gen.cli import options
 from flash4gen.cli.guard import guard
@@ -19,6 +21,10 @@ def command(
     specs: options.Specs,
     target: options.Targets = None,
     out: options.Out = options.OUT,
+    mutate: Annotated[
+        bool,
+        typer.Option("--mutate", help="Break every synchronisation; each must be found out."),
+    ] = False,
     output_format: options.OutputFormat = options.Format.TEXT,
 ) -> None:
     """Prove the modules on disk again, and rewrite their certificates."""
@@ -33,7 +39,9 @@ def command(
         with shown_progress(output) as progress:
 
             def run(path: Path) -> CompileResult:
-                return validate_spec(path, targets=target or (), out=out, progress=progress)
+                return validate_spec(
+                    path, targets=target or (), out=out, progress=progress, mutate=mutate
+                )
 
             results = each_spec(specs, run)
         report(results, output, ())

@@ -29,11 +29,12 @@ Excluded = tuple[tuple[Schedule, str], ...]
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What holds for a whole run: where outputs go, whose templates, who is told."""
+    """What holds for a whole run: where outputs go, whose templates, who is told, how deep."""
 
     out: Path
     template_dirs: tuple[Path, ...]
     progress: Progress
+    mutate: bool = False
 
     def module_path(self, plan: Plan) -> Path:
         """Return where the module of a plan goes."""

@@ -38,6 +38,7 @@ def compile_spec(  # noqa: PLR0913 - the options of a front door
     emit: Sequence[str] = (),
     template_dirs: Sequence[Path] = (),
     progress: Progress | None = None,
+    mutate: bool = False,
 ) -> CompileResult:
     """Compile a spec to modules, prove them, and write both.
 
@@ -49,11 +50,12 @@ def compile_spec(  # noqa: PLR0913 - the options of a front door
         emit: some of ``EMITTED``, written beside the module.
         template_dirs: searched before the shipped templates. Templates are code.
         progress: called at the beginning and end of every stage.
+        mutate: check the concurrency checks too, by mutants of the kernel.
 
     Raises:
         StageError: a fault of ours.
     """
-    run = Run(Path(out), tuple(template_dirs), progress or _silent)
+    run = Run(Path(out), tuple(template_dirs), progress or _silent, mutate)
     findings = Findings()
     results: list[ModuleResult] = []
     files: dict[Path, bytes] = {}
@@ -88,12 +90,13 @@ def validate_spec(
     targets: Sequence[str] = (),
     out: Path | str = "generated",
     progress: Progress | None = None,
+    mutate: bool = False,
 ) -> CompileResult:
     """Prove the modules that are on disk, which must be fresh, and rewrite their certificates."""
     stale = _compared(path, targets, Run(Path(out), (), _silent), certificates=False)
     if not succeeded(stale):
         return CompileResult((), stale)
-    return compile_spec(path, targets=targets, out=out, progress=progress)
+    return compile_spec(path, targets=targets, out=out, progress=progress, mutate=mutate)
 
 
 def check_fresh(
@@ -160,6 +163,7 @@ def _proven(built: Built, run: Run, findings: Findings) -> Certificate:
                 overrides=run.template_dirs,
             ),
             lambda _rung, what: run.tell("validate", plan.subject, what),
+            mutate=run.mutate,
         )
         details.append("passed" if certificate.passed else "failed")
     findings.add(*certificate_findings(certificate, plan.attention.span))

@@ -1,7 +1,4 @@
-"""The rungs above ``function``: ``concurrency``, which is not there yet, and ``device``.
-
-In: a subject. Out: a ``Rung`` each; one that is not run says why.
-"""
+"""The rung ``device``: the cases of ``function`` on the target itself, where it is there."""
 
 from __future__ import annotations
 
@@ -18,12 +15,6 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from flash4gen.validate.subject import Subject
-
-
-def concurrency_rung() -> Rung:
-    """Say that nothing was checked."""
-    reason = "concurrency checking is not part of this version"
-    return Rung("concurrency", Status.NOT_RUN, reason)
 
 
 def device_rung(subject: Subject, module: ModuleType, progress: Callable[[str], None]) -> Rung:

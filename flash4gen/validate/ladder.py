@@ -17,7 +17,8 @@ from flash4gen import __version__
 from flash4gen.build.load import load_module
 from flash4gen.validate.blame import blame
 from flash4gen.validate.certificate import Certificate, Json, Rung, Status
-from flash4gen.validate.device import concurrency_rung, device_rung
+from flash4gen.validate.concurrency import concurrency_rung
+from flash4gen.validate.device import device_rung
 from flash4gen.validate.function import function_rung
 from flash4gen.validate.structure import compile_rung, schedule_rung
 from flash4gen.validate.text import text_rung
@@ -31,7 +32,9 @@ Progress: TypeAlias = Callable[[str, str], None]
 """Told the name of a rung and what it is doing, or its summary when it is done."""
 
 
-def validate_module(subject: Subject, progress: Progress | None = None) -> Certificate:
+def validate_module(
+    subject: Subject, progress: Progress | None = None, *, mutate: bool = False
+) -> Certificate:
     """Check everything that can be checked here about a module.
 
     Faults of the module do not raise: they are failed rungs.
@@ -39,6 +42,7 @@ def validate_module(subject: Subject, progress: Progress | None = None) -> Certi
     Args:
         subject: the module, and what it follows from.
         progress: told how it goes.
+        mutate: check the concurrency checks too, by mutants; takes a minute or two.
     """
     tell = progress or (lambda _rung, _what: None)
     rungs: list[Rung] = []
@@ -54,15 +58,24 @@ def validate_module(subject: Subject, progress: Progress | None = None) -> Certi
         climb(loaded or _not_run("schedule", why))
         climb(compile_rung(subject))
         climb(_not_run("function", why))
-        climb(concurrency_rung())
+        climb(_not_run("concurrency", why))
         climb(_not_run("device", why))
     else:
         climb(schedule_rung(subject, loaded))
         climb(compile_rung(subject))
         climb(function_rung(subject, loaded, lambda case: tell("function", case)))
-        climb(concurrency_rung())
+        climb(_concurrency(subject, loaded, rungs, tell, mutate=mutate))
         climb(device_rung(subject, loaded, lambda case: tell("device", case)))
     return _certificate(subject, tuple(rungs))
+
+
+def _concurrency(
+    subject: Subject, module: ModuleType, rungs: list[Rung], tell: Progress, *, mutate: bool
+) -> Rung:
+    """Climb the rung if the one below holds: a kernel that cannot run has no interleavings."""
+    if rungs[-1].status is Status.FAILED:
+        return _not_run("concurrency", f"{rungs[-1].name} failed")
+    return concurrency_rung(subject, module, lambda what: tell("concurrency", what), mutate=mutate)
 
 
 def _loaded(subject: Subject) -> ModuleType | Rung:

@@ -42,6 +42,7 @@ class Launch:
         metadata: what Triton knows of the compiled kernel: `shared`, `num_warps`, ...
         seconds: time of executing it; 0 if it was not executed.
         executed: whether it was.
+        arguments: if it was not: what `run_ttgir` and `check_ttgir` take, to execute it later.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Launch:
     metadata: Any = field(repr=False)
     seconds: float = 0.0
     executed: bool = True
+    arguments: tuple[Any, ...] = field(default=(), repr=False)
 
 
 @dataclass(eq=False)
@@ -90,13 +92,13 @@ class _Launcher:
             raise RuntimeError("a kernel of the virtual GPU was launched while it is not active")
         metadata = self._compiled.metadata
         seconds = 0.0
+        flat = flatten_arguments(self._source.signature, metadata, arguments)
         if driver.gpu.execute:
             limit = SHARED_BYTES.get(driver.gpu.target.arch, 101_376)
             if metadata.shared > limit:
                 raise triton.OutOfResources(metadata.shared, limit, "shared memory")
             if "ttgir" not in self._compiled.asm:
                 raise RuntimeError("Triton stores binaries only; unset TRITON_STORE_BINARY_ONLY")
-            flat = flatten_arguments(self._source.signature, metadata, arguments)
             scratch = self._scratch(grid, stream)
             start = _run(driver.gpu, self._compiled.asm["ttgir"], flat, grid, scratch)
             seconds = time.perf_counter() - start
@@ -108,6 +110,7 @@ class _Launcher:
                 metadata=metadata,
                 seconds=seconds,
                 executed=driver.gpu.execute,
+                arguments=() if driver.gpu.execute else tuple(flat),
             )
         )
 

@@ -1,0 +1,91 @@
+"""Launches of a module's kernel, taken from its own launcher and kept to be executed many times.
+
+In: a subject and its module. Out: ``Scene``s: the compiled text and arguments of a few lengths that
+fill and drain the kernel's pipelines. One program is executed of each: all programs run the same
+code, and what is between programs is checked by the rung ``function``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from flash4gen.ir.nodes import Lengths
+from flash4gen.validate.cases import Case
+from flash4gen.validate.inputs import make_inputs
+from flash4gen.validate.loops import plan_cases
+from flash4gen.vgpu import HostDescriptor, virtual_gpu
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from flash4gen.validate.subject import Subject
+    from flash4gen.vgpu import Launch
+
+GRID = (1, 1, 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene:
+    """One program of one launch.
+
+    Attributes:
+        shape: batch × queries × keys, for people.
+        text: the TTGIR that was compiled.
+        arguments: what the kernel was called with; never written, see ``fresh``.
+    """
+
+    shape: str
+    text: str = field(repr=False)
+    arguments: tuple[Any, ...] = field(repr=False)
+
+    def fresh(self) -> list[Any]:
+        """Return copies of the arguments, to be read and written by one run."""
+        return [_copy(argument) for argument in self.arguments]
+
+
+def scenes(subject: Subject, module: ModuleType) -> tuple[Scene, ...]:
+    """Return the launches to check, shortest first."""
+    launches = [(case, _launch(subject, module, case)) for case in _cases(subject)]
+    return tuple(
+        Scene(
+            shape=f"{case.batch} x {case.seq_q} x {case.seq_k}",
+            text=launch.asm["ttgir"],
+            arguments=launch.arguments,
+        )
+        for case, launch in launches
+    )
+
+
+def _cases(subject: Subject) -> list[Case]:
+    """One tile; pipelines half full; full and drained; and the longest of the function rung."""
+    schedule = subject.choice.schedule
+    long = (2 * schedule.stages + 3) * schedule.tile_k + 3
+    short = schedule.stages * schedule.tile_k + 1
+    shapes = {(1, 1), (schedule.tile_q, short), (schedule.tile_q, long), (long, long)}
+    planned = plan_cases(subject.attention, schedule).cases
+    shapes |= {(case.seq_q, case.seq_k) for case in planned[-1:] if case.seq_k}
+    if subject.attention.lengths is Lengths.EQUAL:
+        shapes = {(max(shape), max(shape)) for shape in shapes}
+    return [
+        Case(name=f"{seq_q} x {seq_k}", seq_q=seq_q, seq_k=seq_k)
+        for seq_q, seq_k in sorted(shapes, key=lambda shape: (shape[1], shape[0]))
+    ]
+
+
+def _launch(subject: Subject, module: ModuleType, case: Case) -> Launch:
+    inputs = make_inputs(subject.attention, case)
+    with virtual_gpu(subject.hardware.arch, execute=False) as gpu:
+        getattr(module, subject.attention.name)(inputs.q, inputs.k, inputs.v)
+    return gpu.launches[-1]
+
+
+def _copy(argument: Any) -> Any:
+    match argument:
+        case Tensor():
+            return argument.clone()
+        case HostDescriptor():
+            return replace(argument, base=argument.base.clone())
+    return argument
