@@ -55,6 +55,7 @@ class CheckedProgram:
     run: Callable[..., Any]
     sites: tuple[Site, ...]
     findings: tuple[Finding, ...]
+    warps: int
 
 
 @lru_cache(maxsize=64)
@@ -65,7 +66,14 @@ def prepare_checked(text: str) -> CheckedProgram:
     sites = Sites()
     run = transpile(module, sites)
     findings = tuple(over_allocations(module))
-    return CheckedProgram(module.kernel, run, tuple(sites.synchronising), findings)
+    warps = module.attributes.get("ttg.num-warps", 4)
+    return CheckedProgram(
+        module.kernel,
+        run,
+        tuple(sites.synchronising),
+        findings,
+        warps if isinstance(warps, int) else 4,
+    )
 
 
 def check_ttgir(  # noqa: PLR0913 - keywords with defaults
@@ -108,6 +116,7 @@ def check_ttgir(  # noqa: PLR0913 - keywords with defaults
         seed=seed,
         step_limit=step_limit,
         sites=program.sites if redundancy else (),
+        warps=program.warps,
     )
     x, y, z = (*grid, 1, 1, 1)[:3]
     try:
@@ -140,7 +149,10 @@ def _run(
         return
     base = memory.bind(scratch, "global scratch") if scratch is not None else 0
     share = 0 if scratch is None else scratch.numel() // max(1, grid[0] * grid[1] * grid[2])
-    for z, y, x in itertools.product(*(range(extent) for extent in reversed(grid))):
+    order = itertools.product(*(range(extent) for extent in reversed(grid)))
+    progress.waiting.extend((x, y, z) for z, y, x in order)
+    while progress.waiting:
+        x, y, z = progress.waiting.popleft()
         machine = Machine(
             memory,
             log,

@@ -150,8 +150,10 @@ class Cta:
         barrier.expect(size)
         barrier.arrive(1)
 
-    def arrive(self, view: View, count: int) -> None:
+    def arrive(self, view: View, count: int, *, threads: bool = False) -> None:
         """Arrive at a barrier."""
+        if threads:
+            raise FaultError(FindingKind.UNSUPPORTED, "arrivals of every thread")
         self.barrier(view).arrive(count)
 
     def wait_barrier(self, view: View, parity: int) -> Iterable[None]:
@@ -205,21 +207,33 @@ class Cta:
         self.dots.wait(pending)
 
     def multiply(
-        self, reads: tuple[View, ...], target: View, compute: Callable[[], Tensor]
+        self,
+        a: View,
+        b: View,
+        d: View,
+        product: Callable[[Tensor, Tensor, Tensor | None], Tensor],
+        *,
+        accumulate: bool,
+        pair: bool,
     ) -> None:
         """Start a product into tensor memory; what it reads may still be in the queue."""
-        for view in reads:
+        if pair:
+            raise FaultError(FindingKind.UNSUPPORTED, "products of two CTAs in a program of one")
+        for view in (a, b, d) if accumulate else (a, b):
             if not (view.ready or self.tensor.accumulates_in_flight(view)):
                 value = view.peek()
-                if view is target:
-                    view.data.copy_(value)
-        self.tensor.multiply(compute, target, ())
+                if view is d:
+                    d.data.copy_(value)
+        self.tensor.multiply(
+            lambda: product(a.peek(), b.peek(), d.data if accumulate else None), d, ()
+        )
 
-    def accumulator(self, view: View) -> Tensor:
-        """Return what a product adds to; it has been checked at issue."""
-        return view.data
+    def transfer(self, source: View, target: View) -> None:
+        """Start a copy from shared to tensor memory, in order with the products."""
+        source.peek()
+        self.tensor.multiply(source.peek, target, ())
 
-    def commit(self, *views: View) -> None:
+    def commit(self, views: tuple[View, ...], *, everywhere: bool) -> None:  # noqa: ARG002
         """Arrive at barriers when all products so far are done."""
         for view in views:
             self.tensor.commit(self.barrier(view))

@@ -66,9 +66,13 @@ def prepare(text: str) -> Program:
     return Program(module.kernel, transpile(module))
 
 
-def has_partitions(text: str) -> bool:
-    """Whether a text has partitions, which plain functions cannot run."""
-    return " ttg.warp_specialize" in text
+# What only the checked machine knows.
+_CONCURRENT = (" ttg.warp_specialize", "ttng.clc_", "ttng.async_copy_mbarrier_arrive")
+
+
+def is_concurrent(text: str) -> bool:
+    """Whether a text has what plain functions cannot run: partitions, and some engines."""
+    return any(name in text for name in _CONCURRENT)
 
 
 def refuse_clusters(module: Module) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import deque
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -39,21 +40,31 @@ class Settings:
         seed: of the random schedule.
         step_limit: steps of all programs together.
         sites: the operations of the text that may be redundant.
+        warps: of a program without partitions, or of its default one.
     """
 
     policy: Policy
     seed: int
     step_limit: int
     sites: tuple[Site, ...]
+    warps: int = 4
 
 
 @dataclass(slots=True)
 class Progress:
-    """What a run has done so far, over all its programs."""
+    """What a run has done so far, over all its programs.
+
+    Attributes:
+        steps: operations of memory and synchronisation, and turns of loops.
+        executed: synchronising operations that ran.
+        needed: those that some ordering needed.
+        waiting: programs that have not started.
+    """
 
     steps: int = 0
     executed: set[int] = field(default_factory=set)
     needed: set[int] = field(default_factory=set)
+    waiting: deque[tuple[int, int, int]] = field(default_factory=deque)
 
 
 class Machine:
@@ -92,7 +103,7 @@ class Machine:
         self.start = start
         self.executed = progress.executed
         self._scratch = scratch
-        self._settings = settings
+        self.settings = settings
         self._progress = progress
         self._collector = collector
         waits = (s.candidate for s in settings.sites if s.candidate not in progress.needed)
@@ -138,11 +149,11 @@ class Machine:
     def step(self) -> None:
         """Count a step; raises `FatalError` beyond the limit."""
         self._progress.steps += 1
-        if self._progress.steps > self._settings.step_limit:
+        if self._progress.steps > self.settings.step_limit:
             at = self._workers[self._turn % len(self._workers)]
             self.report(
                 FindingKind.STEP_LIMIT,
-                f"more than {self._settings.step_limit} steps",
+                f"more than {self.settings.step_limit} steps",
                 at.actor(at.clock),
             )
             raise FatalError
@@ -192,6 +203,15 @@ class Machine:
         address = (self._scratch + alignment - 1) // alignment * alignment
         self._scratch = address + size
         return address
+
+    def cancel(self) -> tuple[int, int]:
+        """Take a program that has not started: whether there was one, and its packed id."""
+        waiting = self._progress.waiting
+        taken_elsewhere = self.jobs.policy is Policy.RANDOM and self.jobs.random.random() < 0.2
+        if not waiting or taken_elsewhere:
+            return 0, -1
+        x, y, z = waiting.popleft()
+        return 1, x | y << 21 | z << 42
 
     def barrier(self, view: View) -> CheckedBarrier:
         """Return the mbarrier at a view."""

@@ -15,7 +15,7 @@ from flash4gen.vgpu.concurrent.engines import Dots, Products, Stores, Transfers
 from flash4gen.vgpu.concurrent.footprint import footprint
 from flash4gen.vgpu.concurrent.history import Access
 from flash4gen.vgpu.concurrent.jobs import Job, Policy
-from flash4gen.vgpu.errors import FindingKind
+from flash4gen.vgpu.errors import FaultError, FindingKind
 from flash4gen.vgpu.onchip import EMPTY, SKIPPED, Buffer, View
 
 if TYPE_CHECKING:
@@ -28,7 +28,13 @@ if TYPE_CHECKING:
     from flash4gen.vgpu.engines import PendingDot
     from flash4gen.vgpu.transfer import Transfer
 
+# Threads of a warp.
+_THREADS = 32
 _RACE = {"smem": FindingKind.RACE_SMEM, "tmem": FindingKind.RACE_TMEM}
+
+
+# Name, warps, function and arguments.
+Partition = tuple[str, int, "Callable[..., Any]", tuple[Any, ...]]
 
 
 class Worker:
@@ -56,6 +62,7 @@ class Worker:
         self.program = machine.program
         self.grid = machine.grid
         self.linear = machine.linear
+        self.warps = machine.settings.warps
         self.tensormaps = machine.tensormaps
         self.take_scratch = machine.take_scratch
         self._tensor: Products | None = None
@@ -76,6 +83,11 @@ class Worker:
     def release(self) -> None:
         """Begin a new epoch: what follows is not known to those who learn what came before."""
         self.machine.clocks.tick(self.clock, self.thread)
+
+    def begin(self) -> None:
+        """Count a synchronising operation."""
+        self.machine.step()
+        self.machine.executed.add(self.at.candidate)
 
     def actor(self, clock: int) -> Actor:
         """Return this partition, at the operation that runs, with what a clock knows."""
@@ -143,8 +155,6 @@ class Worker:
         """Return a view's elements for the job that runs."""
         job = self.machine.job
         return self._filled(view, Actor(job.site, self.name, 0), clean=job.clean)
-
-    accumulator = value
 
     def _filled(self, view: View, actor: Actor, *, clean: bool) -> Tensor:
         """Return elements; what nobody wrote is poison, and a finding if there is no other."""
@@ -225,18 +235,17 @@ class Worker:
         barrier.expect(size, self.actor(self.clock))
         self.arrive(view, 1)
 
-    def arrive(self, view: View, count: int) -> None:
-        """Arrive at a barrier."""
-        self.machine.step()
-        self.machine.executed.add(self.at.candidate)
+    def arrive(self, view: View, count: int, *, threads: bool = False) -> None:
+        """Arrive at a barrier; if `threads`, that often for each thread of the partition."""
+        self.begin()
+        count *= self.warps * _THREADS if threads else 1
         self.barrier(view).arrive(count, self.actor(self.clock))
         self.release()
 
     def wait_barrier(self, view: View, parity: int) -> Iterable[None]:
         """Wait for the phase of a parity."""
         machine = self.machine
-        machine.step()
-        machine.executed.add(self.at.candidate)
+        self.begin()
         barrier = self.barrier(view)
         actor = self.actor(self.clock)
         target = barrier.target(actor, parity)
@@ -250,8 +259,7 @@ class Worker:
 
     def fence(self) -> None:
         """Let the async proxy see the generic writes so far."""
-        self.machine.step()
-        self.machine.executed.add(self.at.candidate)
+        self.begin()
         self.machine.clocks.fence(self.clock, self.at.candidate)
         self.release()
 
@@ -277,21 +285,60 @@ class Worker:
 
     def wait_copies(self, pending: int) -> None:
         """Wait for all groups but the last `pending`."""
-        self.machine.step()
-        self.machine.executed.add(self.at.candidate)
+        self.begin()
         self._copy_engine.wait(pending, self.at.candidate)
+
+    def arrive_copies(self, view: View, *, counted: bool) -> None:
+        """Arrive at a barrier when all cp.async so far are done.
+
+        Each thread arrives; with `counted` it raises the pending count by one before, so that
+        the phase waits for it without having been initialised for it.
+        """
+        self.begin()
+        barrier = self.barrier(view)
+        count = self.warps * _THREADS
+        if counted:
+            barrier.hold(count)
+        clocks = self.machine.clocks
+        engine = self._copy_engine
+        clock = clocks.copy(self.clock)
+        clocks.learn(clock, engine.thread, clocks.counts[engine.thread])
+        actor = self.actor(clock)
+        before = engine.outstanding()
+        self.release()
+
+        def run() -> None:
+            for job in before:
+                self.machine.jobs.force(job)
+            barrier.arrive(count, actor)
+            clocks.free(clock)
+
+        self.machine.jobs.issue(Job(run, self.at, self.name))
 
     # --- TMA ----------------------------------------------------------------------------------
 
     def tma_load(self, target: View, where: View, source: Transfer) -> None:
         """Start a TMA load into shared memory; its bytes arrive at the barrier `where`."""
+        shape = target.data.shape
+        fetch = lambda: source.load(self.memory).reshape(shape)  # noqa: E731
+        self.incoming(target, where, fetch, source)
+
+    def incoming(
+        self,
+        target: View,
+        where: View,
+        fetch: Callable[[], Tensor],
+        source: Transfer | None = None,
+    ) -> None:
+        """Start a write of the async proxy whose bytes arrive at a barrier."""
         machine, clocks = self.machine, self.machine.clocks
         barrier = self.barrier(where)
         clock = clocks.copy(self.clock)
         thread = machine.lane(self)
         by = clock, thread, clocks.tick(clock, thread)
         self.touch(target, write=True, by=by)
-        machine.watch.transfer(self, source, by, write=False)
+        if source is not None:
+            machine.watch.transfer(self, source, by, write=False)
         size = target.data.numel() * target.data.element_size()
         actor = self.actor(clock)
         barrier.issue(size, actor)
@@ -299,7 +346,7 @@ class Worker:
         machine.note(thread, self)
 
         def run() -> None:
-            target.write(source.load(self.memory).reshape(target.data.shape))
+            target.write(fetch())
             barrier.deliver(size, actor)
             clocks.free(clock)
 
@@ -324,9 +371,13 @@ class Worker:
 
     def wait_stores(self, pending: int, *, written: bool) -> None:
         """Wait until all stores but the last `pending` have read their source, or `written`."""
-        self.machine.step()
-        self.machine.executed.add(self.at.candidate)
+        self.begin()
         self._store_engine.wait_stores(pending, self.at.candidate, written=written)
+
+    def try_cancel(self, target: View, where: View) -> None:
+        """Ask for the id of a program that has not started; 16 bytes arrive at the barrier."""
+        answer = torch.tensor(self.machine.cancel(), dtype=torch.int64)
+        self.incoming(target, where, lambda: answer)
 
     # --- tensor core --------------------------------------------------------------------------
 
@@ -338,36 +389,55 @@ class Worker:
 
     def wait_dots(self, pending: int) -> None:
         """Wait for all wgmma but the last `pending`."""
-        self.machine.step()
-        self.machine.executed.add(self.at.candidate)
+        self.begin()
         if self._dots is not None:
             self._dots.wait(pending)
 
     @property
-    def _tensor_engine(self) -> Products:
+    def tensor(self) -> Products:
+        """The tensor core's queue of this partition."""
         if self._tensor is None:
             self._tensor = Products(self, "tensor core products")
         return self._tensor
 
     def multiply(
-        self, reads: tuple[View, ...], target: View, compute: Callable[[], Tensor]
+        self,
+        a: View,
+        b: View,
+        d: View,
+        product: Callable[[Tensor, Tensor, Tensor | None], Tensor],
+        *,
+        accumulate: bool,
+        pair: bool,
     ) -> None:
-        """Start a product into tensor memory, or a copy to it."""
-        self._tensor_engine.issue(reads, target, lambda: target.write(compute()))
+        """Start a product into tensor memory."""
+        if pair:
+            raise FaultError(FindingKind.UNSUPPORTED, "products of two CTAs in a program of one")
 
-    def commit(self, *views: View) -> None:
+        def run() -> None:
+            start = self.value(d) if accumulate else None
+            d.write(product(self.value(a), self.value(b), start))
+
+        self.tensor.issue((a, b), (d,), run)
+
+    def transfer(self, source: View, target: View) -> None:
+        """Start a copy from shared to tensor memory, in order with the products."""
+        self.tensor.issue((source,), (target,), lambda: target.write(self.value(source)))
+
+    def commit(self, views: tuple[View, ...], *, everywhere: bool) -> None:  # noqa: ARG002
         """Arrive at barriers when all products so far are done."""
-        self.machine.step()
-        self.machine.executed.add(self.at.candidate)
-        self._tensor_engine.arrive(tuple(self.barrier(view) for view in views))
+        self.begin()
+        self.tensor.arrive(tuple(self.barrier(view) for view in views))
 
     # --- partitions ---------------------------------------------------------------------------
 
-    def fork(self, partitions: Sequence[tuple[str, Callable[..., Any], tuple[Any, ...]]]) -> None:
+    def fork(self, partitions: Sequence[Partition]) -> None:
         """Start partitions."""
         self.machine.step()
-        for name, function, arguments in partitions:
-            self.children.append(self.machine.start_worker(name, function, arguments, self))
+        for name, warps, function, arguments in partitions:
+            child = self.machine.start_worker(name, function, arguments, self)
+            child.warps = warps
+            self.children.append(child)
         self.release()
         self.name = "default"
 
