@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from flash4gen.vgpu.engines import PendingDot
     from flash4gen.vgpu.memory import GlobalMemory
+    from flash4gen.vgpu.parse.tree import MemDescType
     from flash4gen.vgpu.transfer import Transfer
 
 
@@ -71,9 +73,10 @@ class Cta:
 
     # --- on-chip memory -----------------------------------------------------------------------
 
-    def allocate(self, space: str, size: int, name: str) -> Buffer:
+    def allocate(self, kind: MemDescType, dtype: torch.dtype, name: str) -> View:
         """Return a new allocation."""
-        return Buffer(space, size, name)
+        size = math.prod(kind.shape) * dtype.itemsize
+        return Buffer(kind.space, size, name).view(kind.shape, dtype, kind.layout)
 
     def deallocate(self, view: View) -> None:
         """Give an allocation back."""
@@ -181,8 +184,12 @@ class Cta:
         """Wait for all groups of copies but the last `pending`."""
         self.copies.wait(pending)
 
-    def tma_load(self, target: View, where: View, source: Transfer) -> None:
+    def tma_load(
+        self, target: View, where: View, source: Transfer, *, multicast: bool = False
+    ) -> None:
         """Start a TMA load into shared memory; its bytes arrive at the barrier `where`."""
+        if multicast:
+            raise FaultError(FindingKind.UNSUPPORTED, "TMA multicast in a program of one CTA")
         shape = target.data.shape
         fetch = lambda: source.load(self.memory).reshape(shape)  # noqa: E731
         self.tma.load(target, self.barrier(where), fetch)

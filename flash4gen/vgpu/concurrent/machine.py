@@ -6,10 +6,11 @@ import random
 from collections import deque
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from flash4gen.vgpu.concurrent.barrier import Actor, CheckedBarrier
 from flash4gen.vgpu.concurrent.clocks import Clocks
+from flash4gen.vgpu.concurrent.cluster import ClusterWorker
 from flash4gen.vgpu.concurrent.history import History
 from flash4gen.vgpu.concurrent.jobs import Job, Jobs, Policy
 from flash4gen.vgpu.concurrent.watch import Watch
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     from flash4gen.vgpu.report import Collector
 
 
+AnyWorker: TypeAlias = Worker | ClusterWorker
+W = TypeVar("W", Worker, ClusterWorker)
+
+
 class FatalError(Exception):
     """The run cannot go on; the finding that says why has been filed."""
 
@@ -41,6 +46,8 @@ class Settings:
         step_limit: steps of all programs together.
         sites: the operations of the text that may be redundant.
         warps: of a program without partitions, or of its default one.
+        ctas: of a program.
+        pair: whether products are those of two CTAs together.
     """
 
     policy: Policy
@@ -48,6 +55,8 @@ class Settings:
     step_limit: int
     sites: tuple[Site, ...]
     warps: int = 4
+    ctas: int = 1
+    pair: bool = False
 
 
 @dataclass(slots=True)
@@ -79,7 +88,7 @@ class Machine:
         settings: of the run.
         progress: of the run; updated.
         collector: takes the findings.
-        start: where a program is before its first operation.
+        origin: where a program is before its first operation.
     """
 
     def __init__(  # noqa: PLR0913 - what a program is made of
@@ -93,14 +102,14 @@ class Machine:
         settings: Settings,
         progress: Progress,
         collector: Collector,
-        start: Site,
+        origin: Site,
     ) -> None:
         self.memory = memory
         self.program = program
         self.grid = grid
         self.linear = program[0] + grid[0] * (program[1] + grid[1] * program[2])
         self.tensormaps: dict[int, TensorMap] = {}
-        self.start = start
+        self.origin = origin
         self.executed = progress.executed
         self._scratch = scratch
         self.settings = settings
@@ -118,7 +127,7 @@ class Machine:
         self._last: dict[int, Actor] = {}
         self._lanes: list[int] = []
         self._barriers: list[tuple[CheckedBarrier, Actor]] = []
-        self._workers: list[Worker] = []
+        self._workers: list[AnyWorker] = []
         self._turn = 0
 
     # --- threads ------------------------------------------------------------------------------
@@ -168,7 +177,7 @@ class Machine:
         other: tuple[Site, str] | None = None,
     ) -> None:
         """File a finding."""
-        site = None if actor.site is self.start else actor.site
+        site = None if actor.site is self.origin else actor.site
         self._collector.add(kind, message, site, actor.partition, program=self.program, other=other)
 
     @contextmanager
@@ -254,28 +263,27 @@ class Machine:
 
     def run(self, function: Callable[..., Any], arguments: Sequence[Any]) -> None:
         """Run the whole program."""
-        root = Worker(self, "", self.clocks.new())
-        root.body = function(root, *arguments)
-        self._workers.append(root)
+        clock = self.clocks.new()
+        root: AnyWorker
+        if self.settings.ctas == 1:
+            root = self.start(Worker(self, "", clock), function, tuple(arguments))
+        else:
+            clocks = [clock, *(self.clocks.new() for _ in range(self.settings.ctas - 1))]
+            root = self.start(ClusterWorker(self, "", clocks), function, tuple(arguments))
         while not root.done:
             self._round()
         self._close(root)
         self.clocks.settle()
         self._progress.needed.update(self.clocks.needed)
 
-    def start_worker(
-        self, name: str, function: Callable[..., Any], arguments: tuple[Any, ...], parent: Worker
-    ) -> Worker:
-        """Start a partition that knows what its parent knows."""
-        worker = Worker(self, name, self.clocks.copy(parent.clock))
+    def start(self, worker: W, function: Callable[..., Any], arguments: tuple[Any, ...]) -> W:
+        """Let a partition run."""
         worker.body = function(worker, *arguments)
         self._workers.append(worker)
         return worker
 
-    def finish_worker(self, worker: Worker, parent: Worker) -> None:
-        """Let a partition's parent learn what it knew, and forget it."""
-        self.clocks.join(parent.clock, worker.clock)
-        self.clocks.free(worker.clock)
+    def finish(self, worker: AnyWorker) -> None:
+        """Forget a partition that has ended."""
         self._workers.remove(worker)
 
     def _round(self) -> None:
@@ -296,7 +304,7 @@ class Machine:
         elif not jobs.advance():
             self._deadlock()
 
-    def _go_on(self, ready: list[Worker]) -> None:
+    def _go_on(self, ready: list[AnyWorker]) -> None:
         if self.jobs.policy is Policy.RANDOM:
             worker = self.jobs.pick(ready)
         else:
@@ -340,14 +348,15 @@ class Machine:
             )
         raise FatalError
 
-    def _close(self, root: Worker) -> None:
+    def _close(self, root: AnyWorker) -> None:
         """Check that nothing is under way at the end that should have ended."""
+        clock = root.close()
         while self.jobs.advance():
             pass
         for thread, kind in enumerate(self._kinds):
             last = self._last.get(thread)
             count = self.clocks.counts[thread]
-            if last is not None and not self.clocks.knows(root.clock, thread, count):
+            if last is not None and not self.clocks.knows(clock, thread, count):
                 self.report(
                     FindingKind.IN_FLIGHT, f"the program may end with {kind} under way", last
                 )

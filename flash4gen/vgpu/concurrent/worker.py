@@ -6,6 +6,7 @@ an iterable that the generated code delegates to.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from flash4gen.vgpu.concurrent.machine import Machine
     from flash4gen.vgpu.concurrent.sites import Site
     from flash4gen.vgpu.engines import PendingDot
+    from flash4gen.vgpu.parse.tree import MemDescType
     from flash4gen.vgpu.transfer import Transfer
 
 # Threads of a warp.
@@ -51,7 +53,7 @@ class Worker:
         self.clock = clock
         self.thread = machine.thread("partition", self)
         machine.clocks.tick(clock, self.thread)
-        self.at: Site = machine.start
+        self.at: Site = machine.origin
         self.blocked: tuple[CheckedBarrier, int] | None = None
         self.children: list[Worker] = []
         self.joining = False
@@ -178,9 +180,16 @@ class Worker:
         self.machine.step()
         view.skip()
 
-    def allocate(self, space: str, size: int, name: str) -> Buffer:
+    def allocate(self, kind: MemDescType, dtype: torch.dtype, name: str) -> View:
         """Return a new allocation."""
-        return Buffer(space, size, name)
+        return self.allocate_local(kind, kind.shape, dtype, name)
+
+    def allocate_local(
+        self, kind: MemDescType, shape: tuple[int, ...], dtype: torch.dtype, name: str
+    ) -> View:
+        """Return a new allocation of what one CTA holds of a tensor."""
+        buffer = Buffer(kind.space, math.prod(shape) * dtype.itemsize, name)
+        return buffer.view(shape, dtype, kind.layout)
 
     def deallocate(self, view: View) -> None:
         """Give an allocation back: nobody may use it any more, or still be using it."""
@@ -317,37 +326,51 @@ class Worker:
 
     # --- TMA ----------------------------------------------------------------------------------
 
-    def tma_load(self, target: View, where: View, source: Transfer) -> None:
+    def tma_load(
+        self, target: View, where: View, source: Transfer, *, multicast: bool = False
+    ) -> None:
         """Start a TMA load into shared memory; its bytes arrive at the barrier `where`."""
-        shape = target.data.shape
+        if multicast:
+            raise FaultError(FindingKind.UNSUPPORTED, "TMA multicast in a program of one CTA")
+        self.incoming_box((target,), (where,), source)
+
+    def incoming_box(
+        self, targets: tuple[View, ...], wheres: tuple[View, ...], source: Transfer
+    ) -> None:
+        """Start one TMA load into the shared memory of one or several CTAs."""
+        shape = targets[0].data.shape
         fetch = lambda: source.load(self.memory).reshape(shape)  # noqa: E731
-        self.incoming(target, where, fetch, source)
+        self.incoming(targets, wheres, fetch, source)
 
     def incoming(
         self,
-        target: View,
-        where: View,
+        targets: tuple[View, ...],
+        wheres: tuple[View, ...],
         fetch: Callable[[], Tensor],
         source: Transfer | None = None,
     ) -> None:
-        """Start a write of the async proxy whose bytes arrive at a barrier."""
+        """Start a write of the async proxy whose bytes arrive at barriers."""
         machine, clocks = self.machine, self.machine.clocks
-        barrier = self.barrier(where)
+        barriers = [self.barrier(where) for where in wheres]
         clock = clocks.copy(self.clock)
         thread = machine.lane(self)
         by = clock, thread, clocks.tick(clock, thread)
-        self.touch(target, write=True, by=by)
+        for target in targets:
+            self.touch(target, write=True, by=by)
         if source is not None:
             machine.watch.transfer(self, source, by, write=False)
-        size = target.data.numel() * target.data.element_size()
+        size = targets[0].data.numel() * targets[0].data.element_size()
         actor = self.actor(clock)
-        barrier.issue(size, actor)
+        for barrier in barriers:
+            barrier.issue(size, actor)
         self.release()
         machine.note(thread, self)
 
         def run() -> None:
-            target.write(fetch())
-            barrier.deliver(size, actor)
+            value = fetch()
+            for target, barrier in zip(targets, barriers, strict=True):
+                target.write(value)
+                barrier.deliver(size, actor)
             clocks.free(clock)
 
         machine.jobs.issue(Job(run, self.at, self.name))
@@ -377,7 +400,7 @@ class Worker:
     def try_cancel(self, target: View, where: View) -> None:
         """Ask for the id of a program that has not started; 16 bytes arrive at the barrier."""
         answer = torch.tensor(self.machine.cancel(), dtype=torch.int64)
-        self.incoming(target, where, lambda: answer)
+        self.incoming((target,), (where,), lambda: answer)
 
     # --- tensor core --------------------------------------------------------------------------
 
@@ -431,11 +454,19 @@ class Worker:
 
     # --- partitions ---------------------------------------------------------------------------
 
+    def child(self, name: str) -> Worker:
+        """Return a new partition that knows what this one knows."""
+        return Worker(self.machine, name, self.machine.clocks.copy(self.clock))
+
+    def absorb(self, child: Worker) -> None:
+        """Learn what a partition knew at its end."""
+        self.machine.clocks.join(self.clock, child.clock)
+        self.machine.clocks.free(child.clock)
+
     def fork(self, partitions: Sequence[Partition]) -> None:
         """Start partitions."""
-        self.machine.step()
         for name, warps, function, arguments in partitions:
-            child = self.machine.start_worker(name, function, arguments, self)
+            child = self.machine.start(self.child(name), function, arguments)
             child.warps = warps
             self.children.append(child)
         self.release()
@@ -448,9 +479,14 @@ class Worker:
             yield
         self.joining = False
         for child in self.children:
-            self.machine.finish_worker(child, self)
+            self.absorb(child)
+            self.machine.finish(child)
         self.children = []
         self.name = ""
+
+    def close(self) -> int:
+        """Return what is known at the end."""
+        return self.clock
 
 
 def _verb(access: Access) -> str:

@@ -110,6 +110,13 @@ def _fence(_op: Operation) -> Lowered:
     return Step(lambda cta: cta.fence(), (), machine=True)
 
 
+@operation("ttng.cluster_barrier", attributes=("relaxed",))
+def _cluster_barrier(op: Operation) -> Lowered:
+    if op.attributes.get("relaxed"):
+        return Nothing()  # orders no memory
+    return Step(lambda cta: cta.cluster_barrier(), (), machine=True)
+
+
 @operation(
     "ttng.fence_mbarrier_init_release_cluster",
     "tt.grid_dependency_wait",
@@ -176,8 +183,7 @@ def _box_type(op: Operation) -> DescriptorType:
     "ttng.async_tma_copy_global_to_local", attributes=("cache", "evict", "isVolatile", "multicast")
 )
 def _tma_load(op: Operation) -> Lowered:
-    if op.attributes.get("multicast"):
-        raise unsupported("TMA multicast is not supported")
+    multicast = bool(op.attributes.get("multicast", False))
     box = _box_type(op).shape
     rank = len(_coordinates(op))
 
@@ -187,7 +193,7 @@ def _tma_load(op: Operation) -> Lowered:
         if predicate and not predicate[0]:
             cta.skip(target)
             return
-        cta.tma_load(target, barrier, Box(descriptor, coordinates, box))
+        cta.tma_load(target, barrier, Box(descriptor, coordinates, box), multicast=multicast)
 
     return Step(load, op.operands + _coordinates(op), machine=True)
 
