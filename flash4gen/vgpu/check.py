@@ -13,7 +13,7 @@ from flash4gen.vgpu.concurrent.jobs import Policy as Policy
 from flash4gen.vgpu.concurrent.machine import FatalError, Machine, Progress, Settings
 from flash4gen.vgpu.concurrent.sites import Site
 from flash4gen.vgpu.errors import VirtualGpuError
-from flash4gen.vgpu.launch import bind_arguments, exact_arithmetic, explain, refuse_clusters
+from flash4gen.vgpu.launch import bind_arguments, ctas_of, exact_arithmetic, explain
 from flash4gen.vgpu.memory import GlobalMemory
 from flash4gen.vgpu.parse import parse_ttgir
 from flash4gen.vgpu.parse.tree import Operation
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from flash4gen.vgpu.errors import Finding
     from flash4gen.vgpu.parse.tree import Function
 
-STEP_LIMIT = 20_000_000
+STEP_LIMIT = 1_000_000
 _START = Site(Operation(name="", line=0))
 
 
@@ -55,17 +55,28 @@ class CheckedProgram:
     run: Callable[..., Any]
     sites: tuple[Site, ...]
     findings: tuple[Finding, ...]
+    warps: int
+    ctas: int
+    pair: bool
 
 
 @lru_cache(maxsize=64)
 def prepare_checked(text: str) -> CheckedProgram:
     """Parse and transpile a TTGIR text for the checked machine; remembered by text."""
     module = parse_ttgir(text)
-    refuse_clusters(module)
     sites = Sites()
     run = transpile(module, sites)
     findings = tuple(over_allocations(module))
-    return CheckedProgram(module.kernel, run, tuple(sites.synchronising), findings)
+    warps = module.attributes.get("ttg.num-warps", 4)
+    return CheckedProgram(
+        module.kernel,
+        run,
+        tuple(sites.synchronising),
+        findings,
+        warps if isinstance(warps, int) else 4,
+        ctas_of(module),
+        pair=bool(module.attributes.get("ttng.two-ctas", False)),
+    )
 
 
 def check_ttgir(  # noqa: PLR0913 - keywords with defaults
@@ -108,6 +119,9 @@ def check_ttgir(  # noqa: PLR0913 - keywords with defaults
         seed=seed,
         step_limit=step_limit,
         sites=program.sites if redundancy else (),
+        warps=program.warps,
+        ctas=program.ctas,
+        pair=program.pair,
     )
     x, y, z = (*grid, 1, 1, 1)[:3]
     try:
@@ -140,7 +154,10 @@ def _run(
         return
     base = memory.bind(scratch, "global scratch") if scratch is not None else 0
     share = 0 if scratch is None else scratch.numel() // max(1, grid[0] * grid[1] * grid[2])
-    for z, y, x in itertools.product(*(range(extent) for extent in reversed(grid))):
+    order = itertools.product(*(range(extent) for extent in reversed(grid)))
+    progress.waiting.extend((x, y, z) for z, y, x in order)
+    while progress.waiting:
+        x, y, z = progress.waiting.popleft()
         machine = Machine(
             memory,
             log,
@@ -150,7 +167,7 @@ def _run(
             settings=settings,
             progress=progress,
             collector=collector,
-            start=_START,
+            origin=_START,
         )
         _run_one(machine, program, values, collector)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from flash4gen.vgpu.engines import PendingDot
     from flash4gen.vgpu.memory import GlobalMemory
+    from flash4gen.vgpu.parse.tree import MemDescType
     from flash4gen.vgpu.transfer import Transfer
 
 
@@ -71,9 +73,10 @@ class Cta:
 
     # --- on-chip memory -----------------------------------------------------------------------
 
-    def allocate(self, space: str, size: int, name: str) -> Buffer:
+    def allocate(self, kind: MemDescType, dtype: torch.dtype, name: str) -> View:
         """Return a new allocation."""
-        return Buffer(space, size, name)
+        size = math.prod(kind.shape) * dtype.itemsize
+        return Buffer(kind.space, size, name).view(kind.shape, dtype, kind.layout)
 
     def deallocate(self, view: View) -> None:
         """Give an allocation back."""
@@ -150,8 +153,10 @@ class Cta:
         barrier.expect(size)
         barrier.arrive(1)
 
-    def arrive(self, view: View, count: int) -> None:
+    def arrive(self, view: View, count: int, *, threads: bool = False) -> None:
         """Arrive at a barrier."""
+        if threads:
+            raise FaultError(FindingKind.UNSUPPORTED, "arrivals of every thread")
         self.barrier(view).arrive(count)
 
     def wait_barrier(self, view: View, parity: int) -> Iterable[None]:
@@ -179,8 +184,12 @@ class Cta:
         """Wait for all groups of copies but the last `pending`."""
         self.copies.wait(pending)
 
-    def tma_load(self, target: View, where: View, source: Transfer) -> None:
+    def tma_load(
+        self, target: View, where: View, source: Transfer, *, multicast: bool = False
+    ) -> None:
         """Start a TMA load into shared memory; its bytes arrive at the barrier `where`."""
+        if multicast:
+            raise FaultError(FindingKind.UNSUPPORTED, "TMA multicast in a program of one CTA")
         shape = target.data.shape
         fetch = lambda: source.load(self.memory).reshape(shape)  # noqa: E731
         self.tma.load(target, self.barrier(where), fetch)
@@ -205,21 +214,33 @@ class Cta:
         self.dots.wait(pending)
 
     def multiply(
-        self, reads: tuple[View, ...], target: View, compute: Callable[[], Tensor]
+        self,
+        a: View,
+        b: View,
+        d: View,
+        product: Callable[[Tensor, Tensor, Tensor | None], Tensor],
+        *,
+        accumulate: bool,
+        pair: bool,
     ) -> None:
         """Start a product into tensor memory; what it reads may still be in the queue."""
-        for view in reads:
+        if pair:
+            raise FaultError(FindingKind.UNSUPPORTED, "products of two CTAs in a program of one")
+        for view in (a, b, d) if accumulate else (a, b):
             if not (view.ready or self.tensor.accumulates_in_flight(view)):
                 value = view.peek()
-                if view is target:
-                    view.data.copy_(value)
-        self.tensor.multiply(compute, target, ())
+                if view is d:
+                    d.data.copy_(value)
+        self.tensor.multiply(
+            lambda: product(a.peek(), b.peek(), d.data if accumulate else None), d, ()
+        )
 
-    def accumulator(self, view: View) -> Tensor:
-        """Return what a product adds to; it has been checked at issue."""
-        return view.data
+    def transfer(self, source: View, target: View) -> None:
+        """Start a copy from shared to tensor memory, in order with the products."""
+        source.peek()
+        self.tensor.multiply(source.peek, target, ())
 
-    def commit(self, *views: View) -> None:
+    def commit(self, views: tuple[View, ...], *, everywhere: bool) -> None:  # noqa: ARG002
         """Arrive at barriers when all products so far are done."""
         for view in views:
             self.tensor.commit(self.barrier(view))

@@ -22,7 +22,7 @@ from triton.runtime.cache import get_cache_manager
 from flash4gen.vgpu.allocation import SHARED_BYTES
 from flash4gen.vgpu.arguments import flatten_arguments
 from flash4gen.vgpu.check import Check, check_ttgir, prepare_checked
-from flash4gen.vgpu.launch import has_partitions, prepare
+from flash4gen.vgpu.launch import is_concurrent, prepare
 from flash4gen.vgpu.run import run_ttgir
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def _run(
     """Run a launch and return when it began; making the text ready is not part of it."""
     check = gpu.check
     if check is None:
-        (prepare_checked if has_partitions(text) else prepare)(text)
+        (prepare_checked if is_concurrent(text) else prepare)(text)
         start = time.perf_counter()
         run_ttgir(text, arguments, grid, scratch=scratch)
         return start

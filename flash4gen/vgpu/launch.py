@@ -62,21 +62,26 @@ def prepare(text: str) -> Program:
         VirtualGpuError: it uses what this machine does not know.
     """
     module = parse_ttgir(text)
-    refuse_clusters(module)
+    if ctas_of(module) != 1:
+        message = f"programs of {ctas_of(module)} CTAs run on the checked machine only"
+        raise VirtualGpuError(Finding(kind=FindingKind.UNSUPPORTED, message=message))
     return Program(module.kernel, transpile(module))
 
 
-def has_partitions(text: str) -> bool:
-    """Whether a text has partitions, which plain functions cannot run."""
-    return " ttg.warp_specialize" in text
+# What only the checked machine knows.
+_CONCURRENT = (" ttg.warp_specialize", "ttng.clc_", "ttng.async_copy_mbarrier_arrive")
 
 
-def refuse_clusters(module: Module) -> None:
-    """Refuse programs of more than one CTA."""
-    clusters = module.attributes.get("ttg.num-ctas", 1)
-    if clusters != 1:
-        message = f"programs of {clusters} CTAs are not supported"
-        raise VirtualGpuError(Finding(kind=FindingKind.UNSUPPORTED, message=message))
+def is_concurrent(text: str) -> bool:
+    """Whether a text has what plain functions cannot run: partitions, clusters, some engines."""
+    one = '"ttg.num-ctas" = 1 ' in text or "ttg.num-ctas" not in text
+    return not one or any(name in text for name in _CONCURRENT)
+
+
+def ctas_of(module: Module) -> int:
+    """Return how many CTAs a program has."""
+    count = module.attributes.get("ttg.num-ctas", 1)
+    return count if isinstance(count, int) else 1
 
 
 def execute(program: Program, arguments: Sequence[Any], grid: Grid, scratch: Tensor | None) -> None:

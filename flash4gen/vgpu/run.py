@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from flash4gen.vgpu.check import check_ttgir
 from flash4gen.vgpu.errors import VirtualGpuError
-from flash4gen.vgpu.launch import execute, has_partitions, prepare
+from flash4gen.vgpu.launch import execute, is_concurrent, prepare
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +36,7 @@ def run_ttgir(
     Raises:
         VirtualGpuError: the first finding.
     """
-    if has_partitions(text):
+    if is_concurrent(text):
         report = check_ttgir(text, arguments, grid, scratch=scratch, redundancy=False)
         if report.findings:
             raise VirtualGpuError(report.findings[0])

@@ -317,13 +317,14 @@ class _FunctionWriter:
             raise unsupported("partitions run on the checked machine only")
         captured = self._uses(op.operands)
         parts: list[str] = []
+        warps = op.labelled.get("num_warps", ())
         for index, region in enumerate(op.regions[1:]):
             name = f"p{len(self._shared)}"
             self._shared[name] = None  # keeps the name; the partition's own code takes more
             writer = _FunctionWriter(self._functions, self._shared, self._sites)
             writer.partition(name, region)
             writer.finish(name)
-            parts.append(f"('partition{index}', {name}, ({captured},))")
+            parts.append(f"('partition{index}', {warps[index]}, {name}, ({captured},))")
         self._at(op)
         self._code.line(f"cta.fork(({', '.join(parts)},))", op)
         targets = [self._fresh(result) for result in op.results]

@@ -117,6 +117,10 @@ class CheckedBarrier:
             )
             self.announced = self.issued
 
+    def hold(self, count: int) -> None:
+        """Let the running phase need that many arrivals more."""
+        self.pending += count
+
     def deliver(self, count: int, actor: Actor) -> None:
         """Bytes arrive by TMA."""
         self.bytes -= count

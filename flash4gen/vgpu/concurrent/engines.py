@@ -39,16 +39,15 @@ class Products:
         self._open: deque[tuple[Job, int]] = deque()
 
     def issue(
-        self, reads: tuple[View, ...], target: View | None, compute: Callable[[], None]
+        self, reads: tuple[View, ...], targets: tuple[View, ...], compute: Callable[[], None]
     ) -> Job:
         """Put a product under way and check its operands."""
         worker, clocks = self._worker, self._machine.clocks
         clocks.join(self.clock, worker.clock)
         count = clocks.tick(self.clock, self.thread)
         by = self.clock, self.thread, count
-        clean = [worker.touch(view, write=False, by=by) for view in reads if view is not target]
-        if target is not None:
-            clean.append(worker.touch(target, write=True, by=by))
+        clean = [worker.touch(view, write=False, by=by) for view in reads]
+        clean += [worker.touch(view, write=True, by=by) for view in targets]
         worker.release()
         self._machine.note(self.thread, worker)
         job = self._job(compute, clean=all(clean))
@@ -102,7 +101,7 @@ class Dots:
         def run() -> None:
             dot.value = compute()
 
-        self._products.issue(reads, None, run)
+        self._products.issue(reads, (), run)
         return dot
 
     def wait(self, pending: int) -> None:
@@ -162,6 +161,10 @@ class Transfers:
                 self._machine.jobs.force(job)
         if count:
             self._machine.clocks.learn(self._worker.clock, self.thread, count, candidate)
+
+    def outstanding(self) -> list[Job]:
+        """Return what has been issued and no wait has covered."""
+        return [job for group in self._groups for job in group.jobs] + self._jobs
 
 
 class Stores(Transfers):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+from collections import deque
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from flash4gen.vgpu.concurrent.barrier import Actor, CheckedBarrier
 from flash4gen.vgpu.concurrent.clocks import Clocks
+from flash4gen.vgpu.concurrent.cluster import ClusterWorker
 from flash4gen.vgpu.concurrent.history import History
 from flash4gen.vgpu.concurrent.jobs import Job, Jobs, Policy
 from flash4gen.vgpu.concurrent.watch import Watch
@@ -26,6 +28,10 @@ if TYPE_CHECKING:
     from flash4gen.vgpu.report import Collector
 
 
+AnyWorker: TypeAlias = Worker | ClusterWorker
+W = TypeVar("W", Worker, ClusterWorker)
+
+
 class FatalError(Exception):
     """The run cannot go on; the finding that says why has been filed."""
 
@@ -39,21 +45,35 @@ class Settings:
         seed: of the random schedule.
         step_limit: steps of all programs together.
         sites: the operations of the text that may be redundant.
+        warps: of a program without partitions, or of its default one.
+        ctas: of a program.
+        pair: whether products are those of two CTAs together.
     """
 
     policy: Policy
     seed: int
     step_limit: int
     sites: tuple[Site, ...]
+    warps: int = 4
+    ctas: int = 1
+    pair: bool = False
 
 
 @dataclass(slots=True)
 class Progress:
-    """What a run has done so far, over all its programs."""
+    """What a run has done so far, over all its programs.
+
+    Attributes:
+        steps: operations of memory and synchronisation, and turns of loops.
+        executed: synchronising operations that ran.
+        needed: those that some ordering needed.
+        waiting: programs that have not started.
+    """
 
     steps: int = 0
     executed: set[int] = field(default_factory=set)
     needed: set[int] = field(default_factory=set)
+    waiting: deque[tuple[int, int, int]] = field(default_factory=deque)
 
 
 class Machine:
@@ -68,7 +88,7 @@ class Machine:
         settings: of the run.
         progress: of the run; updated.
         collector: takes the findings.
-        start: where a program is before its first operation.
+        origin: where a program is before its first operation.
     """
 
     def __init__(  # noqa: PLR0913 - what a program is made of
@@ -82,17 +102,17 @@ class Machine:
         settings: Settings,
         progress: Progress,
         collector: Collector,
-        start: Site,
+        origin: Site,
     ) -> None:
         self.memory = memory
         self.program = program
         self.grid = grid
         self.linear = program[0] + grid[0] * (program[1] + grid[1] * program[2])
         self.tensormaps: dict[int, TensorMap] = {}
-        self.start = start
+        self.origin = origin
         self.executed = progress.executed
         self._scratch = scratch
-        self._settings = settings
+        self.settings = settings
         self._progress = progress
         self._collector = collector
         waits = (s.candidate for s in settings.sites if s.candidate not in progress.needed)
@@ -107,7 +127,7 @@ class Machine:
         self._last: dict[int, Actor] = {}
         self._lanes: list[int] = []
         self._barriers: list[tuple[CheckedBarrier, Actor]] = []
-        self._workers: list[Worker] = []
+        self._workers: list[AnyWorker] = []
         self._turn = 0
 
     # --- threads ------------------------------------------------------------------------------
@@ -138,11 +158,11 @@ class Machine:
     def step(self) -> None:
         """Count a step; raises `FatalError` beyond the limit."""
         self._progress.steps += 1
-        if self._progress.steps > self._settings.step_limit:
+        if self._progress.steps > self.settings.step_limit:
             at = self._workers[self._turn % len(self._workers)]
             self.report(
                 FindingKind.STEP_LIMIT,
-                f"more than {self._settings.step_limit} steps",
+                f"more than {self.settings.step_limit} steps",
                 at.actor(at.clock),
             )
             raise FatalError
@@ -157,7 +177,7 @@ class Machine:
         other: tuple[Site, str] | None = None,
     ) -> None:
         """File a finding."""
-        site = None if actor.site is self.start else actor.site
+        site = None if actor.site is self.origin else actor.site
         self._collector.add(kind, message, site, actor.partition, program=self.program, other=other)
 
     @contextmanager
@@ -192,6 +212,15 @@ class Machine:
         address = (self._scratch + alignment - 1) // alignment * alignment
         self._scratch = address + size
         return address
+
+    def cancel(self) -> tuple[int, int]:
+        """Take a program that has not started: whether there was one, and its packed id."""
+        waiting = self._progress.waiting
+        taken_elsewhere = self.jobs.policy is Policy.RANDOM and self.jobs.random.random() < 0.2
+        if not waiting or taken_elsewhere:
+            return 0, -1
+        x, y, z = waiting.popleft()
+        return 1, x | y << 21 | z << 42
 
     def barrier(self, view: View) -> CheckedBarrier:
         """Return the mbarrier at a view."""
@@ -234,28 +263,27 @@ class Machine:
 
     def run(self, function: Callable[..., Any], arguments: Sequence[Any]) -> None:
         """Run the whole program."""
-        root = Worker(self, "", self.clocks.new())
-        root.body = function(root, *arguments)
-        self._workers.append(root)
+        clock = self.clocks.new()
+        root: AnyWorker
+        if self.settings.ctas == 1:
+            root = self.start(Worker(self, "", clock), function, tuple(arguments))
+        else:
+            clocks = [clock, *(self.clocks.new() for _ in range(self.settings.ctas - 1))]
+            root = self.start(ClusterWorker(self, "", clocks), function, tuple(arguments))
         while not root.done:
             self._round()
         self._close(root)
         self.clocks.settle()
         self._progress.needed.update(self.clocks.needed)
 
-    def start_worker(
-        self, name: str, function: Callable[..., Any], arguments: tuple[Any, ...], parent: Worker
-    ) -> Worker:
-        """Start a partition that knows what its parent knows."""
-        worker = Worker(self, name, self.clocks.copy(parent.clock))
+    def start(self, worker: W, function: Callable[..., Any], arguments: tuple[Any, ...]) -> W:
+        """Let a partition run."""
         worker.body = function(worker, *arguments)
         self._workers.append(worker)
         return worker
 
-    def finish_worker(self, worker: Worker, parent: Worker) -> None:
-        """Let a partition's parent learn what it knew, and forget it."""
-        self.clocks.join(parent.clock, worker.clock)
-        self.clocks.free(worker.clock)
+    def finish(self, worker: AnyWorker) -> None:
+        """Forget a partition that has ended."""
         self._workers.remove(worker)
 
     def _round(self) -> None:
@@ -276,7 +304,7 @@ class Machine:
         elif not jobs.advance():
             self._deadlock()
 
-    def _go_on(self, ready: list[Worker]) -> None:
+    def _go_on(self, ready: list[AnyWorker]) -> None:
         if self.jobs.policy is Policy.RANDOM:
             worker = self.jobs.pick(ready)
         else:
@@ -320,14 +348,15 @@ class Machine:
             )
         raise FatalError
 
-    def _close(self, root: Worker) -> None:
+    def _close(self, root: AnyWorker) -> None:
         """Check that nothing is under way at the end that should have ended."""
+        clock = root.close()
         while self.jobs.advance():
             pass
         for thread, kind in enumerate(self._kinds):
             last = self._last.get(thread)
             count = self.clocks.counts[thread]
-            if last is not None and not self.clocks.knows(root.clock, thread, count):
+            if last is not None and not self.clocks.knows(clock, thread, count):
                 self.report(
                     FindingKind.IN_FLIGHT, f"the program may end with {kind} under way", last
                 )

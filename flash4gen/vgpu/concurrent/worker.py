@@ -6,6 +6,7 @@ an iterable that the generated code delegates to.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,7 +16,7 @@ from flash4gen.vgpu.concurrent.engines import Dots, Products, Stores, Transfers
 from flash4gen.vgpu.concurrent.footprint import footprint
 from flash4gen.vgpu.concurrent.history import Access
 from flash4gen.vgpu.concurrent.jobs import Job, Policy
-from flash4gen.vgpu.errors import FindingKind
+from flash4gen.vgpu.errors import FaultError, FindingKind
 from flash4gen.vgpu.onchip import EMPTY, SKIPPED, Buffer, View
 
 if TYPE_CHECKING:
@@ -26,9 +27,16 @@ if TYPE_CHECKING:
     from flash4gen.vgpu.concurrent.machine import Machine
     from flash4gen.vgpu.concurrent.sites import Site
     from flash4gen.vgpu.engines import PendingDot
+    from flash4gen.vgpu.parse.tree import MemDescType
     from flash4gen.vgpu.transfer import Transfer
 
+# Threads of a warp.
+_THREADS = 32
 _RACE = {"smem": FindingKind.RACE_SMEM, "tmem": FindingKind.RACE_TMEM}
+
+
+# Name, warps, function and arguments.
+Partition = tuple[str, int, "Callable[..., Any]", tuple[Any, ...]]
 
 
 class Worker:
@@ -45,7 +53,7 @@ class Worker:
         self.clock = clock
         self.thread = machine.thread("partition", self)
         machine.clocks.tick(clock, self.thread)
-        self.at: Site = machine.start
+        self.at: Site = machine.origin
         self.blocked: tuple[CheckedBarrier, int] | None = None
         self.children: list[Worker] = []
         self.joining = False
@@ -56,6 +64,7 @@ class Worker:
         self.program = machine.program
         self.grid = machine.grid
         self.linear = machine.linear
+        self.warps = machine.settings.warps
         self.tensormaps = machine.tensormaps
         self.take_scratch = machine.take_scratch
         self._tensor: Products | None = None
@@ -76,6 +85,11 @@ class Worker:
     def release(self) -> None:
         """Begin a new epoch: what follows is not known to those who learn what came before."""
         self.machine.clocks.tick(self.clock, self.thread)
+
+    def begin(self) -> None:
+        """Count a synchronising operation."""
+        self.machine.step()
+        self.machine.executed.add(self.at.candidate)
 
     def actor(self, clock: int) -> Actor:
         """Return this partition, at the operation that runs, with what a clock knows."""
@@ -144,8 +158,6 @@ class Worker:
         job = self.machine.job
         return self._filled(view, Actor(job.site, self.name, 0), clean=job.clean)
 
-    accumulator = value
-
     def _filled(self, view: View, actor: Actor, *, clean: bool) -> Tensor:
         """Return elements; what nobody wrote is poison, and a finding if there is no other."""
         if view.ready:
@@ -168,9 +180,16 @@ class Worker:
         self.machine.step()
         view.skip()
 
-    def allocate(self, space: str, size: int, name: str) -> Buffer:
+    def allocate(self, kind: MemDescType, dtype: torch.dtype, name: str) -> View:
         """Return a new allocation."""
-        return Buffer(space, size, name)
+        return self.allocate_local(kind, kind.shape, dtype, name)
+
+    def allocate_local(
+        self, kind: MemDescType, shape: tuple[int, ...], dtype: torch.dtype, name: str
+    ) -> View:
+        """Return a new allocation of what one CTA holds of a tensor."""
+        buffer = Buffer(kind.space, math.prod(shape) * dtype.itemsize, name)
+        return buffer.view(shape, dtype, kind.layout)
 
     def deallocate(self, view: View) -> None:
         """Give an allocation back: nobody may use it any more, or still be using it."""
@@ -225,18 +244,17 @@ class Worker:
         barrier.expect(size, self.actor(self.clock))
         self.arrive(view, 1)
 
-    def arrive(self, view: View, count: int) -> None:
-        """Arrive at a barrier."""
-        self.machine.step()
-        self.machine.executed.add(self.at.candidate)
+    def arrive(self, view: View, count: int, *, threads: bool = False) -> None:
+        """Arrive at a barrier; if `threads`, that often for each thread of the partition."""
+        self.begin()
+        count *= self.warps * _THREADS if threads else 1
         self.barrier(view).arrive(count, self.actor(self.clock))
         self.release()
 
     def wait_barrier(self, view: View, parity: int) -> Iterable[None]:
         """Wait for the phase of a parity."""
         machine = self.machine
-        machine.step()
-        machine.executed.add(self.at.candidate)
+        self.begin()
         barrier = self.barrier(view)
         actor = self.actor(self.clock)
         target = barrier.target(actor, parity)
@@ -250,8 +268,7 @@ class Worker:
 
     def fence(self) -> None:
         """Let the async proxy see the generic writes so far."""
-        self.machine.step()
-        self.machine.executed.add(self.at.candidate)
+        self.begin()
         self.machine.clocks.fence(self.clock, self.at.candidate)
         self.release()
 
@@ -277,30 +294,83 @@ class Worker:
 
     def wait_copies(self, pending: int) -> None:
         """Wait for all groups but the last `pending`."""
-        self.machine.step()
-        self.machine.executed.add(self.at.candidate)
+        self.begin()
         self._copy_engine.wait(pending, self.at.candidate)
+
+    def arrive_copies(self, view: View, *, counted: bool) -> None:
+        """Arrive at a barrier when all cp.async so far are done.
+
+        Each thread arrives; with `counted` it raises the pending count by one before, so that
+        the phase waits for it without having been initialised for it.
+        """
+        self.begin()
+        barrier = self.barrier(view)
+        count = self.warps * _THREADS
+        if counted:
+            barrier.hold(count)
+        clocks = self.machine.clocks
+        engine = self._copy_engine
+        clock = clocks.copy(self.clock)
+        clocks.learn(clock, engine.thread, clocks.counts[engine.thread])
+        actor = self.actor(clock)
+        before = engine.outstanding()
+        self.release()
+
+        def run() -> None:
+            for job in before:
+                self.machine.jobs.force(job)
+            barrier.arrive(count, actor)
+            clocks.free(clock)
+
+        self.machine.jobs.issue(Job(run, self.at, self.name))
 
     # --- TMA ----------------------------------------------------------------------------------
 
-    def tma_load(self, target: View, where: View, source: Transfer) -> None:
+    def tma_load(
+        self, target: View, where: View, source: Transfer, *, multicast: bool = False
+    ) -> None:
         """Start a TMA load into shared memory; its bytes arrive at the barrier `where`."""
+        if multicast:
+            raise FaultError(FindingKind.UNSUPPORTED, "TMA multicast in a program of one CTA")
+        self.incoming_box((target,), (where,), source)
+
+    def incoming_box(
+        self, targets: tuple[View, ...], wheres: tuple[View, ...], source: Transfer
+    ) -> None:
+        """Start one TMA load into the shared memory of one or several CTAs."""
+        shape = targets[0].data.shape
+        fetch = lambda: source.load(self.memory).reshape(shape)  # noqa: E731
+        self.incoming(targets, wheres, fetch, source)
+
+    def incoming(
+        self,
+        targets: tuple[View, ...],
+        wheres: tuple[View, ...],
+        fetch: Callable[[], Tensor],
+        source: Transfer | None = None,
+    ) -> None:
+        """Start a write of the async proxy whose bytes arrive at barriers."""
         machine, clocks = self.machine, self.machine.clocks
-        barrier = self.barrier(where)
+        barriers = [self.barrier(where) for where in wheres]
         clock = clocks.copy(self.clock)
         thread = machine.lane(self)
         by = clock, thread, clocks.tick(clock, thread)
-        self.touch(target, write=True, by=by)
-        machine.watch.transfer(self, source, by, write=False)
-        size = target.data.numel() * target.data.element_size()
+        for target in targets:
+            self.touch(target, write=True, by=by)
+        if source is not None:
+            machine.watch.transfer(self, source, by, write=False)
+        size = targets[0].data.numel() * targets[0].data.element_size()
         actor = self.actor(clock)
-        barrier.issue(size, actor)
+        for barrier in barriers:
+            barrier.issue(size, actor)
         self.release()
         machine.note(thread, self)
 
         def run() -> None:
-            target.write(source.load(self.memory).reshape(target.data.shape))
-            barrier.deliver(size, actor)
+            value = fetch()
+            for target, barrier in zip(targets, barriers, strict=True):
+                target.write(value)
+                barrier.deliver(size, actor)
             clocks.free(clock)
 
         machine.jobs.issue(Job(run, self.at, self.name))
@@ -324,9 +394,13 @@ class Worker:
 
     def wait_stores(self, pending: int, *, written: bool) -> None:
         """Wait until all stores but the last `pending` have read their source, or `written`."""
-        self.machine.step()
-        self.machine.executed.add(self.at.candidate)
+        self.begin()
         self._store_engine.wait_stores(pending, self.at.candidate, written=written)
+
+    def try_cancel(self, target: View, where: View) -> None:
+        """Ask for the id of a program that has not started; 16 bytes arrive at the barrier."""
+        answer = torch.tensor(self.machine.cancel(), dtype=torch.int64)
+        self.incoming((target,), (where,), lambda: answer)
 
     # --- tensor core --------------------------------------------------------------------------
 
@@ -338,36 +412,63 @@ class Worker:
 
     def wait_dots(self, pending: int) -> None:
         """Wait for all wgmma but the last `pending`."""
-        self.machine.step()
-        self.machine.executed.add(self.at.candidate)
+        self.begin()
         if self._dots is not None:
             self._dots.wait(pending)
 
     @property
-    def _tensor_engine(self) -> Products:
+    def tensor(self) -> Products:
+        """The tensor core's queue of this partition."""
         if self._tensor is None:
             self._tensor = Products(self, "tensor core products")
         return self._tensor
 
     def multiply(
-        self, reads: tuple[View, ...], target: View, compute: Callable[[], Tensor]
+        self,
+        a: View,
+        b: View,
+        d: View,
+        product: Callable[[Tensor, Tensor, Tensor | None], Tensor],
+        *,
+        accumulate: bool,
+        pair: bool,
     ) -> None:
-        """Start a product into tensor memory, or a copy to it."""
-        self._tensor_engine.issue(reads, target, lambda: target.write(compute()))
+        """Start a product into tensor memory."""
+        if pair:
+            raise FaultError(FindingKind.UNSUPPORTED, "products of two CTAs in a program of one")
 
-    def commit(self, *views: View) -> None:
+        def run() -> None:
+            start = self.value(d) if accumulate else None
+            d.write(product(self.value(a), self.value(b), start))
+
+        self.tensor.issue((a, b), (d,), run)
+
+    def transfer(self, source: View, target: View) -> None:
+        """Start a copy from shared to tensor memory, in order with the products."""
+        self.tensor.issue((source,), (target,), lambda: target.write(self.value(source)))
+
+    def commit(self, views: tuple[View, ...], *, everywhere: bool) -> None:  # noqa: ARG002
         """Arrive at barriers when all products so far are done."""
-        self.machine.step()
-        self.machine.executed.add(self.at.candidate)
-        self._tensor_engine.arrive(tuple(self.barrier(view) for view in views))
+        self.begin()
+        self.tensor.arrive(tuple(self.barrier(view) for view in views))
 
     # --- partitions ---------------------------------------------------------------------------
 
-    def fork(self, partitions: Sequence[tuple[str, Callable[..., Any], tuple[Any, ...]]]) -> None:
+    def child(self, name: str) -> Worker:
+        """Return a new partition that knows what this one knows."""
+        return Worker(self.machine, name, self.machine.clocks.copy(self.clock))
+
+    def absorb(self, child: Worker) -> None:
+        """Learn what a partition knew at its end."""
+        self.machine.clocks.join(self.clock, child.clock)
+        self.machine.clocks.free(child.clock)
+
+    def fork(self, partitions: Sequence[Partition]) -> None:
         """Start partitions."""
-        self.machine.step()
-        for name, function, arguments in partitions:
-            self.children.append(self.machine.start_worker(name, function, arguments, self))
+        for name, warps, function, arguments in partitions:
+            child = self.machine.start(self.child(name), function, arguments)
+            child.warps = warps
+            self.children.append(child)
         self.release()
         self.name = "default"
 
@@ -378,9 +479,14 @@ class Worker:
             yield
         self.joining = False
         for child in self.children:
-            self.machine.finish_worker(child, self)
+            self.absorb(child)
+            self.machine.finish(child)
         self.children = []
         self.name = ""
+
+    def close(self) -> int:
+        """Return what is known at the end."""
+        return self.clock
 
 
 def _verb(access: Access) -> str:

@@ -30,6 +30,10 @@ TERMINATORS = frozenset(
 )
 
 
+# Operations whose only result is a token.
+_TOKENS = frozenset({"ttg.async_wait", "ttg.async_commit_group"})
+
+
 @dataclass(frozen=True, slots=True)
 class Site:
     """An operation in its place: the block that holds it, and its index there."""
@@ -115,16 +119,19 @@ class Editor:
     def without(self, site: Site) -> str | None:
         """Return the text without an operation.
 
-        Uses of its results get its operands instead, one for one; None if there are uses and the
-        operands do not match.
+        Uses of its results get its operands instead, one for one; a token, which carries no data,
+        is replaced by any that the operation takes. None if there are uses and no such operands.
         """
         operation = site.operation
         end = last_line(site.block.operations[-1], self.lines)
         body = self.lines[operation.line : end]
         names = [name for name in operation.results if _used(name, body)]
-        if names and len(operation.operands) != len(operation.results):
+        operands = list(_uses(operation))
+        if operation.name in _TOKENS:
+            operands = operands[:1]
+        if names and len(operands) != len(operation.results):
             return None
-        for result, operand in zip(operation.results, operation.operands, strict=False):
+        for result, operand in zip(operation.results, operands, strict=False):
             body = [_renamed(line, result, str(operand)) for line in body]
         return "\n".join([*self.lines[: operation.line - 1], *body, *self.lines[end:]])
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from flash4gen.vgpu.onchip import View
 
+_NO_PROGRAM = 0x0FFF_FFFF
 _CACHE = ("cacheModifier", "evictionPolicy", "isVolatile", "cache", "evict", "contiguity")
 
 
@@ -82,12 +83,11 @@ def _barrier_expect(op: Operation) -> Lowered:
 
 @operation("ttng.arrive_barrier", attributes=("perThread",))
 def _arrive_barrier(op: Operation) -> Lowered:
-    if op.attributes.get("perThread"):
-        raise unsupported("ttng.arrive_barrier by every thread is not supported")
+    threads = bool(op.attributes.get("perThread", False))
 
     def arrive(cta: Cta, view: View, count: int, predicate: Any) -> None:
         if predicate is None or predicate:
-            cta.arrive(view, count)
+            cta.arrive(view, count, threads=threads)
 
     return Step(arrive, arguments(op, 3), machine=True)
 
@@ -110,6 +110,13 @@ def _fence(_op: Operation) -> Lowered:
     return Step(lambda cta: cta.fence(), (), machine=True)
 
 
+@operation("ttng.cluster_barrier", attributes=("relaxed",))
+def _cluster_barrier(op: Operation) -> Lowered:
+    if op.attributes.get("relaxed"):
+        return Nothing()  # orders no memory
+    return Step(lambda cta: cta.cluster_barrier(), (), machine=True)
+
+
 @operation(
     "ttng.fence_mbarrier_init_release_cluster",
     "tt.grid_dependency_wait",
@@ -118,6 +125,44 @@ def _fence(_op: Operation) -> Lowered:
 def _order(_op: Operation) -> Lowered:
     # Programs and launches run one after the other.
     return Nothing()
+
+
+@operation("ttng.async_copy_mbarrier_arrive", attributes=("noIncrement",))
+def _copies_arrive(op: Operation) -> Lowered:
+    counted = not op.attributes.get("noIncrement", False)
+    return Step(
+        lambda cta, view: cta.arrive_copies(view, counted=counted), op.operands, machine=True
+    )
+
+
+# --- cluster launch control -------------------------------------------------------------------
+
+
+@operation("ttng.clc_try_cancel")
+def _try_cancel(op: Operation) -> Lowered:
+    return Step(lambda cta, answer, where: cta.try_cancel(answer, where), op.operands, machine=True)
+
+
+@operation("ttng.clc_load_result")
+def _load_result(op: Operation) -> Lowered:
+    # The answer's 128 bits as a pair of words.
+    return Step(lambda cta, view: tuple(cta.read(view).tolist()), op.operands, machine=True)
+
+
+@operation("ttng.clc_is_canceled")
+def _is_canceled(op: Operation) -> Lowered:
+    return Step(lambda answer: answer[0] == 1, op.operands)
+
+
+@operation("ttng.clc_get_program_id")
+def _canceled_id(op: Operation) -> Lowered:
+    shift = 21 * "xyz".index(op.words[0])
+
+    def program_id(answer: tuple[int, int]) -> int:
+        # Undefined where nothing was cancelled: a number that no grid has.
+        return answer[1] >> shift & 0x1FFFFF if answer[0] == 1 else _NO_PROGRAM
+
+    return Step(program_id, op.operands)
 
 
 # --- TMA --------------------------------------------------------------------------------------
@@ -138,8 +183,7 @@ def _box_type(op: Operation) -> DescriptorType:
     "ttng.async_tma_copy_global_to_local", attributes=("cache", "evict", "isVolatile", "multicast")
 )
 def _tma_load(op: Operation) -> Lowered:
-    if op.attributes.get("multicast"):
-        raise unsupported("TMA multicast is not supported")
+    multicast = bool(op.attributes.get("multicast", False))
     box = _box_type(op).shape
     rank = len(_coordinates(op))
 
@@ -149,7 +193,7 @@ def _tma_load(op: Operation) -> Lowered:
         if predicate and not predicate[0]:
             cta.skip(target)
             return
-        cta.tma_load(target, barrier, Box(descriptor, coordinates, box))
+        cta.tma_load(target, barrier, Box(descriptor, coordinates, box), multicast=multicast)
 
     return Step(load, op.operands + _coordinates(op), machine=True)
 

@@ -69,6 +69,25 @@ def _clamp(op: Operation) -> Lowered:
     return elementwise(op, clamp)
 
 
+_PACKED: dict[str, _Function] = {
+    "add": torch.add,
+    "sub": torch.sub,
+    "mul": torch.mul,
+    "fma": fma,
+    "min": torch.fmin,
+    "max": torch.fmax,
+}
+
+
+@operation("ttng.packed_arith")
+def _packed(op: Operation) -> Lowered:
+    (kind, operands), *others = op.labelled.items()
+    dtypes = {torch_dtype(one) for one in (*op.operand_types, result_type(op))}
+    if kind not in _PACKED or len(dtypes) != 1 or others:
+        raise unsupported(f"ttng.packed_arith {kind} of {', '.join(map(str, op.operand_types))}")
+    return Step(_PACKED[kind], operands)
+
+
 @operation("tt.mulhiui")
 def _mulhi(op: Operation) -> Lowered:
     if torch_dtype(operand_type(op)) is not torch.int32:

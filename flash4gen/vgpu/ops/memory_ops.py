@@ -201,14 +201,13 @@ def memdesc(kind: Type) -> MemDescType:
 def allocate(op: Operation, space: str) -> Step:
     """Return the step that allocates on-chip memory and stores the operand in it, if any."""
     kind = memdesc(result_type(op))
-    dtype, shape, layout = torch_dtype(kind), kind.shape, kind.layout
-    size = dtype.itemsize
-    for extent in shape:
-        size *= extent
+    if kind.space != space:
+        raise unsupported(f"{op.name} of {kind}")
+    dtype = torch_dtype(kind)
     name = f"%{op.results[0]}"
 
     def alloc(cta: Cta, value: Tensor | None = None) -> View:
-        view = cta.allocate(space, size, name).view(shape, dtype, layout)
+        view = cta.allocate(kind, dtype, name)
         if value is not None:
             cta.write(view, value)
         return view

@@ -135,7 +135,8 @@ def _sum(value: Tensor, axis: int) -> Tensor:
     return value.sum(axis, dtype=value.dtype)
 
 
-def _max_number(value: Tensor, axis: int) -> Tensor:
+def max_number(value: Tensor, axis: int) -> Tensor:
+    """Return the largest number along an axis; NaN only where there is none."""
     top = value.amax(axis)
     if bool(top.isnan().any()):  # NaN loses against a number, and torch lets it win
         top = torch.where(value.isnan(), float("-inf"), value).amax(axis)
@@ -143,13 +144,14 @@ def _max_number(value: Tensor, axis: int) -> Tensor:
     return top
 
 
-def _min_number(value: Tensor, axis: int) -> Tensor:
-    return -_max_number(-value, axis)
+def min_number(value: Tensor, axis: int) -> Tensor:
+    """Return the smallest number along an axis; NaN only where there is none."""
+    return -max_number(-value, axis)
 
 
 _WHOLE: dict[str, _Function] = {
-    "arith.maxnumf": _max_number,
-    "arith.minnumf": _min_number,
+    "arith.maxnumf": max_number,
+    "arith.minnumf": min_number,
     "arith.maximumf": torch.amax,
     "arith.minimumf": torch.amin,
     "arith.maxsi": torch.amax,

@@ -26,6 +26,7 @@ from flash4gen.vgpu.lowering import (
 from flash4gen.vgpu.numerics import truncate_to_tf32
 from flash4gen.vgpu.onchip import View
 from flash4gen.vgpu.ops.memory_ops import allocate, memdesc
+from flash4gen.vgpu.ops.shape import max_number, min_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -142,11 +143,33 @@ def _tmem_alloc(op: Operation) -> Lowered:
     return allocate(op, "tmem")
 
 
-@operation("ttng.tmem_load")
+@operation("ttng.tmem_load", attributes=("redOp", "abs", "NaN"))
 def _tmem_load(op: Operation) -> Lowered:
-    if len(op.results) != 1:
-        raise unsupported("ttng.tmem_load with a reduction is not supported")
-    return Step(lambda cta, view: cta.read(view), op.operands, machine=True)
+    if len(op.results) == 1:
+        return Step(lambda cta, view: cta.read(view), op.operands, machine=True)
+    written = str(op.attributes.get("redOp"))
+    if "max" not in written and "min" not in written:
+        raise unsupported(f"ttng.tmem_load with the reduction {written}")
+    reduce: Callable[..., Tensor] = max_number if "max" in written else min_number
+    if op.attributes.get("NaN"):
+        reduce = torch.amax if "max" in written else torch.amin
+    magnitude = bool(op.attributes.get("abs", False))
+
+    def load(cta: Cta, view: View) -> tuple[Tensor, Tensor]:
+        value = cta.read(view)
+        return value, reduce(value.abs() if magnitude else value, -1)
+
+    return Step(load, op.operands, machine=True)
+
+
+@operation("ttng.tmem_copy")
+def _tmem_copy(op: Operation) -> Lowered:
+    source, target = (memdesc(kind) for kind in op.operand_types[:2])
+    if source.shape != target.shape or "tensor_memory_encoding" not in target.layout:
+        raise unsupported(f"ttng.tmem_copy from {source} to {target} of {target.layout}")
+    if len(op.operands) != 2:
+        raise unsupported("ttng.tmem_copy with a barrier is not supported")
+    return Step(lambda cta, source, target: cta.transfer(source, target), op.operands, machine=True)
 
 
 @operation("ttng.tmem_store")
@@ -183,14 +206,19 @@ def _tmem_subslice(op: Operation) -> Lowered:
     attributes=("is_async", "two_ctas", "multicast", "inputPrecision"),
 )
 def _tc_gen5_mma(op: Operation) -> Lowered:
-    if op.attributes.get("two_ctas") or op.attributes.get("multicast"):
-        raise unsupported("ttng.tc_gen5_mma across two CTAs is not supported")
+    pair = bool(op.attributes.get("two_ctas", False))
+    everywhere = pair or bool(op.attributes.get("multicast", False))
     precision = _precision(op) if "inputPrecision" in op.attributes else "tf32"
     widen = _widen(precision, _dtype(operand_type(op)))
     # Without `is_async` the operation waits for nothing either: the code has no wait behind it.
     barriers = op.operands[5:]
     predicates = tuple(op.subscripts[5 + i][0] for i in range(len(barriers)))
     count = len(barriers)
+
+    def product(left: Tensor, right: Tensor, start: Tensor | None) -> Tensor:
+        if start is None:
+            return widen(left) @ widen(right)
+        return _multiply_add(widen(left), widen(right), start)
 
     def multiply(
         cta: Cta, a: View, b: View, d: View, use_d: Any, predicate: Any, *rest: Any
@@ -199,20 +227,20 @@ def _tc_gen5_mma(op: Operation) -> Lowered:
             cta.skip(d)
             return
 
-        def compute() -> Tensor:
-            left, right = widen(cta.value(a)), widen(cta.value(b))
-            return _multiply_add(left, right, cta.accumulator(d)) if use_d else left @ right
-
-        cta.multiply((a, b, d) if use_d else (a, b), d, compute)
-        cta.commit(*(view for view, on in zip(rest[:count], rest[count:], strict=True) if on))
+        cta.multiply(a, b, d, product, accumulate=bool(use_d), pair=pair)
+        on = tuple(view for view, live in zip(rest[:count], rest[count:], strict=True) if live)
+        if on:
+            cta.commit(on, everywhere=everywhere)
 
     return Step(multiply, op.operands + predicates, machine=True)
 
 
 @operation("ttng.tc_gen5_commit", attributes=("two_ctas",))
 def _tc_gen5_commit(op: Operation) -> Lowered:
-    def commit(cta: Cta, view: View, predicate: Any = True) -> None:
-        if predicate:
-            cta.commit(view)
+    barrier, predicate, *shared = (*op.operands, True) if len(op.operands) == 1 else op.operands
 
-    return Step(commit, op.operands, machine=True)
+    def commit(cta: Cta, view: View, predicate: Any) -> None:
+        if predicate:
+            cta.commit((view,), everywhere=bool(shared))
+
+    return Step(commit, (barrier, predicate), machine=True)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from tests.vgpu.gluon import kernels_attention
+from tests.vgpu.gluon import kernels_attention, kernels_flash
 from tests.vgpu.gluon.case import Case, Values, random, tensor_of, tiled
 
 if TYPE_CHECKING:
@@ -38,6 +38,11 @@ def four_role_values(tiles: int = 4, keys: int = 64, dim: int = 64, programs: in
     return _inputs(programs, tiles, keys, dim) | {"lse_ptr": lse, "tiles": tiles, "STAGES": 3}
 
 
+def flash_values(tiles: int = 3, keys: int = 64, dim: int = 64, programs: int = 1) -> Values:
+    """Return the arguments of the kernel with two query tiles a program."""
+    return four_role_values(tiles, keys, dim, 2 * programs)
+
+
 def _attention(values: Values) -> dict[str, Tensor]:
     q, k, v = (tensor_of(values[f"{name}_desc"]).double() for name in "qkv")
     scores = q @ k.T * (values["qk_scale"] / LOG2_E)
@@ -57,4 +62,12 @@ FOUR_ROLES_128 = Case(
     name="attention_four_roles_128", arch=100, kernel=kernels_attention.attention_four_roles,
     values=lambda: four_role_values(4, 128, 128, 1), reference=_attention, tolerance=1e-2,
 )  # fmt: skip
-CASES = (TWO_ROLES, FOUR_ROLES, FOUR_ROLES_128)
+FLASH = Case(
+    name="flash", arch=100, kernel=kernels_flash.flash, values=lambda: flash_values(programs=2),
+    reference=_attention, grid=(2,), tolerance=1e-2,
+)  # fmt: skip
+FLASH_128 = Case(
+    name="flash_128", arch=100, kernel=kernels_flash.flash,
+    values=lambda: flash_values(4, 128, 128), reference=_attention, tolerance=1e-2,
+)  # fmt: skip
+CASES = (TWO_ROLES, FOUR_ROLES, FOUR_ROLES_128, FLASH, FLASH_128)

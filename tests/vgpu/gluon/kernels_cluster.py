@@ -102,6 +102,7 @@ def clc_copy(x_ptr, out_ptr, TILE: gl.constexpr, BROKEN: gl.constexpr):
             mbarrier.wait(answered, phase)
         response = clc.load_result(answer)
         has_work = response.is_canceled() | (BROKEN == "never ends")
-        tile = response.program_id(0)
+        if BROKEN != "never ends":
+            tile = response.program_id(0)
         phase = phase ^ 1
     mbarrier.invalidate(answered)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from flash4gen.vgpu.check import Policy, Report, check_ttgir
+from flash4gen.vgpu import Policy, Report, check_ttgir
 from tests.vgpu.gluon.case import flat_arguments, tensor_of
 
 if TYPE_CHECKING:

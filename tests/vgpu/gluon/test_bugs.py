@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flash4gen.vgpu import FindingKind
-from flash4gen.vgpu.check import Policy, check_ttgir
+from flash4gen.vgpu import FindingKind, Policy, check_ttgir
 from tests.vgpu.gluon.all_cases import ALL
 from tests.vgpu.gluon.broken import BUGS, Bug
 from tests.vgpu.gluon.case import Case, flat_arguments

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flash4gen.vgpu import FindingKind
-from flash4gen.vgpu.check import Policy
+from flash4gen.vgpu import FindingKind, Policy
 from tests.vgpu.gluon.all_cases import by_name
 from tests.vgpu.gluon.cases_attention import four_role_values
 from tests.vgpu.gluon.running import run
