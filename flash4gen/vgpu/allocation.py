@@ -70,11 +70,7 @@ class _Walk:
         if op.name in ("ttg.local_alloc", "ttng.tmem_alloc"):
             return [self._allocate(op)]
         used = [self.views[str(v)] for v in op.operands if str(v) in self.views]
-        for result, kind in zip(op.results, op.result_types, strict=False):
-            if isinstance(kind, MemDescType) and used:
-                self.views[result] = used[0]
-        if op.name == "ttg.warp_specialize":
-            self._capture(op)
+        self._bind(op, used)
         before = self.count
         for region in op.regions:
             used.extend(self.region(region))
@@ -83,6 +79,26 @@ class _Walk:
             outside = live.start <= before
             live.end = max(live.end, self.count if op.name in _LOOPS and outside else before)
         return used
+
+    def _bind(self, op: Operation, used: list[_Live]) -> None:
+        """Name what an operation makes, and what a loop hands to its body.
+
+        Sibling regions use the same names again, so whatever is no memory is forgotten.
+        """
+        for name, value in op.bindings:
+            self._alias(name, self.views.get(str(value)))
+        kinds = dict(zip(op.results, op.result_types, strict=False))
+        for result in op.results:
+            is_memory = isinstance(kinds.get(result), MemDescType)
+            self._alias(result, used[0] if is_memory and used else None)
+        if op.name == "ttg.warp_specialize":
+            self._capture(op)
+
+    def _alias(self, name: str, live: _Live | None) -> None:
+        if live is None:
+            self.views.pop(name, None)
+        else:
+            self.views[name] = live
 
     def _allocate(self, op: Operation) -> _Live:
         kind = op.result_types[-1]
