@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -73,9 +72,8 @@ class Cta:
 
     # --- on-chip memory -----------------------------------------------------------------------
 
-    def allocate(self, kind: MemDescType, dtype: torch.dtype, name: str) -> View:
-        """Return a new allocation."""
-        size = math.prod(kind.shape) * dtype.itemsize
+    def allocate(self, kind: MemDescType, dtype: torch.dtype, size: int, name: str) -> View:
+        """Return a new allocation of `size` bytes."""
         return Buffer(kind.space, size, name).view(kind.shape, dtype, kind.layout)
 
     def deallocate(self, view: View) -> None:

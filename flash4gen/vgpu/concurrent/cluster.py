@@ -184,8 +184,8 @@ class ClusterWorker:
 
     # --- on-chip memory -----------------------------------------------------------------------
 
-    def allocate(self, kind: MemDescType, dtype: torch.dtype, name: str) -> ClusterView:
-        """Return a new allocation on every CTA."""
+    def allocate(self, kind: MemDescType, dtype: torch.dtype, size: int, name: str) -> ClusterView:  # noqa: ARG002
+        """Return a new allocation on every CTA; `size` is that of all together."""
         shape = local_shape(kind.shape, kind.layout, len(self.agents))
         parts = (agent.allocate_local(kind, shape, dtype, name) for agent in self.agents)
         return ClusterView(tuple(parts), kind.layout)

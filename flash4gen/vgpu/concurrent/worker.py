@@ -180,7 +180,7 @@ class Worker:
         self.machine.step()
         view.skip()
 
-    def allocate(self, kind: MemDescType, dtype: torch.dtype, name: str) -> View:
+    def allocate(self, kind: MemDescType, dtype: torch.dtype, size: int, name: str) -> View:  # noqa: ARG002
         """Return a new allocation."""
         return self.allocate_local(kind, kind.shape, dtype, name)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -204,10 +205,11 @@ def allocate(op: Operation, space: str) -> Step:
     if kind.space != space:
         raise unsupported(f"{op.name} of {kind}")
     dtype = torch_dtype(kind)
+    size = math.prod(kind.shape) * dtype.itemsize
     name = f"%{op.results[0]}"
 
     def alloc(cta: Cta, value: Tensor | None = None) -> View:
-        view = cta.allocate(kind, dtype, name)
+        view = cta.allocate(kind, dtype, size, name)
         if value is not None:
             cta.write(view, value)
         return view
