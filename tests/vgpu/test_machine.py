@@ -77,6 +77,18 @@ def test_more_tensor_memory_than_there_is() -> None:
     assert "640 columns" in found.message
 
 
+def test_more_shared_memory_than_there_is() -> None:
+    x, out = torch.randn(512), torch.zeros(512)
+    text = ttgir(90, machine_kernels.copies_arrive, x, out, 512, 128)
+    whole = "() -> !ttg.memdesc<512xf32"
+    assert whole in text
+    first, *_ = check_ttgir(
+        text.replace(whole, "() -> !ttg.memdesc<65536xf32"), [x, out], (1,)
+    ).findings
+    assert (first.kind, first.op) == (FindingKind.SMEM_OVERALLOCATION, "ttg.local_alloc")
+    assert "262144 bytes" in first.message
+
+
 def test_a_loop_without_end_meets_the_step_limit() -> None:
     (found,) = check(90, machine_kernels.forever, torch.zeros(1), step_limit=500).findings
     assert found.kind is FindingKind.STEP_LIMIT

@@ -102,14 +102,25 @@ class Clocks:
         np.maximum(mine, self._pool[other], out=mine)
         mine[:, :, row] = before
 
-    def learn(self, clock: int, thread: int, count: int, candidate: int = ALWAYS) -> None:
-        """Let a clock know an epoch."""
+    def learn(
+        self,
+        clock: int,
+        thread: int,
+        count: int,
+        candidate: int = ALWAYS,
+        instead: Iterable[tuple[int, int]] = (),
+    ) -> None:
+        """Let a clock know an epoch; `instead` gives other counts for some worlds."""
         mine = self._pool[clock, BEFORE, thread]
-        row = self._row.get(candidate)
-        before = None if row is None else mine[row]
+        before = mine.copy()
         np.maximum(mine, count, out=mine)
+        for other, known in instead:
+            row = self._row.get(other)
+            if row is not None:
+                mine[row] = max(known, int(before[row]))
+        row = self._row.get(candidate)
         if row is not None:
-            mine[row] = before
+            mine[row] = before[row]
 
     def fence(self, clock: int, candidate: int = ALWAYS) -> None:
         """Make all generic-proxy writes that a clock knows visible to the async proxy."""

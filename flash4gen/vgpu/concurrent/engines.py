@@ -115,6 +115,10 @@ class _Group:
     count: int
 
 
+# Groups that are remembered for the worlds without one of their commits.
+_COMMITS = 64
+
+
 class Transfers:
     """Unordered transfers that end in groups: cp.async copies, or bulk stores.
 
@@ -129,6 +133,8 @@ class Transfers:
         self.thread = self._machine.thread(kind, worker)
         self._jobs: list[Job] = []
         self._groups: deque[_Group] = deque()
+        self._commits: deque[tuple[int, int]] = deque(maxlen=_COMMITS)
+        self._committers: set[int] = set()
 
     def begin(self) -> tuple[int, int, int]:
         """Return clock, thread and count of a transfer that is about to be issued."""
@@ -146,9 +152,13 @@ class Transfers:
         job = Job(run, worker.at, worker.name, clean)
         self._jobs.append(self._machine.jobs.issue(job))
 
-    def commit(self) -> None:
+    def commit(self, candidate: int = ALWAYS) -> None:
         """Close the open group, even an empty one."""
-        self._groups.append(_Group(self._jobs, self._machine.clocks.counts[self.thread]))
+        count = self._machine.clocks.counts[self.thread]
+        self._groups.append(_Group(self._jobs, count))
+        self._commits.append((candidate, count))
+        if candidate != ALWAYS:
+            self._committers.add(candidate)
         self._jobs = []
 
     def wait(self, pending: int, candidate: int = ALWAYS) -> None:
@@ -159,8 +169,21 @@ class Transfers:
             count = group.count
             for job in group.jobs:
                 self._machine.jobs.force(job)
-        if count:
-            self._machine.clocks.learn(self._worker.clock, self.thread, count, candidate)
+        others = [(other, self._without(other, pending)) for other in self._committers]
+        if count or others:
+            clock = self._worker.clock
+            self._machine.clocks.learn(clock, self.thread, count, candidate, others)
+
+    def _without(self, committer: int, pending: int) -> int:
+        """Return what a wait would cover if one operation closed no group: the next one does."""
+        left = pending
+        for other, count in reversed(self._commits):
+            if other == committer:
+                continue
+            if left == 0:
+                return count
+            left -= 1
+        return 0
 
     def outstanding(self) -> list[Job]:
         """Return what has been issued and no wait has covered."""

@@ -22,6 +22,7 @@ SYNCHRONISING = frozenset(
         "ttng.async_copy_mbarrier_arrive",
         "ttng.cluster_barrier",
         "ttg.async_wait",
+        "ttg.async_commit_group",
     }
 )
 

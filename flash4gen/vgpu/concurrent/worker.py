@@ -290,7 +290,8 @@ class Worker:
 
     def commit_copies(self) -> None:
         """Close the open group."""
-        self._copy_engine.commit()
+        self.begin()
+        self._copy_engine.commit(self.at.candidate)
 
     def wait_copies(self, pending: int) -> None:
         """Wait for all groups but the last `pending`."""
