@@ -13,7 +13,7 @@ from tests.project import TEMPLATES, modules, shown, tree
 FILES = modules("flash4gen", "tests", "benchmarks")
 FILE = 500
 FUNCTION = 60
-KERNEL = 90
+KERNEL = 110
 """A Gluon kernel allocates every barrier of its protocol in one place, one a line."""
 COMMAND = 120
 TEMPLATE = 150
