@@ -51,19 +51,22 @@ class Verdict(StrEnum):
 
     FLAGGED = "flagged"
     REDUNDANT = "redundant"
+    UNREACHED = "unreached"
     MISSED = "missed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MutationScore:
-    """The verdicts of a mutation run; every mutant is in exactly one of the three groups.
+    """The verdicts of a mutation run; every mutant is in exactly one of the four groups.
 
     Attributes:
         mutants: all of them, in the order of the text.
         flagged: those with a finding, each with its first.
-        redundant: those without, of operations proven redundant in the kernel as it is.
-        missed: the others.
-        wrong: those of `redundant` and `missed` whose numbers differed nevertheless.
+        redundant: those without, of operations that ran and are proven redundant in the kernel as
+            it is.
+        missed: the others that ran.
+        unreached: those of operations that never took effect in this launch: nothing is known.
+        wrong: those without a finding whose numbers differed nevertheless.
         seconds: time of the whole run.
     """
 
@@ -71,10 +74,12 @@ class MutationScore:
     flagged: tuple[tuple[Mutant, Finding], ...]
     redundant: tuple[Mutant, ...]
     missed: tuple[Mutant, ...]
+    unreached: tuple[Mutant, ...] = ()
     wrong: tuple[Mutant, ...] = ()
     seconds: float = 0.0
 
     def __str__(self) -> str:
         counts = f"{len(self.mutants)} mutants: {len(self.flagged)} flagged, "
         counts += f"{len(self.redundant)} redundant, {len(self.missed)} missed"
+        counts += f", {len(self.unreached)} unreached" if self.unreached else ""
         return "\n".join([counts, *(f"  missed: {mutant}" for mutant in self.missed)])

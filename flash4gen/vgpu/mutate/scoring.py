@@ -11,7 +11,7 @@ from torch import Tensor
 from flash4gen.vgpu.check import Policy, check_ttgir
 from flash4gen.vgpu.launch import HostDescriptor
 from flash4gen.vgpu.mutate.generate import mutants
-from flash4gen.vgpu.mutate.model import Mutant, MutationScore, Verdict
+from flash4gen.vgpu.mutate.model import Mutant, MutantKind, MutationScore, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 
 # Most bugs show in any schedule; the extreme ones come next, because they disagree the most.
 POLICIES = (Policy.IN_ORDER, Policy.LAZIEST, Policy.EAGEREST, Policy.RANDOM)
+# Kinds of mutants that no launch survives in which the operation takes effect.
+_TELLING = {
+    "ttng.barrier_expect": MutantKind.BYTES,
+    "ttng.init_barrier": MutantKind.DELETE,
+}
 # A mutant may go on for so many times the steps of the kernel before it counts as endless.
 _PATIENCE = 4
 
@@ -35,7 +40,8 @@ def score(
     """Run every mutant of a kernel until a policy finds something, and sort them.
 
     A mutant without a finding counts as redundant if its operation is, in the kernel as it is and
-    under every policy; else it is missed. Wrong numbers are no finding.
+    under every policy; as unreached if its operation never took effect in this launch; else it is
+    missed. Wrong numbers are no finding.
 
     Args:
         text: the TTGIR of a kernel without findings.
@@ -48,28 +54,42 @@ def score(
         ValueError: the kernel has findings itself.
     """
     start = time.perf_counter()
-    expected, steps, redundant_lines = _baseline(text, arguments_factory, grid, policies)
+    expected, steps, proven = _baseline(text, arguments_factory, grid, policies)
     chosen = tuple(mutant for mutant in mutants(text) if only(mutant))
     flagged: list[tuple[Mutant, Finding]] = []
-    groups: dict[Verdict, list[Mutant]] = {Verdict.REDUNDANT: [], Verdict.MISSED: []}
+    silent: list[Mutant] = []
     wrong: list[Mutant] = []
     for mutant in chosen:
         found, same = _run(mutant.text, arguments_factory, grid, policies, expected, steps)
         if found is not None:
             flagged.append((mutant, found))
             continue
-        proven = mutant.line in redundant_lines
-        groups[Verdict.REDUNDANT if proven else Verdict.MISSED].append(mutant)
+        silent.append(mutant)
         if not same:
             wrong.append(mutant)
+    proven = dict.fromkeys(_without_effect(silent), Verdict.UNREACHED) | proven
+    groups: dict[Verdict, list[Mutant]] = {verdict: [] for verdict in Verdict}
+    for mutant in silent:
+        groups[proven.get(mutant.line, Verdict.MISSED)].append(mutant)
     return MutationScore(
         mutants=chosen,
         flagged=tuple(flagged),
         redundant=tuple(groups[Verdict.REDUNDANT]),
         missed=tuple(groups[Verdict.MISSED]),
+        unreached=tuple(groups[Verdict.UNREACHED]),
         wrong=tuple(wrong),
         seconds=time.perf_counter() - start,
     )
+
+
+def _without_effect(silent: Sequence[Mutant]) -> set[int]:
+    """Return the lines of operations that nothing in this launch depends on, by contradiction.
+
+    Bytes announced wrongly by an operation that runs do not balance; a barrier that is used and was
+    not made is an error at its first use. Where neither shows, the one did not run, or the barrier
+    of the other has no user.
+    """
+    return {mutant.line for mutant in silent if _TELLING.get(mutant.op) is mutant.kind}
 
 
 def _baseline(
@@ -77,11 +97,11 @@ def _baseline(
     arguments_factory: Callable[[], Sequence[Any]],
     grid: Sequence[int],
     policies: Sequence[Policy],
-) -> tuple[list[Tensor], int, set[int]]:
-    """Return outputs, steps, and the lines that are redundant under every policy."""
+) -> tuple[list[Tensor], int, dict[int, Verdict]]:
+    """Return outputs, steps, and what every policy agrees on: redundant or unreached, by line."""
     steps = 0
     outputs: list[Tensor] = []
-    redundant: set[int] | None = None
+    agreed: set[tuple[int, bool]] | None = None
     for policy in policies:
         arguments = arguments_factory()
         report = check_ttgir(text, arguments, grid, policy=policy)
@@ -89,9 +109,10 @@ def _baseline(
             raise ValueError(f"the kernel itself has findings: {report.findings[0]}")
         outputs = _tensors(arguments)
         steps = max(steps, report.steps)
-        lines = {entry.line for entry in report.redundant}
-        redundant = lines if redundant is None else redundant & lines
-    return outputs, steps, redundant or set()
+        entries = {(entry.line, entry.executed) for entry in report.redundant}
+        agreed = entries if agreed is None else agreed & entries
+    verdicts = {True: Verdict.REDUNDANT, False: Verdict.UNREACHED}
+    return outputs, steps, {line: verdicts[executed] for line, executed in agreed or ()}
 
 
 def _run(

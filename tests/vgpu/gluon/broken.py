@@ -19,6 +19,9 @@ _EDITS: dict[str, Callable[[str], str]] = {
     "too much tensor memory": lambda text: text.replace(
         "<2x128x64xf32, #tmem", "<16x128x64xf32, #tmem"
     ),
+    "too much shared memory": lambda text: text.replace(
+        "<2x32x64xf16, #shared, #smem", "<64x32x64xf16, #shared, #smem"
+    ),
 }
 
 
@@ -85,6 +88,7 @@ BUGS: tuple[Bug, ...] = (
     ),
     *_bugs(
         "ring_copy",
+        ("too much shared memory", "gl.allocate_shared_memory(", Kind.SMEM_OVERALLOCATION),
         ("producer does not wait", "", Kind.RACE_SMEM, Kind.PHASE_OVERRUN,
          Kind.BARRIER_OVER_ARRIVAL),
         ("over-arrival", "full.index(stage)", Kind.BARRIER_OVER_ARRIVAL),

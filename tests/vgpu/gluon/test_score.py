@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,6 +24,7 @@ def test_no_mutant_is_missed(case: Case) -> None:
     result = score(case.text(), case.fresh, case.grid)
     assert result.missed == ()
     assert result.wrong == ()
+    assert result.unreached == ()
     assert len(result.flagged) + len(result.redundant) == len(result.mutants)
     assert result.seconds < 120
 
@@ -74,6 +76,17 @@ def test_a_redundant_wait_survives_its_deletion() -> None:
     assert [mutant.kind for mutant in result.redundant] == [MutantKind.DELETE]
     assert result.flagged == ()
     assert result.missed == ()
+
+
+def test_what_never_runs_is_not_called_redundant() -> None:
+    """Without tiles the partitions have nothing to do, and nothing is known of their waits."""
+    case = by_name("ring_copy")
+    idle = replace(case, values=lambda: case.values() | {"tiles": 0})
+    result = score(idle.text(), idle.fresh, idle.grid)
+    assert {mutant.op for mutant in result.unreached} == {
+        "ttng.wait_barrier", "ttng.arrive_barrier", "ttng.barrier_expect",
+    }  # fmt: skip
+    assert result.redundant == ()
 
 
 def test_a_kernel_with_findings_has_no_score() -> None:
