@@ -58,7 +58,6 @@ def test_every_kind_of_concurrency_finding_has_a_bug() -> None:
     elsewhere = {
         FindingKind.MISALIGNED, FindingKind.DESCRIPTOR, FindingKind.ASSERTION,
         FindingKind.UNSUPPORTED, FindingKind.INTERNAL,
-        FindingKind.SMEM_OVERALLOCATION,  # such a kernel is refused before: see test_allocation
         FindingKind.TMEM_LEAK,  # final TTGIR frees tensor memory by itself: see test_tmem
     }  # fmt: skip
     covered = {kind for bug in BUGS for kind in bug.kinds}
