@@ -54,19 +54,9 @@ def _scale_rows(o, alpha):
 
 @gluon.jit
 def _two_role_products(
-    q_smem,
-    k_smem,
-    v_smem,
-    s,
-    o,
-    loaded,
-    s_full,
-    p_full,
-    o_full,
-    o_done,
-    tiles,
-    BROKEN: gl.constexpr,
-):
+    q_smem, k_smem, v_smem, s, o, loaded, s_full, p_full, o_full, o_done, tiles, BROKEN:
+    gl.constexpr,
+):  # fmt: skip
     for i in range(tiles):
         mbarrier.wait(loaded.index(i), 0)
         tcgen05_mma(q_smem, k_smem.index(i).permute((1, 0)), s, use_acc=False)
@@ -82,19 +72,9 @@ def _two_role_products(
 
 @gluon.jit
 def _two_role_softmax(
-    o_desc,
-    staging,
-    q_row,
-    s,
-    o,
-    s_full,
-    p_full,
-    o_full,
-    o_done,
-    tiles,
-    qk_scale,
-    BROKEN: gl.constexpr,
-):
+    o_desc, staging, q_row, s, o, s_full, p_full, o_full, o_done, tiles, qk_scale, BROKEN:
+    gl.constexpr,
+):  # fmt: skip
     layout: gl.constexpr = s.get_reg_layout()
     rows: gl.constexpr = s.type.shape[0]
     top = gl.full([rows], float("-inf"), gl.float32, gl.SliceLayout(1, layout))
@@ -165,44 +145,17 @@ def attention_two_roles(
     tiles = TILES
     gl.warp_specialize(
         [
-            (
-                _two_role_softmax,
-                (
-                    o_desc,
-                    staging,
-                    q_row,
-                    s,
-                    o,
-                    s_full,
-                    p_full,
-                    o_full,
-                    o_done,
-                    tiles,
-                    qk_scale,
-                    BROKEN,
-                ),
-            ),
-            (
-                _two_role_products,
-                (
-                    q_smem,
-                    k_smem,
-                    v_smem,
-                    s,
-                    o,
-                    loaded,
-                    s_full,
-                    p_full,
-                    o_full,
-                    o_done,
-                    tiles,
-                    BROKEN,
-                ),
-            ),
+            (_two_role_softmax, (
+                o_desc, staging, q_row, s, o, s_full, p_full, o_full, o_done, tiles, qk_scale,
+                BROKEN,
+            )),
+            (_two_role_products, (
+                q_smem, k_smem, v_smem, s, o, loaded, s_full, p_full, o_full, o_done, tiles,
+                BROKEN,
+            )),
         ],
-        [1],
-        [48],
-    )
+        [1], [48],
+    )  # fmt: skip
     _invalidate(loaded)
     _invalidate(s_full)
     _invalidate(p_full)
@@ -275,19 +228,9 @@ def _attend_products(
 
 @gluon.jit
 def _attend_softmax(
-    lse_ptr,
-    q_row,
-    s,
-    factors,
-    s_full,
-    ready,
-    f_full,
-    f_empty,
-    tiles,
-    qk_scale,
-    DTYPE: gl.constexpr,
-    BROKEN: gl.constexpr,
-):
+    lse_ptr, q_row, s, factors, s_full, ready, f_full, f_empty, tiles, qk_scale, DTYPE:
+    gl.constexpr, BROKEN: gl.constexpr,
+):  # fmt: skip
     """Turn S into P; hand the factor of each step, and at last the sum, to the correction role."""
     layout: gl.constexpr = s.index(0).get_reg_layout()
     rows: gl.constexpr = s.type.shape[1]
@@ -320,19 +263,9 @@ def _attend_softmax(
 
 @gluon.jit
 def _attend_correct(
-    o_desc,
-    lse_ptr,
-    staging,
-    q_row,
-    o,
-    factors,
-    ready,
-    o_done,
-    f_full,
-    f_empty,
-    tiles,
-    BROKEN: gl.constexpr,
-):
+    o_desc, lse_ptr, staging, q_row, o, factors, ready, o_done, f_full, f_empty, tiles, BROKEN:
+    gl.constexpr,
+):  # fmt: skip
     """Rescale O when a maximum grew, and write it out at the end."""
     layout: gl.constexpr = o.get_reg_layout()
     row_layout: gl.constexpr = gl.SliceLayout(1, layout)
@@ -393,77 +326,23 @@ def attention_four_roles(
     f_empty = _barriers(1, 1)
     gl.warp_specialize(
         [
-            (
-                _attend_softmax,
-                (
-                    lse_ptr,
-                    q_row,
-                    s,
-                    factors,
-                    s_full,
-                    ready,
-                    f_full,
-                    f_empty,
-                    tiles,
-                    qk_scale,
-                    o_desc.dtype,
-                    BROKEN,
-                ),
-            ),
-            (
-                _attend_correct,
-                (
-                    o_desc,
-                    lse_ptr,
-                    staging,
-                    q_row,
-                    o,
-                    factors,
-                    ready,
-                    o_done,
-                    f_full,
-                    f_empty,
-                    tiles,
-                    BROKEN,
-                ),
-            ),
-            (
-                _attend_products,
-                (
-                    q_smem,
-                    ring,
-                    s,
-                    o,
-                    q_full,
-                    full,
-                    empty,
-                    s_full,
-                    ready,
-                    o_done,
-                    tiles,
-                    BROKEN,
-                ),
-            ),
-            (
-                _attend_load,
-                (
-                    q_desc,
-                    k_desc,
-                    v_desc,
-                    q_smem,
-                    ring,
-                    q_row,
-                    q_full,
-                    full,
-                    empty,
-                    tiles,
-                    BROKEN,
-                ),
-            ),
+            (_attend_softmax, (
+                lse_ptr, q_row, s, factors, s_full, ready, f_full, f_empty, tiles, qk_scale,
+                o_desc.dtype, BROKEN,
+            )),
+            (_attend_correct, (
+                o_desc, lse_ptr, staging, q_row, o, factors, ready, o_done, f_full, f_empty,
+                tiles, BROKEN,
+            )),
+            (_attend_products, (
+                q_smem, ring, s, o, q_full, full, empty, s_full, ready, o_done, tiles, BROKEN,
+            )),
+            (_attend_load, (
+                q_desc, k_desc, v_desc, q_smem, ring, q_row, q_full, full, empty, tiles, BROKEN,
+            )),
         ],
-        [4, 1, 1],
-        [96, 48, 48],
-    )
+        [4, 1, 1], [96, 48, 48],
+    )  # fmt: skip
     _invalidate(q_full)
     _invalidate(full)
     _invalidate(empty)

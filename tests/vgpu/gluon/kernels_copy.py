@@ -161,9 +161,8 @@ def ring_copy(x_desc, out_ptr, tiles, STAGES: gl.constexpr, BROKEN: gl.constexpr
             (_consume, (out_ptr, ring, full, empty, first, tiles, BROKEN)),
             (_produce, (x_desc, ring, full, empty, first, tiles, BROKEN)),
         ],
-        [1],
-        [24],
-    )
+        [1], [24],
+    )  # fmt: skip
     for slot in gl.static_range(STAGES):
         mbarrier.invalidate(full.index(slot))
         mbarrier.invalidate(empty.index(slot))

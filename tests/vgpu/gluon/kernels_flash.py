@@ -88,20 +88,9 @@ def _products(
 
 @gluon.jit
 def _softmax(
-    lse_ptr,
-    q_row,
-    s,
-    factors,
-    s_full,
-    ready,
-    f_full,
-    f_empty,
-    tiles,
-    qk_scale,
-    TILE: gl.constexpr,
-    DTYPE: gl.constexpr,
-    BROKEN: gl.constexpr,
-):
+    lse_ptr, q_row, s, factors, s_full, ready, f_full, f_empty, tiles, qk_scale, TILE:
+    gl.constexpr, DTYPE: gl.constexpr, BROKEN: gl.constexpr,
+):  # fmt: skip
     """Turn S of one tile into P, and hand the factors of the old output to correction."""
     mine = s.index(TILE)
     layout: gl.constexpr = mine.get_reg_layout()
@@ -199,58 +188,27 @@ def flash(
     dtype: gl.constexpr = o_desc.dtype
     gl.warp_specialize(
         [
-            (
-                _softmax,
-                (
-                    lse_ptr,
-                    q_row,
-                    s,
-                    factors,
-                    s_full,
-                    ready,
-                    f_full,
-                    f_empty,
-                    tiles,
-                    qk_scale,
-                    gl.constexpr(0),
-                    dtype,
-                    BROKEN,
-                ),
-            ),
-            (
-                _softmax,
-                (
-                    lse_ptr,
-                    q_row,
-                    s,
-                    factors,
-                    s_full,
-                    ready,
-                    f_full,
-                    f_empty,
-                    tiles,
-                    qk_scale,
-                    gl.constexpr(1),
-                    dtype,
-                    BROKEN,
-                ),
-            ),
-            (
-                _correct,
-                (o_desc, staging, q_row, o, factors, ready, o_full, f_full, f_empty, tiles, BROKEN),
-            ),
-            (
-                _products,
-                (q_smem, ring, s, o, q_full, full, empty, s_full, ready, o_full, tiles, BROKEN),
-            ),
-            (
-                _load,
-                (q_desc, k_desc, v_desc, q_smem, ring, q_row, q_full, full, empty, tiles, BROKEN),
-            ),
+            (_softmax, (
+                lse_ptr, q_row, s, factors, s_full, ready, f_full, f_empty, tiles, qk_scale,
+                gl.constexpr(0), dtype, BROKEN,
+            )),
+            (_softmax, (
+                lse_ptr, q_row, s, factors, s_full, ready, f_full, f_empty, tiles, qk_scale,
+                gl.constexpr(1), dtype, BROKEN,
+            )),
+            (_correct, (
+                o_desc, staging, q_row, o, factors, ready, o_full, f_full, f_empty, tiles,
+                BROKEN,
+            )),
+            (_products, (
+                q_smem, ring, s, o, q_full, full, empty, s_full, ready, o_full, tiles, BROKEN,
+            )),
+            (_load, (
+                q_desc, k_desc, v_desc, q_smem, ring, q_row, q_full, full, empty, tiles, BROKEN,
+            )),
         ],
-        [4, 4, 1, 1],
-        [128, 64, 48, 48],
-    )
+        [4, 4, 1, 1], [128, 64, 48, 48],
+    )  # fmt: skip
     _invalidate(q_full)
     _invalidate(full)
     _invalidate(empty)

@@ -127,15 +127,13 @@ def matmul_tcgen05(
     gl.warp_specialize(
         [
             (_store, (c_desc, staging, acc, acc_full, acc_empty, tiles, BROKEN)),
-            (
-                _multiply,
-                (a_ring, b_ring, full, empty, acc, acc_full, acc_empty, tiles, steps, BROKEN),
-            ),
+            (_multiply, (
+                a_ring, b_ring, full, empty, acc, acc_full, acc_empty, tiles, steps, BROKEN,
+            )),
             (_load, (a_desc, b_desc, a_ring, b_ring, full, empty, tiles, steps, BROKEN)),
         ],
-        [1, 1],
-        [48, 48],
-    )
+        [1, 1], [48, 48],
+    )  # fmt: skip
     _invalidate(full)
     _invalidate(empty)
     _invalidate(acc_full)
@@ -187,14 +185,10 @@ def matmul_wgmma(a_desc, b_desc, c_desc, tiles, steps, STAGES: gl.constexpr, BRO
     empty = _barriers(STAGES, 1)
     gl.warp_specialize(
         [
-            (
-                _multiply_wgmma,
-                (c_desc, staging, a_ring, b_ring, full, empty, tiles, steps, BROKEN),
-            ),
+            (_multiply_wgmma, (c_desc, staging, a_ring, b_ring, full, empty, tiles, steps, BROKEN)),
             (_load, (a_desc, b_desc, a_ring, b_ring, full, empty, tiles, steps, BROKEN)),
         ],
-        [1],
-        [24],
-    )
+        [1], [24],
+    )  # fmt: skip
     _invalidate(full)
     _invalidate(empty)

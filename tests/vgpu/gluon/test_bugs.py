@@ -58,7 +58,7 @@ def test_every_kind_of_concurrency_finding_has_a_bug() -> None:
     elsewhere = {
         FindingKind.MISALIGNED, FindingKind.DESCRIPTOR, FindingKind.ASSERTION,
         FindingKind.UNSUPPORTED, FindingKind.INTERNAL,
-        FindingKind.TMEM_LEAK,  # final TTGIR frees tensor memory by itself: see test_tmem
+        FindingKind.TMEM_LEAK,  # no operation of TTGIR frees tensor memory: the compiler does
     }  # fmt: skip
     covered = {kind for bug in BUGS for kind in bug.kinds}
     assert covered == set(FindingKind) - elsewhere
