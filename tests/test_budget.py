@@ -13,8 +13,6 @@ from tests.project import TEMPLATES, modules, shown, tree
 FILES = modules("flash4gen", "tests", "benchmarks")
 FILE = 500
 FUNCTION = 60
-KERNEL = 110
-"""A Gluon kernel allocates every barrier of its protocol in one place, one a line."""
 COMMAND = 120
 TEMPLATE = 150
 MEDIAN = (60, 200)
@@ -35,9 +33,7 @@ def test_no_function_is_long(path: Path) -> None:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             assert node.end_lineno is not None
             size = node.end_lineno - node.lineno + 1
-            is_kernel = any("gluon.jit" in ast.unparse(d) for d in node.decorator_list)
-            limit = KERNEL if is_kernel else FUNCTION
-            assert size <= limit, f"{shown(path)}:{node.lineno} {node.name}: {size} lines"
+            assert size <= FUNCTION, f"{shown(path)}:{node.lineno} {node.name}: {size} lines"
 
 
 def test_most_files_are_neither_crumbs_nor_bricks() -> None:
