@@ -7,9 +7,14 @@ from enum import StrEnum
 
 
 class Family(StrEnum):
-    """Which skeleton prints the kernel."""
+    """Which skeleton prints the kernel.
+
+    PORTABLE: Triton, for every target. BLACKWELL: Gluon, warp specialised, for targets with
+    tcgen05.
+    """
 
     PORTABLE = "portable"
+    BLACKWELL = "blackwell"
 
 
 class Load(StrEnum):
@@ -69,6 +74,11 @@ class Schedule:
     smem_bytes: int
     registers: int
     tmem_columns: int
+
+    @property
+    def tile_rows(self) -> int:
+        """Query positions of one program."""
+        return self.tile_q
 
 
 @dataclass(frozen=True, slots=True)

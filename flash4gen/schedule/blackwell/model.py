@@ -1,0 +1,119 @@
+"""A schedule of the ``blackwell`` family as data: roles of warps, a memory plan, and techniques.
+
+Programs hold one or two query tiles of 128 rows. Warps have roles: load, products, softmax (four
+warps a tile), correction, store. ``memory`` says where everything lies, ``rules`` what may be said
+together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from flash4gen.schedule.model import Family, TileOrder
+
+
+class TensorPlan(StrEnum):
+    """What the columns of tensor memory are spent on, beside the accumulators.
+
+    P_IN_S: a score slot per query tile, the 16-bit weights in its upper half (FlashAttention-4).
+    SHARED_S: one score slot that both tiles use in turn, and a weight slot per tile.
+    DISJOINT: a score slot and a weight slot per tile, where the columns suffice.
+    DOUBLE_S: one query tile with two score slots used in turn, weights inside them.
+    """
+
+    P_IN_S = "p_in_s"
+    SHARED_S = "shared_s"
+    DISJOINT = "disjoint"
+    DOUBLE_S = "double_s"
+
+
+class Dispatch(StrEnum):
+    """How programs come to their work.
+
+    SINGLE: one program per work tile. STATIC: as many programs as SMs, each walks its share.
+    CLC: cluster launch control, programs take over the work of those that were not launched yet.
+    """
+
+    SINGLE = "single"
+    STATIC = "static"
+    CLC = "clc"
+
+
+class RowMax(StrEnum):
+    """Where the maximum of a row comes from.
+
+    REDUCE: three-input maxima in registers. LOAD: the load from tensor memory reduces on its way.
+    """
+
+    REDUCE = "reduce"
+    LOAD = "load"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlackwellSchedule:
+    """One warp-specialised kernel's choices.
+
+    Attributes:
+        family: ``Family.BLACKWELL``.
+        hardware: name of the hardware item it was chosen for.
+        query_tiles: 1 or 2 tiles of ``tile_q`` rows per CTA; two take turns (ping-pong).
+        ctas: 1 or 2 CTAs of a cluster that share every product (M = 256).
+        tile_q: rows of a query tile: 128, the lanes of tensor memory.
+        tile_k: keys per step.
+        stages: slots of the ring that key and value tiles come through.
+        plan: what tensor memory is spent on.
+        pack: query heads of one group whose rows share a query tile; 1 for none.
+        order: in which order work tiles are walked.
+        dispatch: how programs come to work tiles.
+        softmax_registers: per thread of a softmax warp.
+        correction_registers: per thread of a correction warp.
+        other_registers: per thread of the load, product and store warps.
+        emulated: columns of each key tile whose exp2 is a polynomial instead of a MUFU instruction,
+            spread over all fragments of 32 columns but the last.
+        early: columns of weights that are released before the rest; 0 releases all at once.
+        rescale_threshold: growth of the row maximum, as a power of two, up to which the accumulator
+            keeps its scale; 0 rescales whenever the maximum grows.
+        row_max: where the row maximum comes from.
+        staging: output tiles in shared memory on their way out.
+        head_pad: padded width of q and k: a power of two of at least 16, or 192.
+        value_pad: padded width of v and out, a power of two of at least 16.
+        smem_bytes: planned shared memory of one CTA (the build checks the fact).
+        tmem_columns: planned columns of tensor memory of one CTA, as allocated.
+    """
+
+    family: Family
+    hardware: str
+    query_tiles: int
+    ctas: int
+    tile_q: int
+    tile_k: int
+    stages: int
+    plan: TensorPlan
+    pack: int
+    order: TileOrder
+    dispatch: Dispatch
+    softmax_registers: int
+    correction_registers: int
+    other_registers: int
+    emulated: int
+    early: int
+    rescale_threshold: int
+    row_max: RowMax
+    staging: int
+    head_pad: int
+    value_pad: int
+    smem_bytes: int
+    tmem_columns: int
+
+    @property
+    def rows(self) -> int:
+        """Rows of all query tiles of one CTA."""
+        return self.tile_q * self.query_tiles
+
+    @property
+    def tile_rows(self) -> int:
+        """Query positions of one work tile: what one program, or a pair of CTAs, walks."""
+        return self.rows * self.ctas // self.pack
