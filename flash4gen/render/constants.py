@@ -22,19 +22,26 @@ def constants(attention: Attention, hardware: Hardware, choice: Choice) -> Const
     return Constants(_variant(attention, hardware), _schedule(choice), _options(choice))
 
 
-def _variant(attention: Attention, hardware: Hardware) -> tuple[Constant, ...]:
+def described(attention: Attention, hardware: Hardware) -> tuple[Constant, ...]:
+    """Return the constants that say what is computed, and for what."""
     written = attention.field_source("scale")
-    exponent = attention.scale if attention.score == SCORE else 1.0
     return (
         Constant("TARGET", f'("{hardware.backend}", {hardware.arch})', hardware.doc),
         Constant("DTYPE", TORCH_DTYPE[attention.dtype], ""),
-        _integer("HEADS", attention.heads),
-        _integer("KV_HEADS", attention.kv_heads),
-        _integer("GROUP", attention.group, "query heads per key/value head"),
-        _integer("HEAD_DIM", attention.head_dim),
-        _integer("VALUE_DIM", attention.value_dim),
-        _float("SCALE", attention.scale, written.text if written else "rsqrt(head_dim)"),
-        _float(
+        integer("HEADS", attention.heads),
+        integer("KV_HEADS", attention.kv_heads),
+        integer("GROUP", attention.group, "query heads per key/value head"),
+        integer("HEAD_DIM", attention.head_dim),
+        integer("VALUE_DIM", attention.value_dim),
+        decimal("SCALE", attention.scale, written.text if written else "rsqrt(head_dim)"),
+    )
+
+
+def _variant(attention: Attention, hardware: Hardware) -> tuple[Constant, ...]:
+    exponent = attention.scale if attention.score == SCORE else 1.0
+    return (
+        *described(attention, hardware),
+        decimal(
             "TO_LOG2",
             exponent * math.log2(math.e),
             "SCALE · log2(e): e^(SCALE · s) = 2^(TO_LOG2 · s), one multiply-add before exp2"
@@ -48,11 +55,11 @@ def _schedule(choice: Choice) -> tuple[Constant, ...]:
     schedule = choice.schedule
     reasons = {decision.field: decision.reason for decision in choice.decisions}
     return (
-        _integer("TILE_Q", schedule.tile_q, reasons.get("tile_q", "")),
-        _integer("TILE_K", schedule.tile_k, reasons.get("tile_k", "")),
-        _integer("STAGES", schedule.stages, reasons.get("stages", "")),
-        _integer("HEAD_PAD", schedule.head_pad, "HEAD_DIM, up to the power of two tl.dot needs"),
-        _integer("VALUE_PAD", schedule.value_pad, "VALUE_DIM, likewise"),
+        integer("TILE_Q", schedule.tile_q, reasons.get("tile_q", "")),
+        integer("TILE_K", schedule.tile_k, reasons.get("tile_k", "")),
+        integer("STAGES", schedule.stages, reasons.get("stages", "")),
+        integer("HEAD_PAD", schedule.head_pad, "HEAD_DIM, up to the power of two tl.dot needs"),
+        integer("VALUE_PAD", schedule.value_pad, "VALUE_DIM, likewise"),
     )
 
 
@@ -65,9 +72,11 @@ def _options(choice: Choice) -> tuple[Option, ...]:
     )
 
 
-def _integer(name: str, value: int, reason: str = "") -> Constant:
+def integer(name: str, value: int, reason: str = "") -> Constant:
+    """Return a compile-time integer."""
     return Constant(name, f"tl.constexpr({value})", reason)
 
 
-def _float(name: str, value: float, reason: str) -> Constant:
+def decimal(name: str, value: float, reason: str) -> Constant:
+    """Return a compile-time number."""
     return Constant(name, f"tl.constexpr({value!r})", reason)

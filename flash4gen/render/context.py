@@ -136,6 +136,7 @@ class Mask:
         segments: one or two ranges of keys.
         two: whether there are two.
         ordered: whether the first is known to start first.
+        rows: the constant with the query positions of a work tile.
         range_parameters: of ``_visible_keys``.
         range_arguments: at its call in the kernel.
     """
@@ -150,6 +151,7 @@ class Mask:
     segments: tuple[SegmentText, ...]
     two: bool
     ordered: bool
+    rows: str
     range_parameters: tuple[str, ...]
     range_arguments: tuple[str, ...]
 

@@ -46,6 +46,7 @@ def environment(overrides: Sequence[Path] = ()) -> jinja2.Environment:
     env.filters["rule"] = rule
     env.filters["constant_line"] = constant_line
     env.filters["call"] = call
+    env.filters["optional"] = optional
     return env
 
 
@@ -76,6 +77,15 @@ def call(args: Sequence[str], prefix: str, suffix: str = ")", indent: int = 0) -
     else:
         body = "\n".join(f"{pad}{arg}," for arg in args)
     return f"{prefix}\n{body}\n{' ' * indent}{suffix}"
+
+
+NOTHING = "\0"
+"""Stands where a macro has printed nothing: the line is removed from the module."""
+
+
+def optional(text: str, indent: int) -> str:
+    """Return a macro's lines, the first of them indented already, or a mark for none at all."""
+    return text.strip().replace("\n", "\n" + " " * indent) or NOTHING
 
 
 def constant_line(constant: Constant) -> str:

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from flash4gen.ir.nodes import Attention
 
 _WIDTH = 88
-_ORDER = (Var.S, Var.Q, Var.K, Var.B, Var.H, Var.HKV, Var.SEQ_Q, Var.SEQ_K)
-_PLAIN = {var: var.value for var in _ORDER}
+ORDER = (Var.S, Var.Q, Var.K, Var.B, Var.H, Var.HKV, Var.SEQ_Q, Var.SEQ_K)
+_PLAIN = {var: var.value for var in ORDER}
 _IN_LOOP = {**_PLAIN, Var.Q: "rows[:, None]", Var.K: "keys[None, :]"}
 _IN_EAGER = {**_PLAIN, Var.S: "x", Var.Q: "i", Var.K: "j", Var.HKV: "(h // GROUP.value)"}
 # A bound reads the tile's first and last row and never the key, so the two positions are free.
@@ -40,9 +40,9 @@ _IN_BOUNDS = {**_PLAIN, Var.Q: Row.FIRST.value, Var.K: Row.LAST.value}
 _NOWHERE = Segment(Literal(0), Literal(0), Literal(0), Literal(0))
 
 
-def arithmetic(attention: Attention) -> Arithmetic:
-    """Return which helper functions the module must define."""
-    printed = [attention.score, attention.mask, *_bound_exprs(bounds(attention.mask))]
+def arithmetic(attention: Attention, score: Expr | None = None) -> Arithmetic:
+    """Return which helper functions the module must define; ``score`` is printed in its stead."""
+    printed = [score or attention.score, attention.mask, *_bound_exprs(bounds(attention.mask))]
     used = frozenset(helper for expr in printed for helper in helpers(expr, TRITON))
     return Arithmetic(
         tanh=Helper.TANH in used,
@@ -63,24 +63,25 @@ def loop_arguments(read: frozenset[Var]) -> tuple[str, ...]:
     return tuple(name for var, name in given.items() if var in read)
 
 
-def score(attention: Attention) -> Score:
-    """Return the score concern; the identity costs nothing."""
-    if attention.score == SCORE:
+def score(attention: Attention, body: Expr | None = None) -> Score:
+    """Return the score concern; the identity costs nothing. ``body`` is printed in its stead."""
+    printed = body or attention.score
+    if printed == SCORE:
         return Score(impl="identity")
-    read = _read(attention.score)
+    read = _read(printed)
     return Score(
         impl="expr",
         title=_written(attention, "score"),
-        text=format_expr(attention.score),
+        text=format_expr(printed),
         parameters=tuple(var.value for var in read),
         arguments=tuple(_IN_LOOP[var] for var in read),
-        body=_body(attention.score),
+        body=_body(printed),
         origin=_origin(attention, "score"),
     )
 
 
-def mask(attention: Attention) -> Mask:
-    """Return the mask concern with its loop bounds."""
+def mask(attention: Attention, rows: str = "TILE_Q") -> Mask:
+    """Return the mask concern with its loop bounds; ``rows`` names a work tile's query positions."""
     known = bounds(attention.mask)
     # A mask that is never true has no range; its kernel runs no loop and stores empty rows.
     segments = known.segments or (_NOWHERE,)
@@ -102,6 +103,7 @@ def mask(attention: Attention) -> Mask:
         segments=tuple(_segment(s, i, len(segments)) for i, s in enumerate(segments)),
         two=len(segments) > 1,
         ordered=known.ordered,
+        rows=rows,
         range_parameters=names,
         range_arguments=names,
     )
@@ -130,7 +132,7 @@ def eager(attention: Attention, empty_value: str) -> Eager:
 
 def _read(expr: Expr) -> tuple[Var, ...]:
     read = variables(expr)
-    return tuple(var for var in _ORDER if var in read)
+    return tuple(var for var in ORDER if var in read)
 
 
 def _body(expr: Expr) -> str:

@@ -16,11 +16,13 @@ from flash4gen.ir.masks import minimal
 from flash4gen.ir.nodes import EmptyRow
 from flash4gen.ir.simplify import simplify
 from flash4gen.render import expressions
+from flash4gen.render.blackwell import blackwell_context
 from flash4gen.render.constants import TORCH_DTYPE, constants
 from flash4gen.render.context import Attend, Epilogue, Impl, Interface, RenderContext
-from flash4gen.render.environment import environment
+from flash4gen.render.environment import NOTHING, environment
 from flash4gen.render.provenance import Provenance, header, provenance, title
-from flash4gen.schedule.model import Load
+from flash4gen.schedule.blackwell.model import BlackwellSchedule
+from flash4gen.schedule.model import Load, Schedule
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,12 +63,19 @@ def render(
     """
     env = environment(overrides)
     origin = provenance(attention, hardware, choice, overrides)
-    context = _context(_lean(attention), hardware, choice, origin)
-    skeleton = env.get_template(f"skeleton/{choice.schedule.family.value}_forward.py.j2")
+    lean, schedule = _lean(attention), choice.schedule
+    skeleton = env.get_template(f"skeleton/{schedule.family.value}_forward.py.j2")
+    if isinstance(schedule, BlackwellSchedule):
+        head, face = header(lean, hardware, choice, origin), _interface(lean, hardware, origin)
+        text = in_gluon(
+            skeleton.render(ctx=blackwell_context(lean, hardware, choice, head, face))
+        )
+    else:
+        text = skeleton.render(ctx=_context(lean, hardware, choice, origin))
     return RenderedModule(
         name=attention.name,
         target=hardware.name,
-        text=tidied(skeleton.render(ctx=context)),
+        text=tidied(text),
         provenance=origin,
     )
 
@@ -76,11 +85,20 @@ def _lean(attention: Attention) -> Attention:
     return replace(attention, score=simplify(attention.score), mask=minimal(attention.mask))
 
 
+def in_gluon(text: str) -> str:
+    """Return text with Triton's words in Gluon's, which has the same functions by other names.
+
+    What both languages print, such as loop bounds and expressions, is written in Triton's.
+    """
+    return re.sub(r"\btl\.", "gl.", text.replace("@triton.jit\n", "@gluon.jit\n"))
+
+
 def tidied(text: str) -> str:
     """Return text without trailing blanks and with the blank lines that ``ruff format`` leaves.
 
     Concerns that print nothing leave blank lines behind; templates need not count them.
     """
+    text = re.sub(rf"^[ \t]*{NOTHING}\n", "", text, flags=re.MULTILINE)
     text = re.sub(r"[ \t]+$", "", text, flags=re.MULTILINE)
     text = re.sub(r"\n{3,}(?=[ ])", "\n\n", text)
     text = re.sub(r"([(\[{,]\n)\n+(?=[ ])", r"\1", text)
@@ -92,6 +110,7 @@ def _context(
     attention: Attention, hardware: Hardware, choice: Choice, origin: Provenance
 ) -> RenderContext:
     schedule = choice.schedule
+    assert isinstance(schedule, Schedule)
     zero = attention.empty_row is EmptyRow.ZERO
     empty_value = "0.0" if zero else 'float("nan")'
     identity = attention.score == SCORE
@@ -123,12 +142,16 @@ def _context(
 
 
 def _imports(*, uses_tma: bool, uses_libdevice: bool) -> tuple[str, ...]:
-    lines = ["from torch import Tensor", "from triton.runtime import driver"]
+    lines = [
+        "import triton.language as tl",
+        "from torch import Tensor",
+        "from triton.runtime import driver",
+    ]
     if uses_tma:
         lines.append("from triton.tools.tensor_descriptor import TensorDescriptor")
     if uses_libdevice:
         lines.append("from triton.language.extra import libdevice")
-    return tuple(sorted(lines))
+    return (lines[0], *sorted(lines[1:]))
 
 
 def _interface(attention: Attention, hardware: Hardware, origin: Provenance) -> Interface:

@@ -17,6 +17,7 @@ from flash4gen.ir.nodes import EmptyRow
 from flash4gen.ir.printer import format_expr
 from flash4gen.render.context import API, Header
 from flash4gen.resources import resource_dir
+from flash4gen.schedule.blackwell.model import BlackwellSchedule
 from flash4gen.schedule.choose import BUILD
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from flash4gen.ir.hardware import Hardware
     from flash4gen.ir.nodes import Attention
-    from flash4gen.schedule.model import Choice
+    from flash4gen.schedule.model import AnySchedule, Choice
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,9 +64,7 @@ def provenance(
 
 def header(attention: Attention, hardware: Hardware, choice: Choice, origin: Provenance) -> Header:
     """Return header comment and docstring."""
-    s = choice.schedule
-    what = f"{s.family.value}, tiles {s.tile_q} × {s.tile_k}, {s.warps} warps, "
-    what += f"{s.stages} stages, {s.load.value} loads"
+    what = _in_short(choice.schedule)
     return Header(
         version=origin.version,
         spec_name=origin.spec_name,
@@ -80,6 +79,15 @@ def header(attention: Attention, hardware: Hardware, choice: Choice, origin: Pro
         title=title(attention),
         meaning=meaning(attention),
     )
+
+
+def _in_short(schedule: AnySchedule) -> str:
+    s = schedule
+    tiles = f"{s.family.value}, tiles {s.tile_q} × {s.tile_k}"
+    if isinstance(s, BlackwellSchedule):
+        many = "" if s.query_tiles == 1 else f"{s.query_tiles} × "
+        return f"{s.family.value}, tiles {many}{s.tile_q} × {s.tile_k}, {s.stages} stages, {s.plan.value}"
+    return f"{tiles}, {s.warps} warps, {s.stages} stages, {s.load.value} loads"
 
 
 def title(attention: Attention) -> str:

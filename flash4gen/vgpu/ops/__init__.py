@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flash4gen.vgpu.ops import (
     arith,
+    assembly,
     async_ops,
     elementwise,
     math_ops,
@@ -12,4 +13,13 @@ from flash4gen.vgpu.ops import (
     tensor_core,
 )
 
-__all__ = ["arith", "async_ops", "elementwise", "math_ops", "memory_ops", "shape", "tensor_core"]
+__all__ = [
+    "arith",
+    "assembly",
+    "async_ops",
+    "elementwise",
+    "math_ops",
+    "memory_ops",
+    "shape",
+    "tensor_core",
+]

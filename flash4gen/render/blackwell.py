@@ -1,0 +1,289 @@
+"""The context of a ``blackwell`` module: every choice of the schedule as text for its templates."""
+
+from __future__ import annotations
+
+import math
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+from flash4gen.ir.expr import Var, variables
+from flash4gen.ir.masks import bounds
+from flash4gen.ir.masks.scalar import ZERO
+from flash4gen.ir.nodes import DType, EmptyRow
+from flash4gen.render import expressions
+from flash4gen.render.blackwell_kernel import specialised
+from flash4gen.render.blackwell_constants import FRAGMENT, blackwell_constants
+from flash4gen.render.context import Header, Impl, Interface
+from flash4gen.render.context_blackwell import (
+    BlackwellContext,
+    Correction,
+    Fetch,
+    Mma,
+    RowMaximum,
+    Run,
+    SoftmaxRole,
+    Spans,
+    StoreRole,
+    TensorMemory,
+    Walk,
+)
+from flash4gen.render.folding import FoldedScore, fold
+from flash4gen.render.key_masks import key_mask
+from flash4gen.schedule.blackwell.model import BlackwellSchedule, Dispatch, RowMax, TensorPlan
+from flash4gen.schedule.model import TileOrder
+
+if TYPE_CHECKING:
+    from flash4gen.ir.hardware import Hardware
+    from flash4gen.ir.nodes import Attention
+    from flash4gen.render.context import Mask
+    from flash4gen.schedule.model import Choice
+
+ELEMENT = {DType.FP16: "gl.float16", DType.BF16: "gl.bfloat16"}
+
+_HEADS = ("h", "hkv", "b")
+
+
+def blackwell_context(
+    attention: Attention,
+    hardware: Hardware,
+    choice: Choice,
+    head: Header,
+    interface: Interface,
+) -> BlackwellContext:
+    """Return everything that the module is printed from."""
+    schedule = choice.schedule
+    assert isinstance(schedule, BlackwellSchedule)
+    folded = fold(attention.score, attention.scale)
+    mask = expressions.mask(attention, rows="ROWS")
+    walk = _walk(mask)
+    element = ELEMENT[attention.dtype]
+    zero = attention.empty_row is EmptyRow.ZERO
+    empty = "0.0" if zero else 'float("nan")'
+    ahead = schedule.plan is not TensorPlan.P_IN_S
+    q_place, out_place = _places(schedule)
+    early, late = _products(schedule)
+    names = _element_names(schedule)
+    read = (var for var in expressions.ORDER if var in variables(attention.mask))
+    masked = key_mask(attention, mask, tuple(names[var] for var in read))
+    helpers = expressions.arithmetic(attention, folded.body)
+    return BlackwellContext(
+        header=head,
+        imports=_imports(schedule, uses_libdevice=helpers.libdevice),
+        constants=blackwell_constants(attention, hardware, choice, folded),
+        arithmetic=helpers,
+        eager=expressions.eager(attention, empty),
+        interface=interface,
+        mask=mask,
+        spans=_spans(mask),
+        place=Impl(_PLACE[schedule.order]),
+        work=Impl("clc" if schedule.dispatch is Dispatch.CLC else "strided"),
+        plan=TensorMemory(schedule.plan.value, element),
+        fetch=Fetch(impl="ahead" if ahead else "behind", q_place=q_place, walk=walk),
+        mma=Mma(impl="ahead" if ahead else "behind", early=early, late=late, walk=walk),
+        score=expressions.score(attention, folded.body),
+        key_mask=masked,
+        row_max=_row_max(schedule, folded),
+        exp2=Impl("mixed" if schedule.emulated else "hardware"),
+        softmax=_softmax(attention, schedule, folded, walk, bits=masked.impl == "bits"),
+        correction=Correction(
+            walk=walk, dtype=element, empty_factor=empty, empty_text="0" if zero else "NaN"
+        ),
+        store=StoreRole(out_place),
+        specialised=specialised(schedule, hardware, empty),
+    )
+
+
+_PLACE = {
+    TileOrder.LONGEST_FIRST: "longest_first",
+    TileOrder.QUERY_TILES_FIRST: "query_tiles_first",
+}
+
+
+def _imports(schedule: BlackwellSchedule, *, uses_libdevice: bool) -> tuple[str, ...]:
+    gluon = "from triton.experimental.gluon"
+    names = "clc, mbarrier, tma" if schedule.dispatch is Dispatch.CLC else "mbarrier, tma"
+    lines = [
+        "from torch import Tensor",
+        "from triton.experimental import gluon",
+        f"{gluon} import language as gl",
+        f"{gluon}.language.nvidia import blackwell as bw",
+        f"{gluon}.language.nvidia.blackwell import {names}",
+        f"{gluon}.nvidia.hopper import TensorDescriptor",
+    ]
+    if uses_libdevice:
+        lines.append("from triton.language.extra import libdevice")
+    return (*lines, "from triton.runtime import driver")
+
+
+def _names(mask: Mask) -> tuple[str, ...]:
+    """Return what else than positions and lengths the loop bounds read."""
+    return tuple(name for name in _HEADS if name in mask.range_parameters)
+
+
+def _spans(mask: Mask) -> Spans:
+    read = _names(mask)
+    known = {"h": "h = pack * PACK", "hkv": "hkv = pack * PACK // GROUP"}
+    keep = "(begin, full_begin, full_end, end)"
+    least = "end = gl.maximum(end, begin + 1)\n    "
+    names = ("first", "second") if mask.two else ("span",)
+    return Spans(
+        parameters=_span_arguments(mask),
+        lines=(
+            "seq_q, seq_k = problem.seq_q, problem.seq_k",
+            "q_first = q_tile * ROWS",
+            *(known[name] for name in read if name in known),
+        ),
+        spans=tuple(
+            f"{'' if index else least}{f'{name} = {keep}' if mask.two else ''}".rstrip()
+            for index, name in enumerate(names)
+        ),
+        result=", ".join(names) if mask.two else keep.strip("()"),
+    )
+
+
+def _span_arguments(mask: Mask) -> tuple[str, ...]:
+    read = _names(mask)
+    pack = ("pack",) if {"h", "hkv"} & {*read} else ()
+    return ("q_tile", *pack, *(("b",) if "b" in read else ()), "problem")
+
+
+def _walk(mask: Mask) -> Walk:
+    names = ("first", "second") if mask.two else ("span",)
+    down = names[::-1]
+    return Walk(
+        place=(
+            "q_tile, pack, b = _place(work, problem)",
+            f"{', '.join(names)} = _spans({', '.join(_span_arguments(mask))})",
+        ),
+        spans=down,
+        count=" + ".join(f"{name}[3] - {name}[0]" for name in down),
+    )
+
+
+def _places(schedule: BlackwellSchedule) -> tuple[str, str]:
+    """Return the coordinates of a query tile, and of a part of an output tile."""
+    inner = "0, " if schedule.pack > 1 else ""
+    return f"[b, q, pack, {inner}0]", f"[b, q, pack, {inner}column]"
+
+
+def _products(schedule: BlackwellSchedule) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the products P·V of the early weights and of the late ones; a slice is 2^n wide."""
+    if not schedule.early:
+        return ("bw.tcgen05_mma(p, v, o, use_acc=use_acc)",), ()
+    early = list(_slices(0, schedule.early))
+    late = list(_slices(schedule.early, schedule.tile_k))
+    return tuple(map(_product, early)), tuple(map(_product, late))
+
+
+def _slices(first: int, end: int) -> list[tuple[int, int]]:
+    """Cut [first, end) into slices of powers of two, the widest first."""
+    widths = [1 << bit for bit in range(10, -1, -1) if (end - first) >> bit & 1]
+    return list(zip(accumulate([first, *widths]), widths, strict=False))
+
+
+def _product(part: tuple[int, int]) -> str:
+    at = f"{part[0]}, {part[1]}"
+    add = ", use_acc=use_acc" if part[0] == 0 else ""
+    return f"bw.tcgen05_mma(p.slice({at}), v.slice({at}), o{add})"
+
+
+def _row_max(schedule: BlackwellSchedule, folded: FoldedScore) -> RowMaximum:
+    load = schedule.row_max is RowMax.LOAD
+    if folded.identity:
+        return RowMaximum(impl="load" if load else "reduce", score="", row_score="")
+    scaled = "bw.mul2(part, gl.full_like(part, PRESCALE))"
+    names = _element_names(schedule)
+    read = variables(folded.body) - {Var.S}
+    arguments = ", ".join([scaled, *(names[var] for var in expressions.ORDER if var in read)])
+    call = f"_score({arguments})"
+    if folded.monotone:
+        impl = "monotone_load" if load else "monotone"
+        return RowMaximum(impl=impl, score=call, row_score="_score(top * PRESCALE)")
+    return RowMaximum(impl="reduce", score=call, row_score="")
+
+
+def _element_names(schedule: BlackwellSchedule) -> dict[Var, str]:
+    """Return what variables are called in the softmax step: rows down, keys across."""
+    return {
+        Var.Q: "q[:, None]",
+        Var.K: "k",
+        Var.H: "h[:, None]" if schedule.pack > 1 else "h",
+        Var.HKV: "hkv",
+        Var.B: "b",
+        Var.SEQ_Q: "problem.seq_q",
+        Var.SEQ_K: "problem.seq_k",
+    }
+
+
+def _softmax(
+    attention: Attention, schedule: BlackwellSchedule, folded: FoldedScore, walk: Walk, *, bits: bool
+) -> SoftmaxRole:
+    read = variables(folded.body) - {Var.S}
+    if not bits:
+        read |= variables(attention.mask) | {Var.K}
+    state = tuple(var.value for var in (Var.Q, Var.H, Var.HKV, Var.B) if var in read)
+    state += ("keys",) if bits else ()
+    fixed = ("memory", "bars", "problem", "row_max", "row_sum", "turn", "done")
+    fragments = schedule.tile_k // FRAGMENT
+    return SoftmaxRole(
+        walk=walk,
+        row_place=_row_place(schedule, with_kv=Var.HKV in read),
+        runs=_runs(attention, walk, (*fixed, *state)),
+        step_parameters=(*fixed, *state, "key", "MASKED: gl.constexpr", "TILE: gl.constexpr"),
+        step_lines=(),
+        columns=Var.K in read,
+        largest=_tree("gl.maximum({}, {})", "tops", fragments),
+        total=_tree("({} + {})", "sums", fragments).removeprefix("(").removesuffix(")"),
+        dtype=ELEMENT[attention.dtype],
+        early=bool(schedule.early),
+    )
+
+
+def _row_place(schedule: BlackwellSchedule, *, with_kv: bool) -> tuple[str, ...]:
+    kv = ("hkv = pack * PACK // GROUP",) if with_kv else ()
+    if schedule.pack == 1:
+        first = "(q_tile * QUERY_TILES + TILE) * TILE_Q"
+        return (f"q = {first} + gl.arange(0, TILE_Q, rows)", "h = pack", *kv)
+    return (
+        "row = gl.arange(0, TILE_Q, rows)",
+        "q = (q_tile * QUERY_TILES + TILE) * (TILE_Q // PACK) + row // PACK",
+        "h = pack * PACK + row % PACK",
+        *kv,
+    )
+
+
+def _tree(pair: str, name: str, count: int) -> str:
+    """Return a balanced tree over ``name[0]``, ``name[1]``, ...: neighbours first."""
+    terms = [f"{name}[{index}]" for index in range(count)]
+    while len(terms) > 1:
+        terms = [
+            pair.format(*terms[index : index + 2]) if index + 1 < len(terms) else terms[index]
+            for index in range(0, len(terms), 2)
+        ]
+    return terms[0]
+
+
+def _runs(attention: Attention, walk: Walk, arguments: tuple[str, ...]) -> tuple[Run, ...]:
+    """Return the softmax loops: ranges from their ends down, masked, full, and masked tiles."""
+    known = bounds(attention.mask)
+    sure = not known.segments or any(
+        start != ZERO
+        for segment in known.segments
+        for start in (segment.live_start, segment.full_start)
+    )
+    runs = []
+    for name in walk.spans:
+        ends = [(3, 2, True)]
+        if known.has_full:
+            ends.append((2, 1, False))
+            if sure:
+                ends.append((1, 0, True))
+        runs += [
+            Run(
+                count=f"{name}[{end}] - {name}[{begin}]",
+                last=f"{name}[{end}] - 1",
+                arguments=(*arguments, "key", str(masked), "TILE"),
+            )
+            for end, begin, masked in ends
+        ]
+    return tuple(runs)

@@ -1,0 +1,107 @@
+"""The constants of a ``blackwell`` module, each with the reason for its value."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from flash4gen.render.constants import decimal, described, integer
+from flash4gen.render.context import Constant, Constants, Option
+from flash4gen.schedule.blackwell.memory import STAGED_COLUMNS
+from flash4gen.schedule.blackwell.model import BlackwellSchedule
+from flash4gen.schedule.model import TileOrder
+
+if TYPE_CHECKING:
+    from flash4gen.ir.hardware import Hardware
+    from flash4gen.ir.nodes import Attention
+    from flash4gen.render.folding import FoldedScore
+    from flash4gen.schedule.model import Choice
+
+FRAGMENT = 32
+"""Columns of scores that a thread loads, and weights that it stores, in one instruction."""
+
+
+def blackwell_constants(
+    attention: Attention, hardware: Hardware, choice: Choice, folded: FoldedScore
+) -> Constants:
+    """Return the constants of a ``blackwell`` module, those of the variant first."""
+    schedule = choice.schedule
+    assert isinstance(schedule, BlackwellSchedule)
+    reasons = {decision.field: decision.reason for decision in choice.decisions}
+    return Constants(
+        variant=(*described(attention, hardware), *_factors(folded)),
+        schedule=(
+            *_tiles(attention, schedule, reasons),
+            *_techniques(schedule, reasons),
+            *_limits(schedule, hardware),
+        ),
+        options=(
+            Option("num_warps", "4"),
+            Option("num_ctas", str(schedule.ctas)),
+            Option("enable_fp_fusion", "True"),
+        ),
+    )
+
+
+def _factors(folded: FoldedScore) -> tuple[Constant, ...]:
+    to_log2 = folded.factor * math.log2(math.e)
+    if folded.identity:
+        return (decimal("TO_LOG2", to_log2, "SCALE · log2(e): e^(SCALE · s) = 2^(TO_LOG2 · s)"),)
+    share = "" if folded.factor == 1 else f"{folded.factor:g} · "
+    return (
+        decimal("PRESCALE", folded.prescale, "SCALE, and the factor of s in the score"),
+        decimal("TO_LOG2", to_log2, f"{share}log2(e): weights are 2^(TO_LOG2 · (x − row_max))"),
+    )
+
+
+def _tiles(
+    attention: Attention, schedule: BlackwellSchedule, reasons: dict[str, str]
+) -> tuple[Constant, ...]:
+    packs = attention.heads // schedule.pack
+    return (
+        integer("QUERY_TILES", schedule.query_tiles, reasons.get("query_tiles", "")),
+        integer("TILE_Q", schedule.tile_q, reasons.get("tile_q", "")),
+        integer("TILE_K", schedule.tile_k, reasons.get("tile_k", "")),
+        integer("STAGES", schedule.stages, reasons.get("stages", "")),
+        integer("STAGING", schedule.staging, reasons.get("staging", "")),
+        integer("PACK", schedule.pack, reasons.get("pack", "")),
+        integer("PACKS", packs, "packs of PACK query heads"),
+        integer("ROWS", schedule.tile_rows, "query positions of a work tile"),
+        integer("HEAD_PAD", schedule.head_pad, "HEAD_DIM, up to what a tile of q or k is wide"),
+        integer("VALUE_PAD", schedule.value_pad, "VALUE_DIM, likewise"),
+    )
+
+
+def _techniques(schedule: BlackwellSchedule, reasons: dict[str, str]) -> tuple[Constant, ...]:
+    columns = min(32, schedule.value_pad)
+    found = [
+        integer("FRAGMENT", FRAGMENT, "columns that a thread loads or stores at a time"),
+        integer("COLUMNS", columns, "likewise, of an output"),
+        integer("OUT_COLUMNS", min(STAGED_COLUMNS, schedule.value_pad), "of one staging buffer"),
+        decimal("THRESHOLD", float(schedule.rescale_threshold), reasons.get("rescale_threshold", "")),
+    ]
+    if schedule.emulated:
+        shares = emulated(schedule.emulated, schedule.tile_k // FRAGMENT)
+        text = f"tl.constexpr(({', '.join(map(str, shares))}))"
+        found.append(Constant("EMULATED", text, reasons.get("emulated", "")))
+    if schedule.early:
+        found.append(integer("EARLY", schedule.early, reasons.get("early", "")))
+    return (
+        *found,
+        integer("SOFTMAX_REGISTERS", schedule.softmax_registers, reasons.get("softmax_registers", "")),
+        integer("OTHER_REGISTERS", schedule.other_registers, reasons.get("other_registers", "")),
+    )
+
+
+def emulated(columns: int, fragments: int) -> tuple[int, ...]:
+    """Spread columns over all fragments but the last, in pairs, as evenly as they go."""
+    pairs, parts = columns // 2, fragments - 1
+    ends = [pairs * part // parts for part in range(parts + 1)]
+    return (*(2 * (b - a) for a, b in zip(ends, ends[1:], strict=False)), 0)
+
+
+def _limits(schedule: BlackwellSchedule, hardware: Hardware) -> tuple[Constant, ...]:
+    if schedule.order is not TileOrder.LONGEST_FIRST:
+        return ()
+    share = hardware.l2_bytes // 2
+    return (Constant("L2_BYTES", f"{share}", "half of L2, for the keys and values in use"),)

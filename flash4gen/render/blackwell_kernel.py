@@ -1,0 +1,86 @@
+"""The kernel that starts the roles of a ``blackwell`` module, its memory, and its launch, as text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flash4gen.render.context_blackwell import Named, Specialised
+from flash4gen.schedule.blackwell.memory import memory_plan
+from flash4gen.schedule.blackwell.model import Dispatch
+from flash4gen.schedule.model import TileOrder
+
+if TYPE_CHECKING:
+    from flash4gen.ir.hardware import Hardware
+    from flash4gen.schedule.blackwell.model import BlackwellSchedule
+
+_BARRIERS = {
+    "q_full": ("QUERY_TILES", "load → mma: a query tile has arrived"),
+    "q_empty": ("QUERY_TILES", "mma → load: all products that read it are done"),
+    "kv_full": ("STAGES", "load → mma: a key or value tile has arrived"),
+    "kv_empty": ("STAGES", "mma → load: it may be overwritten"),
+    "s_full": ("2", "mma → softmax: scores are there"),
+    "s_empty": ("QUERY_TILES", "softmax → mma: scores are in registers"),
+    "p_ready": (
+        "QUERY_TILES",
+        "softmax, correction → mma: early weights, O rescaled; 2",
+    ),
+    "p_last": ("QUERY_TILES", "softmax → mma: the late weights are there too"),
+    "pv_done": ("QUERY_TILES", "mma → softmax, correction: weights are read, O is at rest"),
+    "o_full": ("QUERY_TILES", "mma → correction: the output is complete"),
+    "stats_full": ("QUERY_TILES", "softmax → correction: a factor of each row"),
+    "stats_empty": ("QUERY_TILES", "correction → softmax: it has been read"),
+    "o_staged": ("STAGING", "correction → store: an output lies in shared memory"),
+    "o_stored": ("STAGING", "store → correction: it has been read"),
+    "work_full": ("1", "hardware → all: the next work tile is known"),
+    "work_empty": ("1", "all → load: everybody has read it; one arrival of each role"),
+}
+
+_INTEGERS = {
+    "seq_q": "queries of a batch entry",
+    "seq_k": "its keys",
+    "q_tiles": "work tiles along the queries",
+    "packs": "packs of query heads, over all batch entries",
+    "works": "work tiles",
+    "section": "packs whose keys and values share L2",
+}
+
+
+def specialised(
+    schedule: BlackwellSchedule, hardware: Hardware, empty_value: str
+) -> Specialised:
+    """Return the context of ``shared/specialised``."""
+    longest = schedule.order is TileOrder.LONGEST_FIRST
+    plan = memory_plan(schedule)
+    names = ["seq_q", "seq_k", "q_tiles", *(["packs", "section"] if longest else []), "works"]
+    tiles = range(schedule.query_tiles)
+    pack = ", PACK" if schedule.pack > 1 else ""
+    rows = "TILE_Q // PACK" if schedule.pack > 1 else "TILE_Q"
+    host_rows = rows.replace("TILE_Q", "TILE_Q.value").replace("PACK", "PACK.value")
+    host_pack = ", PACK.value" if schedule.pack > 1 else ""
+    return Specialised(
+        integers=tuple(Named(name, _INTEGERS[name]) for name in names),
+        barriers=tuple(
+            Named(b.name, _BARRIERS[b.name][1], f"{_BARRIERS[b.name][0]}, {b.arrivals}")
+            for b in plan.barriers
+        ),
+        softmax_tiles=tuple(tiles),
+        worker_warps=f"[{', '.join([*(['4'] * len(tiles)), '1', '1', '1'])}]",
+        worker_registers=("SOFTMAX_REGISTERS",) * len(tiles) + ("OTHER_REGISTERS",) * 3,
+        q_smem=f"[QUERY_TILES, 1, {rows}, 1{pack}, HEAD_PAD]",
+        k_smem="[STAGES, 1, TILE_K, 1, HEAD_PAD]",
+        out_smem=f"[STAGING, 1, {rows}, 1{pack}, OUT_COLUMNS]",
+        q_box=f"[1, {host_rows}, 1{host_pack}, HEAD_PAD.value]",
+        k_box="[1, TILE_K.value, 1, HEAD_PAD.value]",
+        v_box="[1, TILE_K.value, 1, VALUE_PAD.value]",
+        out_box=f"[1, {host_rows}, 1{host_pack}, OUT_COLUMNS.value]",
+        q_view=".unflatten(2, (PACKS.value, PACK.value))" if schedule.pack > 1 else "",
+        sections=_SECTIONS if longest else (),
+        grid=f"min(works, {hardware.sms})" if schedule.dispatch is Dispatch.STATIC else "works",
+        empty_value=empty_value,
+    )
+
+
+_SECTIONS = (
+    "key_bytes = seq_k * (HEAD_DIM.value + VALUE_DIM.value) * q.element_size()",
+    "section = min(packs, max(1, L2_BYTES // key_bytes) * GROUP.value // PACK.value)",
+)

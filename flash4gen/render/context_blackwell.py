@@ -1,0 +1,248 @@
+"""What the templates of the ``blackwell`` family see, beside what they share with all modules.
+
+As in ``context``, every decision is made before this point.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flash4gen.render.context import (
+    Arithmetic,
+    Constants,
+    Eager,
+    Header,
+    Impl,
+    Interface,
+    Mask,
+    Score,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A name with the text of its value, where it has one, and a remark."""
+
+    name: str
+    reason: str
+    value: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Walk:
+    """How a role finds the key tiles of a work tile.
+
+    Attributes:
+        place: statements that assign q_tile, pack, b and spans.
+        spans: the ranges of key tiles, in the order in which they are walked.
+        count: how many key tiles there are.
+    """
+
+    place: tuple[str, ...]
+    spans: tuple[str, ...]
+    count: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spans:
+    """The function that computes the ranges of key tiles.
+
+    Attributes:
+        parameters: of it.
+        lines: statements that assign what the bounds read.
+        spans: after each range of ``Mask.segments``, the assignment that keeps it.
+        result: what is returned.
+    """
+
+    parameters: tuple[str, ...]
+    lines: tuple[str, ...]
+    spans: tuple[str, ...]
+    result: str
+
+
+@dataclass(frozen=True, slots=True)
+class TensorMemory:
+    """Where scores and weights lie: the plan's file, and the weights' element type."""
+
+    impl: str
+    dtype: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetch:
+    """The load warp: in which order key and value tiles come, and where a query tile is."""
+
+    impl: str
+    q_place: str
+    walk: Walk
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mma:
+    """The mma warp: the order of products, and those of P·V before and after the late weights."""
+
+    impl: str
+    early: tuple[str, ...]
+    late: tuple[str, ...]
+    walk: Walk
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyMask:
+    """How single elements of a score tile are masked.
+
+    Attributes:
+        impl: ``bits`` where the keys of a row are one or two intervals, else ``expr``.
+        title, text, parameters, body, origin: as for ``Score``.
+        arguments: of ``_visible`` in the softmax step.
+        row_parameters: of ``_row_keys``.
+        row_arguments: at its call.
+        visible: the assignment of the bounds of a row.
+        bounds: what ``_row_keys`` returns.
+        bits: the statements that turn bounds into the bits of a fragment.
+    """
+
+    impl: str
+    title: str
+    text: str
+    parameters: tuple[str, ...]
+    body: str
+    origin: str
+    arguments: tuple[str, ...]
+    row_parameters: tuple[str, ...]
+    row_arguments: tuple[str, ...]
+    visible: str
+    bounds: tuple[str, ...]
+    bits: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowMaximum:
+    """Where the row maximum comes from.
+
+    Attributes:
+        impl: ``reduce``, ``load``, ``monotone`` or ``monotone_load``.
+        score: the call that changes a fragment's scores; empty for the identity.
+        row_score: the same for the largest product of each row.
+    """
+
+    impl: str
+    score: str
+    row_score: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One loop of the softmax: how many key tiles, the first one of them, the step's arguments."""
+
+    count: str
+    last: str
+    arguments: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SoftmaxRole:
+    """The softmax warps.
+
+    Attributes:
+        walk: of its work tiles.
+        row_place: statements that assign each row's q and h.
+        runs: the loops over key tiles.
+        step_parameters: of ``_softmax_step``.
+        step_lines: statements at its start.
+        columns: whether it computes the positions ``k`` of a fragment's keys.
+        largest: of the fragments' row maxima ``tops``.
+        total: of the fragments' row sums ``sums``.
+        dtype: the weights' element type.
+        early: whether some weights are released before the others.
+    """
+
+    walk: Walk
+    row_place: tuple[str, ...]
+    runs: tuple[Run, ...]
+    step_parameters: tuple[str, ...]
+    step_lines: tuple[str, ...]
+    columns: bool
+    largest: str
+    total: str
+    dtype: str
+    early: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Correction:
+    """The correction warps."""
+
+    walk: Walk
+    dtype: str
+    empty_factor: str
+    empty_text: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoreRole:
+    """The store warp: where an output tile goes."""
+
+    out_place: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Specialised:
+    """What the roles share, the kernel that starts them, and its launch.
+
+    Attributes:
+        integers: runtime arguments.
+        barriers: arrays of mbarriers; the value is slots and arrivals.
+        softmax_tiles: the query tiles that have softmax warps.
+        worker_warps, worker_registers: of all roles but the correction.
+        q_smem, k_smem, out_smem: shapes of the buffers.
+        q_box, k_box, v_box, out_box: shapes of what the copy engine moves at a time.
+        q_view: what makes packs of query heads an axis of their own.
+        sections: statements of the launch that assign the integers which the order needs.
+        grid: how many programs are launched.
+        empty_value: output of a row without keys.
+    """
+
+    integers: tuple[Named, ...]
+    barriers: tuple[Named, ...]
+    softmax_tiles: tuple[int, ...]
+    worker_warps: str
+    worker_registers: tuple[str, ...]
+    q_smem: str
+    k_smem: str
+    out_smem: str
+    q_box: str
+    k_box: str
+    v_box: str
+    out_box: str
+    q_view: str
+    sections: tuple[str, ...]
+    grid: str
+    empty_value: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlackwellContext:
+    """Everything that one warp-specialised module is printed from."""
+
+    header: Header
+    imports: tuple[str, ...]
+    constants: Constants
+    arithmetic: Arithmetic
+    eager: Eager
+    interface: Interface
+    mask: Mask
+    spans: Spans
+    place: Impl
+    work: Impl
+    plan: TensorMemory
+    fetch: Fetch
+    mma: Mma
+    score: Score
+    key_mask: KeyMask
+    row_max: RowMaximum
+    exp2: Impl
+    softmax: SoftmaxRole
+    correction: Correction
+    store: StoreRole
+    specialised: Specialised

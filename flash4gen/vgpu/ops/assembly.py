@@ -1,0 +1,107 @@
+"""Inline assembly that generated kernels use, each block registered with its meaning.
+
+The blocks are pure and work element by element. The text is that of the templates; a kernel whose
+text differs in a single instruction is refused, because nobody has said what it means.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from flash4gen.vgpu.ops.elementwise import register_asm
+
+EXP2 = """{
+    .reg .b64 y, c256, magic, floor, rest, p, c;
+    .reg .f32 y0, y1;
+    .reg .b32 n0, n1, p0, p1;
+    fma.rn.ftz.sat.f32 y0, $2, $4, $6;
+    fma.rn.ftz.sat.f32 y1, $3, $5, $7;
+    mov.b64 y, {y0, y1};
+    mov.b64 c256, {0f43800000, 0f43800000};
+    mov.b64 magic, {0f4B3FFF81, 0f4B3FFF81};
+    fma.rm.ftz.f32x2 floor, y, c256, magic;
+    sub.rn.ftz.f32x2 rest, magic, floor;
+    fma.rn.ftz.f32x2 rest, y, c256, rest;
+    mov.b64 p, {0f3D9DF09D, 0f3D9DF09D};
+    mov.b64 c, {0f3E6906A4, 0f3E6906A4};
+    fma.rn.ftz.f32x2 p, p, rest, c;
+    mov.b64 c, {0f3F31F519, 0f3F31F519};
+    fma.rn.ftz.f32x2 p, p, rest, c;
+    mov.b64 c, {0f3F800000, 0f3F800000};
+    fma.rn.ftz.f32x2 p, p, rest, c;
+    mov.b64 {n0, n1}, floor;
+    mov.b64 {p0, p1}, p;
+    shl.b32 n0, n0, 23;
+    shl.b32 n1, n1, 23;
+    add.s32 $0, n0, p0;
+    add.s32 $1, n1, p1;
+}"""
+"""2^(256 · sat(x · scale + shift) − 127) for two numbers: Cody and Waite, degree 3."""
+
+BITS_BELOW = "{ .reg .b32 n; max.s32 n, $1, 0; shl.b32 n, 1, n; sub.s32 $0, n, 1; }"
+"""The lowest bits of a word; PTX ISA, shl: amounts above 31 are clamped, and give 0."""
+
+TANH = "tanh.approx.f32 $0, $1;"
+
+_POLYNOMIAL = (0.077119089663028717041015625, 0.227564394474029541015625, 0.695146143436431884765625)
+_MAGIC_LESS_127 = -127.0
+_TANH_BITS = 11
+_FRAGMENT = 32
+
+
+def select(width: int = _FRAGMENT) -> str:
+    """Return the block that keeps the numbers whose bits are set, and makes the others −inf."""
+    lines = ["{ .reg .pred keep; .reg .b32 bit;"]
+    for i in range(width):
+        lines.append(f"and.b32 bit, ${2 * width}, {1 << i};")
+        lines.append("setp.ne.u32 keep, bit, 0;")
+        lines.append(f"selp.f32 ${i}, ${width + i}, 0fFF800000, keep;")
+    return " ".join([*lines, "}"])
+
+
+def _fma(a: Tensor, b: Tensor, c: Tensor | float) -> Tensor:
+    """Multiply and add with one rounding: a product of two float32 is exact in float64."""
+    return (a.double() * b.double() + c).float()
+
+
+def exp2(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """Return what the block ``EXP2`` gives, bit for bit."""
+    y = _fma(x, scale, shift.double())
+    y = torch.where(y.isnan(), 0.0, y).clamp(0.0, 1.0)  # PTX ISA, fma: .sat makes NaN 0
+    exact = y.double() * 256 + _MAGIC_LESS_127
+    whole = exact.floor()
+    rest = (exact - whole).float()
+    p = torch.full_like(rest, _POLYNOMIAL[0])
+    for coefficient in (*_POLYNOMIAL[1:], 1.0):
+        p = _fma(p, rest, coefficient)
+    return (p.view(torch.int32) + (whole.to(torch.int32) << 23)).view(torch.float32)
+
+
+def bits_below(end: Tensor) -> Tensor:
+    """Return the bits 0 to end − 1."""
+    amount = end.long().clamp(min=0)
+    power = torch.where(amount > 31, 0, torch.ones_like(amount) << amount.clamp(max=31))
+    return (power - 1).to(torch.int32)
+
+
+def selected(x: Tensor, bits: Tensor) -> Tensor:
+    """Return x, with −inf where the bit of the column is not set; 32 columns to a word."""
+    column = torch.arange(x.shape[-1]) % _FRAGMENT
+    return torch.where(bits.long() >> column & 1 != 0, x, -torch.inf)
+
+
+def tanh(x: Tensor) -> Tensor:
+    """Return tanh to 11 bits, the relative error that the PTX ISA allows ``tanh.approx.f32``.
+
+    The hardware's own errors are not published; this rounding makes them no smaller.
+    """
+    exact = x.double().tanh()
+    mantissa, exponent = torch.frexp(exact)
+    return torch.ldexp((mantissa * 2**_TANH_BITS).round() / 2**_TANH_BITS, exponent).float()
+
+
+register_asm(EXP2, exp2)
+register_asm(BITS_BELOW, bits_below)
+register_asm(select(), selected)
+register_asm(TANH, tanh)
