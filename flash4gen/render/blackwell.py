@@ -65,7 +65,7 @@ def blackwell_context(
     names = _element_names(schedule)
     read = (var for var in expressions.ORDER if var in variables(attention.mask))
     masked = key_mask(attention, mask, tuple(names[var] for var in read))
-    helpers = expressions.arithmetic(attention, folded.body)
+    helpers = expressions.arithmetic(attention, folded.body, approximate=True)
     return BlackwellContext(
         header=head,
         imports=_imports(schedule, uses_libdevice=helpers.libdevice),

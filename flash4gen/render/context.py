@@ -61,9 +61,10 @@ class Constants:
 
 @dataclass(frozen=True, slots=True)
 class Arithmetic:
-    """Which helper functions the printed expressions call."""
+    """Which helper functions the printed expressions call; tanh has two forms."""
 
     tanh: bool
+    tanh_approx: bool
     floor_div: bool
     floor_mod: bool
     libdevice: bool

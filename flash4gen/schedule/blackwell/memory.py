@@ -180,6 +180,7 @@ def _barriers(schedule: BlackwellSchedule) -> Iterator[Barrier]:
     yield _barrier("o_full", tiles, "mma")
     if schedule.plan in (TensorPlan.SHARED_S, TensorPlan.DISJOINT):
         yield _barrier("s_empty", tiles, "softmax")
+    if schedule.plan is not TensorPlan.P_IN_S:
         yield _barrier("pv_done", tiles, "mma")
     yield _barrier("stats_full", tiles, "softmax")
     yield _barrier("stats_empty", tiles, "correction")
