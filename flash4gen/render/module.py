@@ -20,7 +20,7 @@ from flash4gen.render.constants import TORCH_DTYPE, constants
 from flash4gen.render.context import Attend, Epilogue, Impl, Interface, RenderContext
 from flash4gen.render.environment import environment
 from flash4gen.render.provenance import Provenance, header, provenance, title
-from flash4gen.schedule.model import Load
+from flash4gen.schedule.model import Load, as_portable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -91,7 +91,7 @@ def tidied(text: str) -> str:
 def _context(
     attention: Attention, hardware: Hardware, choice: Choice, origin: Provenance
 ) -> RenderContext:
-    schedule = choice.schedule
+    schedule = as_portable(choice.schedule)
     zero = attention.empty_row is EmptyRow.ZERO
     empty_value = "0.0" if zero else 'float("nan")'
     identity = attention.score == SCORE

@@ -18,6 +18,8 @@ from flash4gen.ir.printer import format_expr
 from flash4gen.render.context import API, Header
 from flash4gen.resources import resource_dir
 from flash4gen.schedule.choose import BUILD
+from flash4gen.schedule.model import Schedule
+from flash4gen.schedule.text import record_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
     from flash4gen.ir.hardware import Hardware
     from flash4gen.ir.nodes import Attention
-    from flash4gen.schedule.model import Choice
+    from flash4gen.schedule.model import AnySchedule, Choice
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,9 +65,7 @@ def provenance(
 
 def header(attention: Attention, hardware: Hardware, choice: Choice, origin: Provenance) -> Header:
     """Return header comment and docstring."""
-    s = choice.schedule
-    what = f"{s.family.value}, tiles {s.tile_q} × {s.tile_k}, {s.warps} warps, "
-    what += f"{s.stages} stages, {s.load.value} loads"
+    what = _what(choice.schedule)
     return Header(
         version=origin.version,
         spec_name=origin.spec_name,
@@ -80,6 +80,14 @@ def header(attention: Attention, hardware: Hardware, choice: Choice, origin: Pro
         title=title(attention),
         meaning=meaning(attention),
     )
+
+
+def _what(schedule: AnySchedule) -> str:
+    if not isinstance(schedule, Schedule):
+        return f"{schedule.family.value}, {record_text(schedule)}"
+    s = schedule
+    what = f"{s.family.value}, tiles {s.tile_q} × {s.tile_k}, {s.warps} warps, "
+    return what + f"{s.stages} stages, {s.load.value} loads"
 
 
 def title(attention: Attention) -> str:
@@ -116,11 +124,9 @@ def meaning(attention: Attention) -> tuple[str, ...]:
 def _excluded(choice: Choice) -> list[str]:
     """Return a row per schedule that was compiled and found wanting: the spec cannot tell those."""
     return [
-        f"excluded   {s.tile_q} × {s.tile_k}, {s.warps} warps, {s.stages} stages, {s.load.value}: "
-        + item.reason
+        f"excluded   {record_text(item.schedule)}: {item.reason}"
         for item in choice.rejected
         if item.constraint == BUILD
-        for s in (item.schedule,)
     ]
 
 
