@@ -15,8 +15,8 @@ from flash4gen.ir import library
 from flash4gen.ir.expr import ALWAYS, SCORE, Apply, Expr, Literal, Op, Var, Variable
 from flash4gen.ir.nodes import Attention, DType, EmptyRow, Lengths, Pass
 from flash4gen.render.module import render
-from flash4gen.schedule.choose import estimate
 from flash4gen.schedule.model import Choice, Load, TileOrder
+from flash4gen.schedule.search import estimate
 from flash4gen.schedule.space import Shape
 from flash4gen.schedule.workload import workload_of
 

@@ -30,8 +30,8 @@ from flash4gen.build.compile import CompileError
 from flash4gen.ir import library
 from flash4gen.ir.hardware import Feature
 from flash4gen.schedule import register_fit, registers
-from flash4gen.schedule.choose import Fitting, judge
 from flash4gen.schedule.model import Load, TileOrder
+from flash4gen.schedule.search import Fitting, judge
 from flash4gen.schedule.space import WARPS, Shape, shape_of
 from flash4gen.schedule.units import matrix_unit
 from flash4gen.schedule.workload import Workload, workload_of

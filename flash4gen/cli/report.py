@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from flash4gen.cli.output import print_rich
+from flash4gen.schedule.text import shape_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -74,11 +75,8 @@ def _as_object(module: ModuleResult, emitted: Sequence[str]) -> dict[str, Any]:
 
 def schedule_line(module: ModuleResult) -> str:
     """Return the chosen schedule in one line."""
-    s = module.plan.choice.schedule
-    return (
-        f"{s.family.value}: tiles {s.tile_q} × {s.tile_k}, {s.warps} warps, {s.stages} stages, "
-        f"{s.load.value} loads, {s.order.value.replace('_', ' ')}"
-    )
+    schedule = module.plan.choice.schedule
+    return f"{schedule.family}: {shape_text(schedule)}"
 
 
 def _block(module: ModuleResult) -> Table:

@@ -67,12 +67,14 @@ class Code(StrEnum):
     WRONG_UNIT = "F4G405", "a number has the wrong unit"
     INCONSISTENT = "F4G406", "two hardware numbers contradict each other"
 
-    BAD_PIN = "F4G501", "a schedule pin is neither a whole number nor a name"
+    BAD_PIN = "F4G501", "a schedule pin is neither a number nor a name"
 
     UNKNOWN_PIN = "F4G502", "a schedule pin names a field that cannot be pinned"
     PIN_VALUE = "F4G503", "a schedule pin has a value that its field cannot have"
     PINS_DO_NOT_FIT = "F4G504", "the schedule pins break a limit of the target"
     NOTHING_FITS = "F4G505", "no schedule fits the target"
+    PIN_FAMILY = "F4G506", "a schedule pin belongs to a kernel family that cannot be used here"
+    PIN_RULE = "F4G507", "schedule pins break a rule of their kernel family"
 
     COMPILE_FAILED = "F4G601", "Triton cannot compile the kernel"
     OVER_LIMIT = "F4G602", "the compiled kernel needs more than the target has"

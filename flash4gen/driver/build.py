@@ -12,19 +12,23 @@ from flash4gen.diagnostics.codes import Code
 from flash4gen.driver.model import Event, Plan, Progress, StageError
 from flash4gen.render.module import RenderedModule, render
 from flash4gen.schedule.choose import choose
-from flash4gen.schedule.model import Choice, Schedule
+from flash4gen.schedule.model import AnySchedule, Choice, Family
+from flash4gen.schedule.text import record_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from flash4gen.build.artefact import Artefact
+    from flash4gen.build.artefact import Artefact, Facts
     from flash4gen.diagnostics.collect import Findings
 
 _ATTEMPTS = 6
-_RECORD = re.compile(r"^# excluded +(\d+) × (\d+), (\d+) warps, (\d+) stages, (\w+): (.*)$", re.M)
+_RECORD = re.compile(r"^# excluded +([^:\n]+): (.*)$", re.MULTILINE)
 
-Excluded = tuple[tuple[Schedule, str], ...]
+_HARMLESS_SPILLS = 64
+"""Bytes that a warp-specialised kernel may spill: its roles save arguments outside their loops."""
+
+Excluded = tuple[tuple[AnySchedule, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +95,7 @@ def build_plan(plan: Plan, run: Run, scratch: Path, findings: Findings) -> Built
         if built is None:
             return None
         spilled = built.artefact.facts.spill_bytes
-        if not spilled:
+        if not spills_matter(current.choice.schedule, built.artefact.facts):
             return built
         if best is None or spilled < best.artefact.facts.spill_bytes:
             best = built
@@ -122,18 +126,25 @@ def recorded_plan(plan: Plan, text: str) -> Plan:
 
     They were compiled and found to spill, which nobody can know from the spec alone.
     """
-    candidates = {_shape(ranked.schedule): ranked.schedule for ranked in plan.choice.ranked}
+    candidates: dict[str, AnySchedule] = {}
+    for ranked in plan.choice.ranked:
+        candidates.setdefault(record_text(ranked.schedule), ranked.schedule)
     excluded = tuple(
-        (candidates[shape], found[5])
-        for found in _RECORD.findall(text)
-        if (shape := (*map(int, found[:4]), found[4])) in candidates
+        (candidates[shape], reason)
+        for shape, reason in _RECORD.findall(text)
+        if shape in candidates
     )
     return (replan(plan, excluded) or plan) if excluded else plan
 
 
-def _shape(schedule: Schedule) -> tuple[int | str, ...]:
-    s = schedule
-    return s.tile_q, s.tile_k, s.warps, s.stages, s.load.value
+def spills_matter(schedule: AnySchedule, facts: Facts) -> bool:
+    """Whether a compiled kernel spills so much that another schedule is worth a try.
+
+    The portable kernel is one loop, where every spill counts. The roles of a warp-specialised one
+    save what they were handed before their loops, which costs nothing to speak of.
+    """
+    allowed = 0 if schedule.family is Family.PORTABLE else _HARMLESS_SPILLS
+    return facts.spill_bytes > allowed
 
 
 def _build_once(plan: Plan, run: Run, folder: Path, findings: Findings) -> Built | None:

@@ -17,6 +17,7 @@ class Feature(StrEnum):
     TMA = "tma"
     WGMMA = "wgmma"
     TCGEN05 = "tcgen05"
+    TMEM_REDUCE = "tmem_reduce"
     FP8 = "fp8"
 
 
@@ -28,7 +29,7 @@ class Hardware:
         name: identifier, such as ``b200``; also the folder name under ``generated/``.
         doc: the product's name.
         backend: Triton's backend name.
-        arch: compute capability as Triton wants it (80, 90, 100, 120).
+        arch: compute capability as Triton wants it (80, 90, 100, 103, 120).
         warp_size: threads per warp.
         sms: streaming multiprocessors.
         clock_mhz: highest clock, MHz.

@@ -41,20 +41,30 @@ def lower_pins(blocks: tuple[ast.Schedule, ...], findings: Findings) -> tuple[Pi
     return tuple(pins.values())
 
 
-def _value(field: ast.Field, findings: Findings) -> int | str | None:
+def _value(field: ast.Field, findings: Findings) -> int | float | str | None:
     value = field.values[0]
     if len(field.values) == 1 and field.source is None:
-        if isinstance(value, ast.Number) and isinstance(value.value, int):
-            if value.value <= MAX_INT:
-                return value.value
-        elif isinstance(value, ast.Name):
+        number = _number(value)
+        if number is not None and abs(number) <= MAX_INT:
+            return number
+        if isinstance(value, ast.Name):
             return value.text
-        elif isinstance(value, ast.Boolean):
+        if isinstance(value, ast.Boolean):
             return "true" if value.value else "false"
     findings.error(
         Code.BAD_PIN,
-        f"`{field.name.text}` can be pinned to a whole number or a name",
+        f"`{field.name.text}` can be pinned to a number or a name",
         field.values_span,
         helps=("for example `tile_q = 128`",),
     )
+    return None
+
+
+def _number(value: ast.Value) -> int | float | None:
+    """Return a literal number with its sign, None for everything else."""
+    if isinstance(value, ast.Number):
+        return value.value
+    if isinstance(value, ast.Unary) and value.operator.text == "-":
+        number = _number(value.operand)
+        return None if number is None else -number
     return None

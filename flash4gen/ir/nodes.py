@@ -49,7 +49,7 @@ class Pin:
     """One choice fixed by the spec's ``schedule { }`` block, checked by ``schedule/``."""
 
     name: str
-    value: int | str
+    value: int | float | str
     span: Span | None = field(default=None, compare=False, repr=False)
 
 

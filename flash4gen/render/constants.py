@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from flash4gen.ir.expr import SCORE
 from flash4gen.ir.nodes import DType
 from flash4gen.render.context import Constant, Constants, Option
+from flash4gen.schedule.model import as_portable
 
 if TYPE_CHECKING:
     from flash4gen.ir.hardware import Hardware
@@ -65,7 +66,7 @@ def _schedule(choice: Choice) -> tuple[Constant, ...]:
 
 def _options(choice: Choice) -> tuple[Option, ...]:
     return (
-        Option("num_warps", str(choice.schedule.warps)),
+        Option("num_warps", str(as_portable(choice.schedule).warps)),
         Option("num_stages", "STAGES.value"),
         Option("num_ctas", "1"),
         Option("enable_fp_fusion", "True"),

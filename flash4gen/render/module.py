@@ -22,7 +22,7 @@ from flash4gen.render.context import Attend, Epilogue, Impl, Interface, RenderCo
 from flash4gen.render.environment import NOTHING, environment
 from flash4gen.render.provenance import Provenance, header, provenance, title
 from flash4gen.schedule.blackwell.model import BlackwellSchedule
-from flash4gen.schedule.model import Load, Schedule
+from flash4gen.schedule.model import Load, as_portable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -109,8 +109,7 @@ def tidied(text: str) -> str:
 def _context(
     attention: Attention, hardware: Hardware, choice: Choice, origin: Provenance
 ) -> RenderContext:
-    schedule = choice.schedule
-    assert isinstance(schedule, Schedule)
+    schedule = as_portable(choice.schedule)
     zero = attention.empty_row is EmptyRow.ZERO
     empty_value = "0.0" if zero else 'float("nan")'
     identity = attention.score == SCORE

@@ -17,8 +17,9 @@ from flash4gen.ir.nodes import EmptyRow
 from flash4gen.ir.printer import format_expr
 from flash4gen.render.context import API, Header
 from flash4gen.resources import resource_dir
-from flash4gen.schedule.blackwell.model import BlackwellSchedule
 from flash4gen.schedule.choose import BUILD
+from flash4gen.schedule.model import Schedule
+from flash4gen.schedule.text import record_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,7 +65,7 @@ def provenance(
 
 def header(attention: Attention, hardware: Hardware, choice: Choice, origin: Provenance) -> Header:
     """Return header comment and docstring."""
-    what = _in_short(choice.schedule)
+    what = _what(choice.schedule)
     return Header(
         version=origin.version,
         spec_name=origin.spec_name,
@@ -81,13 +82,12 @@ def header(attention: Attention, hardware: Hardware, choice: Choice, origin: Pro
     )
 
 
-def _in_short(schedule: AnySchedule) -> str:
+def _what(schedule: AnySchedule) -> str:
+    if not isinstance(schedule, Schedule):
+        return f"{schedule.family.value}, {record_text(schedule)}"
     s = schedule
-    tiles = f"{s.family.value}, tiles {s.tile_q} × {s.tile_k}"
-    if isinstance(s, BlackwellSchedule):
-        many = "" if s.query_tiles == 1 else f"{s.query_tiles} × "
-        return f"{s.family.value}, tiles {many}{s.tile_q} × {s.tile_k}, {s.stages} stages, {s.plan.value}"
-    return f"{tiles}, {s.warps} warps, {s.stages} stages, {s.load.value} loads"
+    what = f"{s.family.value}, tiles {s.tile_q} × {s.tile_k}, {s.warps} warps, "
+    return what + f"{s.stages} stages, {s.load.value} loads"
 
 
 def title(attention: Attention) -> str:
@@ -124,11 +124,9 @@ def meaning(attention: Attention) -> tuple[str, ...]:
 def _excluded(choice: Choice) -> list[str]:
     """Return a row per schedule that was compiled and found wanting: the spec cannot tell those."""
     return [
-        f"excluded   {s.tile_q} × {s.tile_k}, {s.warps} warps, {s.stages} stages, {s.load.value}: "
-        + item.reason
+        f"excluded   {record_text(item.schedule)}: {item.reason}"
         for item in choice.rejected
         if item.constraint == BUILD
-        for s in (item.schedule,)
     ]
 
 

@@ -1,4 +1,4 @@
-"""From a meaning and a target to a schedule: enumerate, reject with a reason, rank, keep the log.
+"""From a meaning and a target to a schedule: which family, its search, and the log of both.
 
 In: an ``Attention``, a ``Hardware``, and schedules that a build has found wanting. Out: a
 ``Choice`` with its whole log, or diagnostics when the spec's pins, or the target, leave nothing.
@@ -6,56 +6,50 @@ In: an ``Attention``, a ``Hardware``, and schedules that a build has found wanti
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import replace
+from itertools import combinations
+from typing import TYPE_CHECKING
 
-from flash4gen.schedule.constraints import first_violation
-from flash4gen.schedule.cost import cost
-from flash4gen.schedule.decisions import decisions, why_lost
-from flash4gen.schedule.memory import shared_memory, tensor_columns
-from flash4gen.schedule.model import (
-    Choice,
-    Family,
-    Ranked,
-    Rejected,
-    Schedule,
-    TileOrder,
+from flash4gen.diagnostics.suggest import one_of
+from flash4gen.ir import library
+from flash4gen.ir.hardware import Feature
+from flash4gen.schedule.blackwell.search import search as search_blackwell
+from flash4gen.schedule.blackwell.traits import unsupported
+from flash4gen.schedule.model import BUILD, Choice, Family, Rejected, Schedule
+from flash4gen.schedule.pins import (
+    PIN_FAMILY,
+    Request,
+    families_of,
+    pin_error,
+    pin_problems,
+    read_pins,
 )
-from flash4gen.schedule.pins import misfit, read_pins
-from flash4gen.schedule.registers import pressure
-from flash4gen.schedule.space import Shape, shape_of, shapes
-from flash4gen.schedule.workload import Workload, workload
+from flash4gen.schedule.search import search as search_portable
 
 if TYPE_CHECKING:
     from flash4gen.diagnostics.model import Diagnostic
     from flash4gen.ir.hardware import Hardware
     from flash4gen.ir.nodes import Attention
-    from flash4gen.schedule.cost import Cost
-    from flash4gen.schedule.pins import Pins
+    from flash4gen.schedule.model import AnySchedule
 
-BUILD = "build"
-"""The constraint that excluded schedules are recorded under."""
+__all__ = ["BUILD", "choose"]
 
+EVERYWHERE = "the family that every target can run"
+"""Why the portable family, where there is no other."""
 
-class Fitting(NamedTuple):
-    """A candidate that satisfies every constraint, and what it costs."""
-
-    schedule: Schedule
-    cost: Cost
-
-
-class Judged(NamedTuple):
-    """All candidates, judged: those that fit, best first, and those that do not."""
-
-    fitting: tuple[Fitting, ...]
-    rejected: tuple[Rejected, ...]
+DECLINED = "not the blackwell family: "
+"""Why the portable family, where there is another."""
 
 
 def choose(
     attention: Attention,
     hardware: Hardware,
-    exclude: tuple[tuple[Schedule, str], ...] = (),
+    exclude: tuple[tuple[AnySchedule, str], ...] = (),
 ) -> Choice | tuple[Diagnostic, ...]:
     """Choose the forward schedule of an attention on a target.
+
+    The warp-specialised family comes first where the target has its instructions; a pin, an
+    attention that it has no plan for, or spills in all it can try, lead to the portable one.
 
     Args:
         attention: what to compute; its pins restrict the choice.
@@ -65,133 +59,96 @@ def choose(
     Returns:
         The choice and its log; diagnostics if a pin is wrong or nothing fits.
     """
-    pins, problems = read_pins(attention)
+    problems = pin_problems(attention)
     if problems:
         return problems
-    work = workload(attention)
-    out = {shape_of(schedule): reason for schedule, reason in exclude}
-    everything = judge(work, hardware, _order(work, pins), out)
-    judged = _pinned(everything, pins)
-    if pins and not judged.fitting:
-        # A pin is refused for facts, not for the register model's margin: the build will tell.
-        hopeful = judge(work, hardware, _order(work, pins), out, optimistic=True)
-        judged = _pinned(hopeful, pins)
-    if not judged.fitting:
-        closest = min(judged.rejected, key=lambda item: _miss(item, hardware))
-        return (misfit(attention, hardware, closest, _nearest(everything, pins)),)
-    best = judged.fitting[0]
-    return Choice(
-        schedule=best.schedule,
-        decisions=decisions(attention, work, hardware, judged, pins),
-        ranked=tuple(
-            Ranked(item.schedule, item.cost.cycles, why_lost(item, best) if n else "")
-            for n, item in enumerate(judged.fitting)
-        ),
-        rejected=judged.rejected,
-    )
+    clash = _clash(attention)
+    if clash is not None:
+        return (clash,)
+    allowed = [
+        family for family in Family if all(family in families_of(pin) for pin in attention.pins)
+    ]
+    declined = _declined(attention, hardware, allowed)
+    if not declined:
+        found = search_blackwell(
+            attention, hardware, read_pins(attention, Family.BLACKWELL), exclude
+        )
+        if not isinstance(found, str):
+            return found if isinstance(found, Choice) else (found,)
+        declined = f"{DECLINED}{found}"
+    if Family.PORTABLE not in allowed:
+        return (_refused(attention, hardware, declined),)
+    return _portable(attention, hardware, declined, exclude)
 
 
-def judge(
-    work: Workload,
+def _portable(
+    attention: Attention,
     hardware: Hardware,
-    order: TileOrder,
-    exclude: dict[Shape, str],
-    *,
-    optimistic: bool = False,
-) -> Judged:
-    """Judge the whole search space: the ranking is by modelled cycles, then by smaller needs.
-
-    ``optimistic`` lets candidates pass that were never compiled and may well spill.
-    """
-    fitting: list[Fitting] = []
-    rejected: list[Rejected] = []
-    for shape in shapes():
-        schedule = estimate(work, hardware, shape, order, optimistic=optimistic)
-        violation = first_violation(schedule, hardware)
-        if violation is not None:
-            rejected.append(Rejected(schedule, violation.constraint, violation.reason))
-        elif shape in exclude:
-            rejected.append(Rejected(schedule, BUILD, exclude[shape]))
-        else:
-            fitting.append(Fitting(schedule, cost(schedule, work, hardware)))
-    fitting.sort(key=_rank)
-    return Judged(tuple(fitting), tuple(rejected))
-
-
-def estimate(
-    work: Workload,
-    hardware: Hardware,
-    shape: Shape,
-    order: TileOrder,
-    *,
-    optimistic: bool = False,
-) -> Schedule:
-    """Return the schedule of a shape with its planned memory and registers."""
-    buffers = shared_memory(hardware, shape, work.head_pad, work.value_pad)
-    needed = pressure(hardware, shape, work, optimistic=optimistic)
-    return Schedule(
-        family=Family.PORTABLE,
-        hardware=hardware.name,
-        tile_q=shape.tile_q,
-        tile_k=shape.tile_k,
-        warps=shape.warps,
-        stages=shape.stages,
-        load=shape.load,
-        order=order,
-        head_pad=work.head_pad,
-        value_pad=work.value_pad,
-        smem_bytes=sum(buffer.bytes for buffer in buffers),
-        registers=needed.registers,
-        tmem_columns=tensor_columns(hardware, shape, work.value_pad),
+    reason: str,
+    exclude: tuple[tuple[AnySchedule, str], ...],
+) -> Choice | tuple[Diagnostic, ...]:
+    """Choose among portable schedules; what was compiled of the other family stays in the log."""
+    own = tuple((item, why) for item, why in exclude if isinstance(item, Schedule))
+    request = Request(read_pins(attention, Family.PORTABLE), reason)
+    found = search_portable(attention, hardware, request, own)
+    if not isinstance(found, Choice):
+        return (found,)
+    others = tuple(
+        Rejected(item, BUILD, why) for item, why in exclude if not isinstance(item, Schedule)
     )
+    return replace(found, rejected=(*others, *found.rejected))
 
 
-def _order(work: Workload, pins: Pins) -> TileOrder:
-    if "order" in pins:
-        return TileOrder(pins["order"])
-    return TileOrder.LONGEST_FIRST if work.grows() else TileOrder.QUERY_TILES_FIRST
+def _clash(attention: Attention) -> Diagnostic | None:
+    """Return the refusal of two pins that no family can have together."""
+    for first, second in combinations(attention.pins, 2):
+        if set(families_of(first)) & set(families_of(second)):
+            continue
+        notes = (
+            f"`{pin.name} = {pin.value}` is a choice of the {families_of(pin)[0]} family"
+            for pin in (first, second)
+        )
+        return pin_error(
+            PIN_FAMILY,
+            f"`{second.name}` and `{first.name}` belong to different kernel families",
+            (second, first),
+            notes=notes,
+            helps=("remove one of the two",),
+        )
+    return None
 
 
-def _rank(item: Fitting) -> tuple[float, int, int, Shape]:
-    """Sort key: cycles; equals by less shared memory, fewer registers, then a fixed order."""
-    schedule = item.schedule
-    return (round(item.cost.cycles), schedule.smem_bytes, schedule.registers, shape_of(schedule))
+def _declined(attention: Attention, hardware: Hardware, allowed: list[Family]) -> str:
+    """Return why the blackwell family is not used, or an empty text."""
+    if not hardware.has(Feature.TCGEN05):
+        return EVERYWHERE
+    if Family.BLACKWELL not in allowed:
+        pin = next(pin for pin in attention.pins if Family.BLACKWELL not in families_of(pin))
+        if pin.name == "family":
+            return "pinned by the spec"
+        return f"{DECLINED}the spec pins `{pin.name} = {pin.value}`, which it does not have"
+    why = unsupported(attention)
+    return f"{DECLINED}{why}" if why else ""
 
 
-def _pinned(judged: Judged, pins: Pins) -> Judged:
-    """Return the candidates that the pins allow."""
-    free = {name: value for name, value in pins.items() if name != "order"}
-    if not free:
-        return judged
-    return Judged(
-        tuple(item for item in judged.fitting if _changes(item.schedule, free) == 0),
-        tuple(item for item in judged.rejected if _changes(item.schedule, free) == 0),
+def _refused(attention: Attention, hardware: Hardware, declined: str) -> Diagnostic:
+    """Return the refusal of pins that need the blackwell family where it cannot be used."""
+    pins = tuple(pin for pin in attention.pins if Family.PORTABLE not in families_of(pin))
+    names = ", ".join(f"`{pin.name} = {pin.value}`" for pin in pins)
+    needs = f"{names} need{'s' if len(pins) == 1 else ''} the blackwell family, which"
+    if declined == EVERYWHERE:
+        able = [item.name for item in library.targets() if item.has(Feature.TCGEN05)]
+        return pin_error(
+            PIN_FAMILY,
+            f"{needs} {hardware.doc} cannot run",
+            pins,
+            notes=("its products are tcgen05 instructions and need tensor memory",),
+            helps=(f"compile for {one_of(able)}, or remove the pin",),
+        )
+    return pin_error(
+        PIN_FAMILY,
+        f"{needs} cannot compute `{attention.name}`",
+        pins,
+        notes=(declined.removeprefix(DECLINED),),
+        helps=("remove the pin: the portable family computes it",),
     )
-
-
-def _changes(schedule: Schedule, pins: Pins) -> int:
-    return sum(getattr(schedule, name) != value for name, value in pins.items())
-
-
-def _nearest(judged: Judged, pins: Pins) -> dict[str, int | str] | None:
-    """Return the changed pins of the fitting candidate that changes fewest, the best of them."""
-    if not judged.fitting:
-        return None
-    nearest = min(judged.fitting, key=lambda item: _changes(item.schedule, pins)).schedule
-    return {
-        name: getattr(nearest, name)
-        for name, value in pins.items()
-        if getattr(nearest, name) != value
-    }
-
-
-def _miss(item: Rejected, hardware: Hardware) -> tuple[float, Shape]:
-    """Sort key of near misses: the share by which a limit is exceeded, then smaller tiles."""
-    schedule = item.schedule
-    shares = {
-        "shared_memory": schedule.smem_bytes / hardware.smem_per_block,
-        "registers": schedule.registers / hardware.registers_per_thread,
-        "tensor_memory": schedule.tmem_columns / max(1, hardware.tmem_columns),
-        BUILD: 1.0,
-    }
-    return shares.get(item.constraint, float("inf")), shape_of(schedule)

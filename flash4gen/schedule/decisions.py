@@ -17,14 +17,14 @@ from flash4gen.schedule.units import matrix_unit
 if TYPE_CHECKING:
     from flash4gen.ir.hardware import Hardware
     from flash4gen.ir.nodes import Attention
-    from flash4gen.schedule.choose import Fitting, Judged
     from flash4gen.schedule.model import Schedule
-    from flash4gen.schedule.pins import Pins
+    from flash4gen.schedule.pins import Pins, Request
+    from flash4gen.schedule.search import Fitting, Judged
     from flash4gen.schedule.workload import Workload
 
 
 def decisions(
-    attention: Attention, work: Workload, hardware: Hardware, judged: Judged, pins: Pins
+    attention: Attention, work: Workload, hardware: Hardware, judged: Judged, request: Request
 ) -> tuple[Decision, ...]:
     """Return the reason for each field of the first fitting candidate.
 
@@ -33,25 +33,25 @@ def decisions(
         work: its counts.
         hardware: the target.
         judged: the candidates that the pins allow, best first.
-        pins: the fields that the spec fixes.
+        request: the fields that the spec fixes, and why this family.
     """
     best = judged.fitting[0]
-    schedule = best.schedule
+    schedule, pins = best.schedule, request.pins
     free = tuple(
         _decision(schedule, name, pins, _free_reason(name, judged, hardware)) for name in CHOICES
     )
-    order = _decision(schedule, "order", pins, _ORDER[schedule.order])
+    order = _decision(schedule, "order", pins, ORDER[schedule.order])
     return (
-        Decision("family", schedule.family, "the family that every target can run"),
+        Decision("family", schedule.family, request.reason, pinned="family" in pins),
         *free,
         order,
-        Decision("head_pad", schedule.head_pad, _padding("head_dim", attention.head_dim)),
-        Decision("value_pad", schedule.value_pad, _padding("value_dim", attention.value_dim)),
+        Decision("head_pad", schedule.head_pad, padding("head_dim", attention.head_dim)),
+        Decision("value_pad", schedule.value_pad, padding("value_dim", attention.value_dim)),
         *_budgets(schedule, work, hardware),
     )
 
 
-_ORDER = {
+ORDER = {
     TileOrder.LONGEST_FIRST: (
         "late query tiles visit more keys than early ones, so they start first and the short ones "
         "fill the tail"
@@ -109,7 +109,8 @@ def _same_but(a: Schedule, b: Schedule, name: str) -> bool:
     return all(getattr(a, other) == getattr(b, other) for other in CHOICES if other != name)
 
 
-def _padding(name: str, dim: int) -> str:
+def padding(name: str, dim: int) -> str:
+    """Return why a width of heads is padded as it is."""
     padded = max(16, 1 << (dim - 1).bit_length())
     if padded == dim:
         return f"{name} is a power of two already"

@@ -6,37 +6,31 @@ write. Cycles are modelled, and both say so.
 
 from __future__ import annotations
 
-import textwrap
 from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from flash4gen.schedule.blackwell import explain as blackwell
 from flash4gen.schedule.constraints import CONSTRAINTS
 from flash4gen.schedule.cost import Cost, cost
 from flash4gen.schedule.memory import shared_memory
-from flash4gen.schedule.pins import shape_text
+from flash4gen.schedule.model import Schedule, as_portable
 from flash4gen.schedule.registers import thread_limit
 from flash4gen.schedule.space import shape_of
+from flash4gen.schedule.table import table
+from flash4gen.schedule.text import shape_text
 from flash4gen.schedule.workload import NOMINAL_LENGTH, workload
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from flash4gen.ir.hardware import Hardware
     from flash4gen.ir.nodes import Attention
-    from flash4gen.schedule.model import Choice, Ranked, Rejected, Schedule
+    from flash4gen.schedule.model import AnySchedule, Choice, Ranked, Rejected
+    from flash4gen.schedule.table import Row
 
 RUNNERS_UP = 5
 """Losers that are shown; they differ from each other in tile or warps."""
-
-WIDTH = 100
-"""Columns of a line."""
-
-LEAST_REMARK = 30
-"""Columns that a remark gets at least."""
-
-Row = tuple[str, str, str]
-"""A line of a table: name, value, remark."""
 
 NEAREST = 2
 """Rejected candidates that are shown per constraint."""
@@ -50,23 +44,25 @@ def explain(choice: Choice, attention: Attention, hardware: Hardware) -> str:
         attention: what it was made for.
         hardware: the target it was made for.
     """
+    if not isinstance(choice.schedule, Schedule):
+        return blackwell.explain(choice, choice.schedule, attention, hardware)
     data = explanation(choice, attention, hardware)
     sections = (
         _headline(choice, attention, hardware),
-        _table(
+        table(
             "field",
             ((d.field, _value(d.value, pinned=d.pinned), d.reason) for d in choice.decisions),
         ),
-        _table("budget of one block", _budget_rows(data["budget"])),
-        _table(
+        table("budget of one block", _budget_rows(data["budget"])),
+        table(
             f"one step of {choice.schedule.tile_k} keys, modelled cycles of one SM",
             ((name, f"{cycles:,.0f}", "") for name, cycles in data["step"].items()),
         ),
-        _table(
+        table(
             "runners-up, by modelled cycles",
             ((item["schedule"], "", item["reason"]) for item in data["runners_up"]),
         ),
-        _table(
+        table(
             f"rejected, {len(choice.rejected)} of {_tried(choice)}, and which came nearest",
             _rejected_rows(data),
         ),
@@ -77,6 +73,8 @@ def explain(choice: Choice, attention: Attention, hardware: Hardware) -> str:
 def explanation(choice: Choice, attention: Attention, hardware: Hardware) -> dict[str, Any]:
     """Return the explanation of a choice as plain data."""
     schedule = choice.schedule
+    if not isinstance(schedule, Schedule):
+        return blackwell.explanation(choice, schedule, attention, hardware)
     work = workload(attention)
     spent = cost(schedule, work, hardware)
     return {
@@ -95,7 +93,7 @@ def explanation(choice: Choice, attention: Attention, hardware: Hardware) -> dic
         "runners_up": [
             {
                 "schedule": shape_text(item.schedule),
-                "cycles_per_head": round(item.cycles),
+                "cycles_per_head": round(item.cycles or 0),
                 "reason": item.reason,
             }
             for item in _runners_up(choice)
@@ -114,21 +112,6 @@ def _headline(choice: Choice, attention: Attention, hardware: Hardware) -> str:
 
 def _value(value: int | str, *, pinned: bool) -> str:
     return f"{value}, pinned" if pinned else f"{value}"
-
-
-def _table(title: str, rows: Iterable[Row]) -> str:
-    """Return a titled table of two aligned columns and a remark, which is wrapped."""
-    cells = list(rows)
-    first = max((len(row[0]) for row in cells), default=0)
-    second = max((len(row[1]) for row in cells), default=0)
-    lines = [title]
-    for name, value, remark in cells:
-        start = f"  {name:<{first}}  {value:>{second}}"
-        room = max(LEAST_REMARK, WIDTH - len(start) - 2)
-        wrapped = textwrap.wrap(remark, room) or [""]
-        lines.append(f"{start}  {wrapped[0]}".rstrip())
-        lines.extend(" " * (len(start) + 2) + more for more in wrapped[1:])
-    return "\n".join(lines)
 
 
 def _budget(schedule: Schedule, hardware: Hardware, spent: Cost) -> dict[str, dict[str, Any]]:
@@ -181,7 +164,8 @@ def _runners_up(choice: Choice) -> list[Ranked]:
     return shown[:RUNNERS_UP]
 
 
-def _tile(schedule: Schedule) -> tuple[int, int, int]:
+def _tile(choice: AnySchedule) -> tuple[int, int, int]:
+    schedule = as_portable(choice)
     return schedule.tile_q, schedule.tile_k, schedule.warps
 
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from flash4gen.schedule.blackwell.model import BlackwellSchedule
 
 
 class Family(StrEnum):
@@ -80,6 +84,18 @@ class Schedule:
         """Query positions of one program."""
         return self.tile_q
 
+    @property
+    def depth(self) -> int:
+        """Key tiles that are in use or on their way at a time."""
+        return self.stages
+
+
+BUILD = "build"
+"""The constraint that schedules are recorded under which a compile has found wanting."""
+
+AnySchedule: TypeAlias = "Schedule | BlackwellSchedule"
+"""A schedule of either family."""
+
 
 @dataclass(frozen=True, slots=True)
 class Decision:
@@ -95,17 +111,20 @@ class Decision:
 class Rejected:
     """A candidate that breaks a constraint of the target."""
 
-    schedule: Schedule
+    schedule: AnySchedule
     constraint: str
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """A candidate that fits, with its modelled cost in cycles (a rank, not a measurement)."""
+    """A candidate that fits, with its modelled cost in cycles (a rank, not a measurement).
 
-    schedule: Schedule
-    cycles: float
+    ``cycles`` is None in families that are ranked by rules.
+    """
+
+    schedule: AnySchedule
+    cycles: float | None
     reason: str = ""
 
 
@@ -120,7 +139,18 @@ class Choice:
         rejected: all others, each with the constraint it breaks.
     """
 
-    schedule: Schedule
+    schedule: AnySchedule
     decisions: tuple[Decision, ...]
     ranked: tuple[Ranked, ...]
     rejected: tuple[Rejected, ...]
+
+
+def as_portable(schedule: AnySchedule) -> Schedule:
+    """Return a schedule that must be of the portable family.
+
+    Raises:
+        TypeError: it is of another.
+    """
+    if isinstance(schedule, Schedule):
+        return schedule
+    raise TypeError(f"a schedule of the {schedule.family} family where a portable one is needed")

@@ -1,64 +1,109 @@
-"""The ``schedule { … }`` block of a spec: checks its pins, and says what is wrong with them.
+"""The ``schedule { … }`` block of a spec: checks its pins, and says which family they ask for.
 
-In: the pins of an ``Attention``. Out: the fixed values by field, or diagnostics. What can only be
+In: the pins of an ``Attention`` and a target. Out: a ``Request``, or diagnostics. What can only be
 seen once candidates are judged (a combination that does not fit) is phrased here too.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from flash4gen.diagnostics.model import Diagnostic, Label, Severity
 from flash4gen.diagnostics.suggest import did_you_mean, one_of
-from flash4gen.schedule.model import Schedule, TileOrder
+from flash4gen.schedule.blackwell.model import BlackwellSchedule
+from flash4gen.schedule.blackwell.space import DOMAINS
+from flash4gen.schedule.domain import Domain
+from flash4gen.schedule.model import Family, Schedule, TileOrder
 from flash4gen.schedule.space import CHOICES
+from flash4gen.schedule.text import shape_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from flash4gen.ir.hardware import Hardware
     from flash4gen.ir.nodes import Attention, Pin
-    from flash4gen.schedule.model import Rejected
+    from flash4gen.schedule.search import Unfit
 
 UNKNOWN_PIN = "F4G502"
 PIN_VALUE = "F4G503"
 PINS_DO_NOT_FIT = "F4G504"
 NOTHING_FITS = "F4G505"
+PIN_FAMILY = "F4G506"
+PIN_RULE = "F4G507"
 
 SCHEDULE_CODES: dict[str, str] = {
     UNKNOWN_PIN: "a schedule pin names a field that cannot be pinned",
     PIN_VALUE: "a schedule pin has a value that its field cannot have",
     PINS_DO_NOT_FIT: "the schedule pins break a limit of the target",
     NOTHING_FITS: "no schedule fits the target",
+    PIN_FAMILY: "a schedule pin belongs to a kernel family that cannot be used here",
+    PIN_RULE: "schedule pins break a rule of their kernel family",
 }
 """The codes that this stage raises, with the titles of their pages."""
 
-PINNABLE: dict[str, tuple[int | str, ...]] = {**CHOICES, "order": tuple(TileOrder)}
-"""Every field that a spec may pin, with the values that it may have."""
+PORTABLE: dict[str, Domain] = {
+    **{name: Domain(values) for name, values in CHOICES.items()},
+    "order": Domain(tuple(TileOrder)),
+}
+"""What a spec may pin of a portable schedule."""
+
+DOMAINS_OF: dict[Family, dict[str, Domain]] = {
+    Family.PORTABLE: PORTABLE,
+    Family.BLACKWELL: DOMAINS,
+}
+"""Every field that a spec may pin, by family, with the values that it may have."""
+
+FAMILY = Domain(tuple(Family))
+PINNABLE: tuple[str, ...] = ("family", *dict.fromkeys((*PORTABLE, *DOMAINS)))
+"""The names of all of them."""
 
 Pins = dict[str, Any]
-"""Pinned values by field, as typed as in ``Schedule``."""
+"""Pinned values by field, as typed as in the schedule."""
 
 
-def read_pins(attention: Attention) -> tuple[Pins, tuple[Diagnostic, ...]]:
-    """Return the pins that make sense, and a diagnostic for every one that does not."""
-    pins: Pins = {}
-    found: list[Diagnostic] = []
-    for pin in attention.pins:
-        problem = _problem(pin)
-        if problem is None:
-            values = {str(value): value for value in PINNABLE[pin.name]}
-            pins[pin.name] = values[str(pin.value)]
-        else:
-            found.append(problem)
-    return pins, tuple(found)
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the pins ask for.
+
+    Attributes:
+        pins: the pinned values by field, ``family`` among them if it is pinned.
+        reason: why this family, for the log.
+    """
+
+    pins: Pins = field(default_factory=dict)
+    reason: str = ""
+
+
+def pin_problems(attention: Attention) -> tuple[Diagnostic, ...]:
+    """Return what is wrong with each pin taken alone."""
+    found = (_problem(pin) for pin in attention.pins)
+    return tuple(problem for problem in found if problem is not None)
+
+
+def families_of(pin: Pin) -> tuple[Family, ...]:
+    """Return the families that can have a pin; none if it is wrong."""
+    if pin.name == "family":
+        return tuple(family for family in Family if family == pin.value)
+    return tuple(
+        family
+        for family, domains in DOMAINS_OF.items()
+        if pin.name in domains and domains[pin.name].read(pin.value) is not None
+    )
+
+
+def read_pins(attention: Attention, family: Family) -> Pins:
+    """Return the pins as values of a family's fields; all of them can be."""
+    domains = {"family": FAMILY, **DOMAINS_OF[family]}
+    return {pin.name: domains[pin.name].read(pin.value) for pin in attention.pins}
 
 
 def _problem(pin: Pin) -> Diagnostic | None:
     """Return what is wrong with one pin taken alone, or None."""
     if pin.name not in PINNABLE:
-        computed = pin.name in Schedule.__dataclass_fields__
-        return _diagnostic(
+        fields = (*Schedule.__dataclass_fields__, *BlackwellSchedule.__dataclass_fields__)
+        computed = pin.name in fields
+        return pin_error(
             UNKNOWN_PIN,
             f"`{pin.name}` cannot be pinned",
             (pin,),
@@ -68,24 +113,43 @@ def _problem(pin: Pin) -> Diagnostic | None:
                 f"a schedule block may fix {one_of(PINNABLE)}",
             ),
         )
-    choices = PINNABLE[pin.name]
-    if str(pin.value) in {str(choice) for choice in choices}:
+    if families_of(pin):
         return None
-    return _diagnostic(
+    known = _domains(pin.name)
+    guesses = dict.fromkeys(
+        guess for domain in known.values() for guess in domain.guesses(pin.value)
+    )
+    alone = len(known) == 1
+    return pin_error(
         PIN_VALUE,
         f"`{pin.name}` cannot be `{pin.value}`",
         (pin,),
+        notes=tuple(dict.fromkeys(domain.rule for domain in known.values() if domain.rule)),
         helps=(
-            *did_you_mean(str(pin.value), (str(c) for c in choices if isinstance(c, str))),
-            f"write {one_of(str(choice) for choice in choices)}",
+            *guesses,
+            *(
+                f"write {domain.says()}" + ("" if alone else f" in the {family} family")
+                for family, domain in known.items()
+            ),
         ),
     )
+
+
+def _domains(name: str) -> dict[Family, Domain]:
+    """Return the values of a field by family, without those that another family has too."""
+    if name == "family":
+        return {Family.PORTABLE: FAMILY}
+    known = {family: of[name] for family, of in DOMAINS_OF.items() if name in of}
+    first, *others = known.values()
+    if any(other.within(first) for other in others):
+        return {Family.PORTABLE: first}
+    return known
 
 
 def misfit(
     attention: Attention,
     hardware: Hardware,
-    closest: Rejected,
+    closest: Unfit,
     nearest: Mapping[str, int | str] | None,
 ) -> Diagnostic:
     """Return the refusal for a target on which no candidate fits, or none that the pins allow.
@@ -108,7 +172,7 @@ def misfit(
         )
     written = ", ".join(f"{pin.name} = {pin.value}" for pin in attention.pins)
     instead = ", ".join(f"{name} = {value}" for name, value in nearest.items())
-    return _diagnostic(
+    return pin_error(
         PINS_DO_NOT_FIT,
         f"no schedule with {written} fits {hardware.doc}",
         attention.pins,
@@ -117,15 +181,7 @@ def misfit(
     )
 
 
-def shape_text(schedule: Schedule) -> str:
-    """Return the free choices of a schedule on one line."""
-    return (
-        f"{schedule.tile_q}×{schedule.tile_k}, {schedule.warps} warps, "
-        f"{schedule.stages} stage{'s' if schedule.stages != 1 else ''}, {schedule.load}"
-    )
-
-
-def _diagnostic(
+def pin_error(
     code: str,
     message: str,
     pins: tuple[Pin, ...],
@@ -133,6 +189,7 @@ def _diagnostic(
     notes: Iterable[str] = (),
     helps: Iterable[str] = (),
 ) -> Diagnostic:
+    """Return an error at the places of pins, the first of them the main one."""
     labels = tuple(Label(pin.span) for pin in pins if pin.span is not None)
     return Diagnostic(
         code=code,

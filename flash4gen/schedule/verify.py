@@ -1,7 +1,7 @@
-"""The text form of a schedule, and its verifier.
+"""The text form of a schedule, and its verifier, for either family.
 
-In: a ``Schedule``. Out: one line a field for goldens and digests; and what, if anything, is wrong
-with the schedule on a target, recomputed from its free choices.
+In: a schedule. Out: one line a field for goldens and digests; and what, if anything, is wrong with
+the schedule on a target, recomputed from its free choices.
 """
 
 from __future__ import annotations
@@ -9,30 +9,59 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
-from flash4gen.schedule.constraints import Violation, violations
+from flash4gen.schedule.blackwell.memory import memory_plan
+from flash4gen.schedule.blackwell.plan_check import faults
+from flash4gen.schedule.blackwell.rules import MEANING_RULES, RULES, broken
+from flash4gen.schedule.blackwell.traits import traits
+from flash4gen.schedule.constraints import CONSTRAINTS, Violation, violations
 from flash4gen.schedule.memory import shared_memory, tensor_columns
+from flash4gen.schedule.model import Schedule
 from flash4gen.schedule.space import shape_of
 
 if TYPE_CHECKING:
     from flash4gen.ir.hardware import Hardware
-    from flash4gen.schedule.model import Schedule
+    from flash4gen.ir.nodes import Attention
+    from flash4gen.schedule.blackwell.model import BlackwellSchedule
+    from flash4gen.schedule.model import AnySchedule
 
 
-def schedule_text(schedule: Schedule) -> str:
+def schedule_text(schedule: AnySchedule) -> str:
     """Return the schedule as ``field = value`` lines in the order of the data class."""
     return "".join(
         f"{field.name} = {getattr(schedule, field.name)}\n" for field in fields(schedule)
     )
 
 
-def verify(schedule: Schedule, hardware: Hardware) -> tuple[Violation, ...]:
+def verify(
+    schedule: AnySchedule, hardware: Hardware, attention: Attention | None = None
+) -> tuple[Violation, ...]:
     """Return every constraint that a schedule breaks on a target, and every sum that is off.
 
     Args:
         schedule: any schedule, also one that ``choose`` did not make.
         hardware: the target; a schedule made for another one is a violation.
+        attention: what it computes; None leaves out the rules that depend on it.
     """
-    return (*_sums(schedule, hardware), *violations(schedule, hardware))
+    if isinstance(schedule, Schedule):
+        return (*_sums(schedule, hardware), *violations(schedule, hardware))
+    return _blackwell(schedule, hardware, attention)
+
+
+def constraint_names(schedule: AnySchedule) -> tuple[str, ...]:
+    """Return the names of the constraints that ``verify`` checks."""
+    if isinstance(schedule, Schedule):
+        return tuple(CONSTRAINTS)
+    return (*RULES, *MEANING_RULES, "memory_plan")
+
+
+def _blackwell(
+    schedule: BlackwellSchedule, hardware: Hardware, attention: Attention | None
+) -> tuple[Violation, ...]:
+    known = None if attention is None else traits(attention)
+    found = [Violation(item.constraint, item.reason) for item in broken(schedule, hardware, known)]
+    plan = memory_plan(schedule)
+    found += [Violation("memory_plan", reason) for reason in faults(plan, hardware)]
+    return tuple(found)
 
 
 def _sums(schedule: Schedule, hardware: Hardware) -> tuple[Violation, ...]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from flash4gen.ir.nodes import Attention
-    from flash4gen.schedule.model import Schedule
+    from flash4gen.schedule.model import AnySchedule
 
 
 class Values(StrEnum):
@@ -71,11 +71,11 @@ class Case:
         return zlib.crc32(self.name.encode())
 
 
-def basic_cases(attention: Attention, schedule: Schedule) -> tuple[Case, ...]:
+def basic_cases(attention: Attention, schedule: AnySchedule) -> tuple[Case, ...]:
     """Return the cases that every module is run on."""
     cases = [
-        *_shapes(schedule.tile_q, schedule.tile_k),
-        *_adversaries(schedule.tile_q, schedule.tile_k),
+        *_shapes(schedule.tile_rows, schedule.tile_k),
+        *_adversaries(schedule.tile_rows, schedule.tile_k),
         *_layouts(schedule.tile_k),
     ]
     if attention.lengths is Lengths.EQUAL:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from flash4gen.ir.nodes import Attention
-    from flash4gen.schedule.model import Schedule
+    from flash4gen.schedule.model import AnySchedule
 
 PROGRAM_STEPS = 4
 """What a program costs on the virtual GPU besides its loop, in steps of one key tile."""
@@ -77,7 +77,7 @@ class CasePlan:
     too_long: tuple[LoopKind, ...]
 
 
-def plan_cases(attention: Attention, schedule: Schedule) -> CasePlan:
+def plan_cases(attention: Attention, schedule: AnySchedule) -> CasePlan:
     """Return the cases of a module: the basic ones and those that complete its loops."""
     known = bounds(attention.mask)
     cases = list(basic_cases(attention, schedule))
@@ -104,7 +104,7 @@ class _Found(NamedTuple):
 
 
 def _search(
-    attention: Attention, schedule: Schedule, known: KeyBounds, basic: frozenset[LoopKind]
+    attention: Attention, schedule: AnySchedule, known: KeyBounds, basic: frozenset[LoopKind]
 ) -> tuple[list[_Found], frozenset[LoopKind]]:
     """Return few short cases with kinds of loops not seen yet, and the kinds of longer ones."""
     found: list[_Found] = []
@@ -129,15 +129,15 @@ def _search(
     return found, too_long
 
 
-def _lengths(attention: Attention, schedule: Schedule) -> list[tuple[int, int]]:
+def _lengths(attention: Attention, schedule: AnySchedule) -> list[tuple[int, int]]:
     """Return pairs of lengths around the tiles and the mask's own constants, short ones first."""
     constants = {0} | {
         abs(node.value)
         for node in walk(attention.mask)
         if isinstance(node, Literal) and type(node.value) is int
     }
-    tiles = schedule.stages + 2
-    queries = {n + extra for n in constants for extra in (5, schedule.tile_q + 9)}
+    tiles = schedule.depth + 2
+    queries = {n + extra for n in constants for extra in (5, schedule.tile_rows + 9)}
     keys = {
         n + extra
         for n in constants
@@ -147,12 +147,12 @@ def _lengths(attention: Attention, schedule: Schedule) -> list[tuple[int, int]]:
         pairs = {(n, n) for n in queries | keys}
     else:
         pairs = set(product(queries, keys))
-    short = (pair for pair in pairs if pair[0] <= _MOST_TILES * schedule.tile_q)
+    short = (pair for pair in pairs if pair[0] <= _MOST_TILES * schedule.tile_rows)
     return sorted(short, key=lambda pair: (pair[0] * pair[1], pair))
 
 
 def _look(
-    attention: Attention, schedule: Schedule, known: KeyBounds, seq_q: int, seq_k: int
+    attention: Attention, schedule: AnySchedule, known: KeyBounds, seq_q: int, seq_k: int
 ) -> Lookout:
     """Return what one pair of lengths makes the kernel do in its first and its last head."""
     if seq_q == 0 or seq_k == 0:
@@ -163,9 +163,9 @@ def _look(
     steps = 0
     for h in heads:
         start = QueryTile(first=0, last=0, seq_q=seq_q, seq_k=seq_k, h=h, hkv=h // attention.group)
-        for tile in query_tiles(start, schedule.tile_q):
+        for tile in query_tiles(start, schedule.tile_rows):
             found = loops(known, tile, schedule.tile_k)
-            kinds.update(_kinds(found, -(-seq_k // schedule.tile_k), schedule.stages))
+            kinds.update(_kinds(found, -(-seq_k // schedule.tile_k), schedule.depth))
             steps += PROGRAM_STEPS + sum(loop.last - loop.first for loop in found)
     if seq_q * seq_k <= _MOST_PAIRS and _has_mixed_tile(attention, schedule, seq_q, seq_k):
         kinds.add(LoopKind.EMPTY_ROW)
@@ -206,9 +206,9 @@ def _run_kinds(loop: Loop, stages: int) -> Iterator[LoopKind]:
         yield LoopKind.LONG_MASKED
 
 
-def _has_mixed_tile(attention: Attention, schedule: Schedule, seq_q: int, seq_k: int) -> bool:
+def _has_mixed_tile(attention: Attention, schedule: AnySchedule, seq_q: int, seq_k: int) -> bool:
     """Whether some query tile of the first head has a row that sees no key and one that does."""
     sees = visible(attention, seq_q, seq_k).any(dim=1)
     return any(
-        bool(rows.any()) and not bool(rows.all()) for rows in torch.split(sees, schedule.tile_q)
+        bool(rows.any()) and not bool(rows.all()) for rows in torch.split(sees, schedule.tile_rows)
     )

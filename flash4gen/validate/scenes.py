@@ -62,9 +62,9 @@ def scenes(subject: Subject, module: ModuleType) -> tuple[Scene, ...]:
 def _cases(subject: Subject) -> list[Case]:
     """One tile; pipelines half full; full and drained; and the longest of the function rung."""
     schedule = subject.choice.schedule
-    long = (2 * schedule.stages + 3) * schedule.tile_k + 3
-    short = schedule.stages * schedule.tile_k + 1
-    shapes = {(1, 1), (schedule.tile_q, short), (schedule.tile_q, long), (long, long)}
+    long = (2 * schedule.depth + 3) * schedule.tile_k + 3
+    short = schedule.depth * schedule.tile_k + 1
+    shapes = {(1, 1), (schedule.tile_rows, short), (schedule.tile_rows, long), (long, long)}
     planned = plan_cases(subject.attention, schedule).cases
     shapes |= {(case.seq_q, case.seq_k) for case in planned[-1:] if case.seq_k}
     if subject.attention.lengths is Lengths.EQUAL:

@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING
 
 from flash4gen.build.limits import limit_findings
 from flash4gen.ir.masks import never_true
-from flash4gen.schedule.constraints import CONSTRAINTS, violations
+from flash4gen.schedule.blackwell.memory import GROUP
+from flash4gen.schedule.blackwell.registers import FIELDS
+from flash4gen.schedule.model import Schedule
 from flash4gen.schedule.units import Unit, matrix_unit
+from flash4gen.schedule.verify import constraint_names, verify
 from flash4gen.validate.blame import Failure
 from flash4gen.validate.certificate import Json, Rung, Status
 
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import ModuleType
 
+    from flash4gen.ir.hardware import Hardware
+    from flash4gen.schedule.model import AnySchedule
     from flash4gen.validate.subject import Subject
 
 MATRIX_INSTRUCTIONS = {Unit.MMA_SYNC: "HMMA", Unit.WGMMA: "HGMMA", Unit.TCGEN05: "UTCHMMA"}
@@ -37,7 +42,7 @@ def schedule_rung(subject: Subject, module: ModuleType) -> Rung:
     schedule, facts = subject.choice.schedule, subject.artefact.facts
     failures = [
         Failure(reason=f"{violation.constraint}: {violation.reason}")
-        for violation in violations(schedule, subject.hardware)
+        for violation in verify(schedule, subject.hardware, subject.attention)
     ]
     failures += [Failure(reason=reason) for reason in _departures(subject, module)]
     memory = (
@@ -48,13 +53,14 @@ def schedule_rung(subject: Subject, module: ModuleType) -> Rung:
         if actual > planned:
             reason = f"{actual:,} {unit} of {what} are used, {planned:,} were planned"
             failures.append(Failure(reason=reason))
+    constraints = constraint_names(schedule)
     details: dict[str, Json] = {
-        "constraints": list(CONSTRAINTS),
+        "constraints": list(constraints),
         "smem_bytes": {"planned": schedule.smem_bytes, "used": facts.smem_bytes},
         "tmem_columns": {"planned": schedule.tmem_columns, "used": facts.tmem_columns},
-        "registers": {"planned": schedule.registers, "used": facts.registers},
+        "registers": {"planned": _registers(schedule), "used": facts.registers},
     }
-    summary = f"{len(CONSTRAINTS)} constraints hold, memory stays within the plan"
+    summary = f"{len(constraints)} constraints hold, memory stays within the plan"
     return _rung("schedule", summary, details, failures)
 
 
@@ -64,7 +70,7 @@ def compile_rung(subject: Subject) -> Rung:
     failures = [Failure(reason=it.message) for it in limit_findings(facts, hardware, None)]
     if not subject.artefact.cubin:
         failures.append(Failure(reason="there is no binary"))
-    unit = matrix_unit(hardware, schedule.tile_q, schedule.warps)
+    unit = _unit(schedule, hardware)
     wanted = MATRIX_INSTRUCTIONS[unit]
     instructions = dict(facts.tensor_instructions)
     found = sum(n for name, n in instructions.items() if name.partition(".")[0] == wanted)
@@ -105,9 +111,29 @@ def _departures(subject: Subject, module: ModuleType) -> Iterator[str]:
         if actual != value:
             yield f"the module's {name} is {actual}, not {value}"
     options = module.OPTIONS
-    for name, value in (("num_warps", schedule.warps), ("num_stages", schedule.stages)):
+    for name, value in _options(schedule).items():
         if options[name] != value:
             yield f"the module's {name} is {options[name]}, not {value}"
+
+
+def _options(schedule: AnySchedule) -> dict[str, int]:
+    """Return the options that Triton compiles with: warps of all, or of the default partition."""
+    if isinstance(schedule, Schedule):
+        return {"num_warps": schedule.warps, "num_stages": schedule.stages}
+    return {"num_warps": GROUP, "num_ctas": schedule.ctas}
+
+
+def _registers(schedule: AnySchedule) -> Json:
+    """Return the planned registers per thread, by role where roles differ."""
+    if isinstance(schedule, Schedule):
+        return schedule.registers
+    return {name: getattr(schedule, name) for name in FIELDS}
+
+
+def _unit(schedule: AnySchedule, hardware: Hardware) -> Unit:
+    if isinstance(schedule, Schedule):
+        return matrix_unit(hardware, schedule.tile_q, schedule.warps)
+    return Unit.TCGEN05
 
 
 def _rung(name: str, summary: str, details: dict[str, Json], failures: list[Failure]) -> Rung:

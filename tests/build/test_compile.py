@@ -9,9 +9,10 @@ import pytest
 from flash4gen.build.compile import CompileError, compile_module
 from flash4gen.build.load import load_module
 from flash4gen.ir import library
+from flash4gen.ir.nodes import Pin
 from flash4gen.render.module import render
 from flash4gen.schedule.choose import choose
-from flash4gen.schedule.model import Choice
+from flash4gen.schedule.model import Choice, as_portable
 from tests.ir.notation import attention
 
 if TYPE_CHECKING:
@@ -19,7 +20,14 @@ if TYPE_CHECKING:
 
     from flash4gen.build.artefact import Artefact
 
-VARIANT = attention(heads=2, kv_heads=1, head_dim=64, value_dim=64, mask="k <= q_end")
+VARIANT = attention(
+    heads=2,
+    kv_heads=1,
+    head_dim=64,
+    value_dim=64,
+    mask="k <= q_end",
+    pins=(Pin("family", "portable"),),
+)
 TENSOR_INSTRUCTION = {"a100": "HMMA", "h100": "HGMMA", "b200": "UTCHMMA", "rtx5090": "HMMA"}
 TILE_COPY = {"a100": "LDGSTS", "h100": "UTMALDG", "b200": "UTMALDG", "rtx5090": "UTMALDG"}
 
@@ -41,7 +49,7 @@ def test_a_variant_compiles_for_every_target(target: str, tmp_path: Path) -> Non
     assert f".target sm_{hardware.arch}" in artefact.ptx
     assert facts.spill_bytes == 0
     assert 0 < facts.registers <= hardware.registers_per_thread
-    assert facts.threads == 32 * choice.schedule.warps
+    assert facts.threads == 32 * as_portable(choice.schedule).warps
     assert 0 < facts.smem_bytes <= hardware.smem_per_block
     assert (facts.tmem_columns > 0) == (target == "b200")
     assert all(name.startswith(TENSOR_INSTRUCTION[target]) for name, _ in facts.tensor_instructions)

@@ -115,10 +115,11 @@ def test_shipped_targets() -> None:
     assert features == {
         "a100": {Feature.CP_ASYNC},
         "b200": common | {Feature.TCGEN05},
+        "b300": common | {Feature.TCGEN05, Feature.TMEM_REDUCE},
         "h100": common | {Feature.WGMMA},
         "rtx5090": common,
     }
-    assert [gpu.arch for gpu in library.targets()] == [80, 100, 90, 120]
+    assert [gpu.arch for gpu in library.targets()] == [80, 100, 103, 90, 120]
     with pytest.raises(KeyError):
         library.target("b100")
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from flash4gen.ir.library import target
-from flash4gen.schedule.choose import estimate
 from flash4gen.schedule.cost import cost, resident_blocks
 from flash4gen.schedule.model import Load, TileOrder
+from flash4gen.schedule.search import estimate
 from flash4gen.schedule.space import Shape
 from flash4gen.schedule.workload import workload
 from tests.schedule.variants import CAUSAL, FULL, SOFTCAP, WINDOW, variant

@@ -8,14 +8,14 @@ from dataclasses import replace
 from flash4gen.ir.library import target
 from flash4gen.schedule.explain import explain, explanation
 from flash4gen.schedule.verify import schedule_text, verify
-from tests.schedule.variants import SOFTCAP, WINDOW, chosen, variant
+from tests.schedule.variants import SOFTCAP, WINDOW, portable, variant
 
 B200 = target("b200")
 GEMMA = variant(256, mask=WINDOW, score=SOFTCAP)
 
 
 def test_the_text_names_the_choice_the_budgets_and_the_losers() -> None:
-    choice = chosen(GEMMA, B200)
+    choice = portable(GEMMA, B200)
     text = explain(choice, GEMMA, B200)
     for decision in choice.decisions:
         assert decision.field in text
@@ -26,7 +26,7 @@ def test_the_text_names_the_choice_the_budgets_and_the_losers() -> None:
 
 
 def test_the_data_can_be_written_as_json_and_counts_every_candidate() -> None:
-    choice = chosen(GEMMA, B200)
+    choice = portable(GEMMA, B200)
     data = json.loads(json.dumps(explanation(choice, GEMMA, B200)))
     counted = sum(entry["count"] for entry in data["rejected"].values())
     assert counted + len(choice.ranked) == data["candidates"]
@@ -36,13 +36,13 @@ def test_the_data_can_be_written_as_json_and_counts_every_candidate() -> None:
 
 
 def test_runners_up_differ_in_tile_or_warps() -> None:
-    data = explanation(chosen(GEMMA, B200), GEMMA, B200)
+    data = explanation(portable(GEMMA, B200), GEMMA, B200)
     tiles = [item["schedule"].rsplit(", ", 2)[0] for item in data["runners_up"]]
     assert len(set(tiles)) == len(tiles) > 1
 
 
 def test_a_schedule_reads_as_one_field_a_line() -> None:
-    schedule = chosen(GEMMA, B200).schedule
+    schedule = portable(GEMMA, B200).schedule
     lines = schedule_text(schedule).splitlines()
     assert lines[0] == "family = portable"
     assert lines[1] == "hardware = b200"
@@ -51,13 +51,13 @@ def test_a_schedule_reads_as_one_field_a_line() -> None:
 
 
 def test_the_verifier_adds_up_the_memory_plan() -> None:
-    schedule = chosen(GEMMA, B200).schedule
+    schedule = portable(GEMMA, B200).schedule
     short = replace(schedule, smem_bytes=schedule.smem_bytes - 1024)
     assert [item.constraint for item in verify(short, B200)] == ["smem_bytes"]
 
 
 def test_the_verifier_knows_a_schedule_of_another_target() -> None:
-    schedule = chosen(GEMMA, B200).schedule
+    schedule = portable(GEMMA, B200).schedule
     broken = {item.constraint for item in verify(schedule, target("a100"))}
     assert "hardware" in broken
     assert "load" in broken

@@ -10,7 +10,7 @@ from flash4gen.diagnostics.codes import Code
 from flash4gen.ir.library import target
 from flash4gen.ir.nodes import Attention, Pin
 from flash4gen.schedule.choose import choose
-from flash4gen.schedule.model import Load, TileOrder
+from flash4gen.schedule.model import Load, TileOrder, as_portable
 from flash4gen.schedule.pins import SCHEDULE_CODES
 from flash4gen.source import SourceFile
 from tests.ir.notation import attention
@@ -29,7 +29,8 @@ def refusal(what: Attention, name: str) -> Diagnostic:
 
 def test_pinned_fields_have_their_values_and_are_marked() -> None:
     choice = chosen(pinned(128, tile_q=64, load="pointer"), target("b200"))
-    assert (choice.schedule.tile_q, choice.schedule.load) == (64, Load.POINTER)
+    schedule = as_portable(choice.schedule)
+    assert (schedule.tile_q, schedule.load) == (64, Load.POINTER)
     assert {decision.field for decision in choice.decisions if decision.pinned} == {
         "tile_q",
         "load",

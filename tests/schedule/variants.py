@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from flash4gen.ir import library
@@ -13,7 +14,7 @@ from tests.ir.notation import attention
 if TYPE_CHECKING:
     from flash4gen.ir.hardware import Hardware
     from flash4gen.ir.nodes import Attention
-    from flash4gen.schedule.model import Schedule
+    from flash4gen.schedule.model import AnySchedule, Ranked
 
 FULL = "true"
 CAUSAL = "k <= q_end"
@@ -33,16 +34,34 @@ def variant(
     )
 
 
-def pinned(head_dim: int = 128, **pins: int | str) -> Attention:
-    """Return a causal attention whose spec pins these fields."""
+def pinning(what: Attention, **pins: int | float | str) -> Attention:
+    """Return an attention whose spec pins these fields too."""
     items = tuple(Pin(name, value) for name, value in pins.items())
-    return attention(head_dim=head_dim, value_dim=head_dim, mask=CAUSAL, pins=items)
+    return replace(what, pins=(*what.pins, *items))
+
+
+def pinned(head_dim: int = 128, **pins: int | float | str) -> Attention:
+    """Return a causal attention whose spec pins these fields."""
+    return pinning(attention(head_dim=head_dim, value_dim=head_dim, mask=CAUSAL), **pins)
 
 
 def chosen(
-    what: Attention, hardware: Hardware, exclude: tuple[tuple[Schedule, str], ...] = ()
+    what: Attention, hardware: Hardware, exclude: tuple[tuple[AnySchedule, str], ...] = ()
 ) -> Choice:
     """Return the choice, which there must be."""
     found = choose(what, hardware, exclude)
     assert isinstance(found, Choice), found
     return found
+
+
+def portable(
+    what: Attention, hardware: Hardware, exclude: tuple[tuple[AnySchedule, str], ...] = ()
+) -> Choice:
+    """Return the choice within the portable family, which there must be."""
+    return chosen(pinning(what, family="portable"), hardware, exclude)
+
+
+def cycles(item: Ranked) -> float:
+    """Return the modelled cycles, which every portable candidate has."""
+    assert item.cycles is not None
+    return item.cycles

@@ -117,3 +117,8 @@ class BlackwellSchedule:
     def tile_rows(self) -> int:
         """Query positions of one work tile: what one program, or a pair of CTAs, walks."""
         return self.rows * self.ctas // self.pack
+
+    @property
+    def depth(self) -> int:
+        """Key tiles that are in use or on their way at a time: values take every second slot."""
+        return -(-self.stages // 2)

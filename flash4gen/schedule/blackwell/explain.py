@@ -1,0 +1,151 @@
+"""A ``blackwell`` choice as text and as plain data: what, why, the memory plan, and the others.
+
+In: a ``Choice`` of this family with what it was made from. Out: text for people, or a dictionary
+that ``json`` can write. The family is ranked by rules: no cycles are modelled, none are printed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from flash4gen.schedule.blackwell.memory import memory_plan
+from flash4gen.schedule.blackwell.registers import FIELDS, equation
+from flash4gen.schedule.model import Schedule
+from flash4gen.schedule.table import table
+from flash4gen.schedule.text import difference, shape_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from flash4gen.ir.hardware import Hardware
+    from flash4gen.ir.nodes import Attention
+    from flash4gen.schedule.blackwell.memory import MemoryPlan, Role
+    from flash4gen.schedule.blackwell.model import BlackwellSchedule
+    from flash4gen.schedule.model import Choice, Ranked, Rejected
+    from flash4gen.schedule.table import Row
+
+
+def explain(
+    choice: Choice, schedule: BlackwellSchedule, attention: Attention, hardware: Hardware
+) -> str:
+    """Return the explanation of a choice as plain text, in lines of at most 100 columns."""
+    plan = memory_plan(schedule)
+    tried = len(choice.ranked) + len(choice.rejected)
+    sections = (
+        f"{attention.name} on {hardware.name} ({hardware.doc}): the blackwell family, by rules\n"
+        f"  {shape_text(schedule)}",
+        table(
+            "field",
+            (
+                (d.field, f"{d.value}, pinned" if d.pinned else f"{d.value}", d.reason)
+                for d in choice.decisions
+            ),
+        ),
+        table(
+            f"roles of the warps: {equation(schedule.query_tiles, hardware)} registers",
+            ((role.name, f"{role.warps}", remark) for role, remark in _roles(schedule, plan)),
+        ),
+        table("shared memory of one CTA, bytes", _shared_rows(schedule, plan, hardware)),
+        table("tensor memory, columns", _tensor_rows(plan)),
+        table(
+            "barriers",
+            (
+                (item.name, f"{item.count}", f"arrive: {', '.join(item.arrivers)}")
+                for item in plan.barriers
+            ),
+        ),
+        table(
+            f"others that fit, {len(choice.ranked) - 1} of {tried}, and what speaks against them",
+            ((_changes(item, schedule), "", item.reason) for item in choice.ranked[1:]),
+        ),
+        table(f"rejected, {len(choice.rejected)} of {tried}", _rejected_rows(choice, schedule)),
+    )
+    return "\n\n".join(sections) + "\n"
+
+
+def explanation(
+    choice: Choice, schedule: BlackwellSchedule, attention: Attention, hardware: Hardware
+) -> dict[str, Any]:
+    """Return the explanation of a choice as plain data."""
+    plan = memory_plan(schedule)
+    return {
+        "attention": attention.name,
+        "target": hardware.name,
+        "schedule": asdict(schedule),
+        "decisions": [asdict(decision) for decision in choice.decisions],
+        "modelled": None,
+        "budget": {
+            "shared_memory": {
+                "planned": schedule.smem_bytes,
+                "limit": hardware.smem_per_block,
+                "buffers": {buffer.name: buffer.bytes for buffer in plan.buffers},
+            },
+            "registers": {
+                "rule": equation(schedule.query_tiles, hardware),
+                **{name: getattr(schedule, name) for name in FIELDS},
+            },
+            "tensor_memory_columns": {
+                "planned": schedule.tmem_columns,
+                "limit": hardware.tmem_columns,
+                "regions": [region._asdict() for region in plan.regions],
+            },
+            "roles": [role._asdict() for role in plan.roles],
+            "barriers": [asdict(barrier) for barrier in plan.barriers],
+        },
+        "runners_up": [
+            {"schedule": _changes(item, schedule), "reason": item.reason}
+            for item in choice.ranked[1:]
+        ],
+        "candidates": len(choice.ranked) + len(choice.rejected),
+        "rejected": _rejected(choice, schedule),
+    }
+
+
+def _roles(schedule: BlackwellSchedule, plan: MemoryPlan) -> Iterator[tuple[Role, str]]:
+    for role in plan.roles:
+        kind = role.name.rstrip("01")
+        kind = kind if kind in ("softmax", "correction") else "other"
+        yield role, f"{getattr(schedule, f'{kind}_registers')} registers a thread"
+
+
+def _shared_rows(
+    schedule: BlackwellSchedule, plan: MemoryPlan, hardware: Hardware
+) -> Iterator[Row]:
+    for buffer in plan.buffers:
+        yield buffer.name, f"{buffer.bytes:,}", ""
+    yield "sum", f"{schedule.smem_bytes:,}", f"of {hardware.smem_per_block:,}"
+
+
+def _tensor_rows(plan: MemoryPlan) -> Iterator[Row]:
+    for region in plan.regions:
+        last = region.first + region.columns - 1
+        yield region.name, f"{region.first} to {last}", region.inside and f"inside {region.inside}"
+
+
+def _changes(item: Ranked | Rejected, best: BlackwellSchedule) -> str:
+    """Return what another schedule changes; all of the log are of this family."""
+    assert not isinstance(item.schedule, Schedule)
+    return difference(item.schedule, best)
+
+
+def _rejected(choice: Choice, best: BlackwellSchedule) -> dict[str, dict[str, Any]]:
+    """Return what was rejected, by rule."""
+    counts = Counter(item.constraint for item in choice.rejected)
+    return {
+        name: {
+            "count": count,
+            "nearest": [
+                {"schedule": _changes(item, best), "reason": item.reason}
+                for item in choice.rejected
+                if item.constraint == name
+            ],
+        }
+        for name, count in counts.items()
+    }
+
+
+def _rejected_rows(choice: Choice, best: BlackwellSchedule) -> Iterator[Row]:
+    for item in choice.rejected:
+        yield _changes(item, best), "", f"{item.constraint}: {item.reason}"

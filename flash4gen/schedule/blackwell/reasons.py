@@ -1,0 +1,206 @@
+"""Why every field of a ``blackwell`` schedule is what it is, one sentence each.
+
+In: the schedule, the traits it was made for, the target, the pins. Out: ``Decision`` per field.
+There is no time model of this family yet: fields follow from rules, and where a value was taken
+over from FlashAttention-4, the sentence says so.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flash4gen.ir.hardware import Feature
+from flash4gen.schedule.blackwell.memory import TILE, memory_plan, score_slots
+from flash4gen.schedule.blackwell.model import Dispatch, RowMax, TensorPlan
+from flash4gen.schedule.blackwell.registers import DEFAULTS, FIELDS, SOFTMAX_FLOOR, Split, equation
+from flash4gen.schedule.blackwell.resolve import FAST_EXP2, most_stages
+from flash4gen.schedule.blackwell.space import MOST_STAGES
+from flash4gen.schedule.decisions import ORDER, padding
+from flash4gen.schedule.model import Decision
+
+if TYPE_CHECKING:
+    from flash4gen.ir.hardware import Hardware
+    from flash4gen.schedule.blackwell.model import BlackwellSchedule
+    from flash4gen.schedule.blackwell.traits import Traits
+    from flash4gen.schedule.pins import Pins
+
+FA4 = "as FlashAttention-4"
+
+
+def decisions(
+    schedule: BlackwellSchedule, traits: Traits, hardware: Hardware, pins: Pins
+) -> tuple[Decision, ...]:
+    """Return the reason for each field of the chosen schedule."""
+    reasons = {
+        "family": f"{hardware.doc} has tcgen05 and tensor memory, and the heads have a memory plan",
+        **_shape(schedule, traits),
+        "stages": _stages(schedule, hardware),
+        "plan": PLANS[schedule.plan],
+        "pack": _pack(schedule, traits),
+        "order": ORDER[schedule.order],
+        "dispatch": _dispatch(schedule),
+        **_registers(schedule, hardware),
+        "emulated": _emulated(traits, hardware),
+        "early": _early(schedule),
+        "rescale_threshold": _threshold(schedule),
+        "row_max": _row_max(schedule, traits, hardware),
+        "staging": _staging(schedule),
+        "head_pad": _padding("head_dim", traits.head_dim, schedule.head_pad),
+        "value_pad": _padding("value_dim", traits.value_dim, schedule.value_pad),
+        **_budgets(schedule, hardware),
+    }
+    return tuple(_decision(schedule, name, reason, pins) for name, reason in reasons.items())
+
+
+def _decision(schedule: BlackwellSchedule, name: str, reason: str, pins: Pins) -> Decision:
+    value = getattr(schedule, name)
+    if name in pins:
+        return Decision(name, value, "pinned by the spec", pinned=True)
+    if name == "emulated" and "emulation_share" in pins:
+        share = f"{pins['emulation_share']} of {TILE} columns, to the nearest four"
+        return Decision(name, value, f"emulation_share is pinned: {share}", pinned=True)
+    return Decision(name, value, reason)
+
+
+PLANS = {
+    TensorPlan.P_IN_S: (
+        f"{FA4}: a score slot per query tile, weights in its upper half; both tiles may compute "
+        "their scores at once"
+    ),
+    TensorPlan.SHARED_S: "one score slot for both tiles leaves each a weight slot of its own",
+    TensorPlan.DISJOINT: "scores and weights have columns of their own",
+    TensorPlan.DOUBLE_S: (
+        "a single query tile uses two score slots in turn: the next scores are computed while the "
+        "softmax works on these"
+    ),
+}
+
+
+def _shape(schedule: BlackwellSchedule, traits: Traits) -> dict[str, str]:
+    tiles = f"{FA4}: two query tiles take turns, one's softmax runs while the other's products do"
+    if schedule.query_tiles == 1:
+        tiles = "one query tile of this plan"
+        if traits.widest:
+            tiles = "an accumulator of 256 columns leaves room for scores of one query tile only"
+    pair = "one CTA; a pair that shares products (M = 256) has to be pinned"
+    if schedule.ctas == 2:
+        pair = "a pair shares products, each holds half of the keys and values"
+    return {
+        "query_tiles": tiles,
+        "ctas": pair,
+        "tile_q": "the lanes of tensor memory; a softmax thread has a row of its own",
+        "tile_k": f"{FA4}: a row of {TILE} scores fits the registers of a softmax thread",
+    }
+
+
+def _stages(schedule: BlackwellSchedule, hardware: Hardware) -> str:
+    most = most_stages(schedule, hardware)
+    if schedule.stages == MOST_STAGES:
+        return f"{MOST_STAGES} at most: more loads than that are never on their way"
+    text = "as many key or value tiles as fit into shared memory"
+    return text if schedule.stages == most else f"{text} would be {most}"
+
+
+def _pack(schedule: BlackwellSchedule, traits: Traits) -> str:
+    if traits.group == 1:
+        return "every query head has keys and values of its own"
+    if schedule.pack > 1:
+        return "the heads of a group share keys and values, and here query tiles"
+    return (
+        f"{traits.group} query heads share keys and values, each in query tiles of its own; "
+        "packing them pays for short queries, and has to be pinned"
+    )
+
+
+_DISPATCH = {
+    Dispatch.SINGLE: (
+        f"{FA4} under such masks: one program per work tile, and the hardware hands the next one "
+        "to the first SM that is free"
+    ),
+    Dispatch.STATIC: (
+        f"{FA4} without a mask: all work tiles take as long, so every SM walks its share and the "
+        "stores of one tile overlap the loads of the next"
+    ),
+    Dispatch.CLC: "SMs take over work tiles as they become free, and keep their set-up",
+}
+
+
+def _dispatch(schedule: BlackwellSchedule) -> str:
+    return _DISPATCH[schedule.dispatch]
+
+
+def _registers(schedule: BlackwellSchedule, hardware: Hardware) -> dict[str, str]:
+    split = Split(*(getattr(schedule, name) for name in FIELDS))
+    rule = equation(schedule.query_tiles, hardware)
+    softmax = f"a thread holds a row of {TILE} scores and spills below {SOFTMAX_FLOOR}; {rule}"
+    if split == DEFAULTS[2]:
+        softmax += "; of the splits that were compiled, the one without a single spill"
+    reasons = (softmax, f"what is left: {rule}", "addresses, counters and barriers only")
+    return dict(zip(FIELDS, reasons, strict=True))
+
+
+def _emulated(traits: Traits, hardware: Hardware) -> str:
+    if hardware.exp2_rate >= FAST_EXP2:
+        return (
+            f"{FA4} on sm_103: {hardware.exp2_rate} exponentials per clock keep up with the tensor "
+            "cores"
+        )
+    work = "under masks whose work grows" if traits.grows else "where all tiles take as long"
+    if traits.widest:
+        work = "at head_dim 256"
+    return (
+        f"of {TILE}, by FlashAttention-4's tuning table for such widths {work}: a polynomial "
+        f"relieves the MUFU, {hardware.exp2_rate} per clock"
+    )
+
+
+def _early(schedule: BlackwellSchedule) -> str:
+    if not schedule.early:
+        return "all weights are released at once"
+    return f"{FA4}: the product with the values starts on three quarters of the weights"
+
+
+def _threshold(schedule: BlackwellSchedule) -> str:
+    if schedule.rescale_threshold == 0:
+        return "the accumulator is rescaled whenever the maximum grows"
+    return (
+        f"{FA4}: the accumulator keeps its scale until the maximum has grown by 2 to this power; "
+        "the last division makes up for it"
+    )
+
+
+def _row_max(schedule: BlackwellSchedule, traits: Traits, hardware: Hardware) -> str:
+    if schedule.row_max is RowMax.LOAD:
+        rest = "" if traits.identity else ", and the score expression keeps their order"
+        return f"{FA4} on sm_103: the load from tensor memory reduces the products{rest}"
+    if not hardware.has(Feature.TMEM_REDUCE):
+        return f"maxima of three at a time; {hardware.doc} cannot reduce while it loads"
+    if not traits.monotone:
+        return "the score expression may order the keys of a row differently than the products"
+    return "maxima of three at a time"
+
+
+def _staging(schedule: BlackwellSchedule) -> str:
+    if schedule.staging == 2:
+        return "one output tile is stored while the next is written"
+    return f"a second one would cost slots of the ring, of which {schedule.stages} fit so"
+
+
+def _padding(name: str, dim: int, padded: int) -> str:
+    if dim == padded and dim & (dim - 1):
+        return f"{name} = {dim}, as tiles of 128 and of {dim - 128} columns"
+    return padding(name, dim)
+
+
+def _budgets(schedule: BlackwellSchedule, hardware: Hardware) -> dict[str, str]:
+    plan = memory_plan(schedule)
+    slots = score_slots(schedule)
+    columns = (
+        f"{slots} score slot{'s' if slots > 1 else ''}, weights and {schedule.query_tiles} "
+        f"accumulator{'s' if schedule.query_tiles > 1 else ''}, of {hardware.tmem_columns}"
+    )
+    barriers = sum(barrier.count for barrier in plan.barriers)
+    return {
+        "smem_bytes": f"of {hardware.smem_per_block:,} per block, {barriers} barriers among it",
+        "tmem_columns": columns,
+    }

@@ -1,0 +1,100 @@
+"""How the registers of a CTA are shared among its roles.
+
+In: the number of query tiles and the target. Out: the pool, in registers of one thread of each
+group, and the splits of it that are allowed. The allocator's rule was found by compiling: warps are
+padded to groups of four, a CTA's registers are spread evenly over all threads and rounded down to
+eight, and what the workers leave goes to Triton's default partition, here the correction.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from flash4gen.schedule.blackwell.memory import GROUP
+from flash4gen.schedule.blackwell.space import LEAST_REGISTERS, MOST_REGISTERS, REGISTER_STEP
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from flash4gen.ir.hardware import Hardware
+
+SOFTMAX_FLOOR = 168
+"""Fewest registers that hold a softmax thread's row of 128 scores without spills (measured with
+ptxas of Triton 3.9: none at 168, 33 words in the loop at 152)."""
+
+DEFAULTS = {2: (200, 88, 24), 1: (232, 248, 24)}
+"""By query tiles. With two: of all splits that were compiled (softmax 136 to 216), the one without
+a single spill in the whole kernel. With one there are three groups instead of four, and more for
+each: a wider accumulator goes through the correction."""
+
+
+class Split(NamedTuple):
+    """Registers per thread of each kind of role."""
+
+    softmax: int
+    correction: int
+    other: int
+
+    def text(self) -> str:
+        """Return it as ``200/88/24``."""
+        return "/".join(map(str, self))
+
+
+FIELDS = ("softmax_registers", "correction_registers", "other_registers")
+"""The schedule's fields, in the order of ``Split``."""
+
+
+def pool(query_tiles: int, hardware: Hardware) -> int:
+    """Return the registers of one thread of each group, added up."""
+    groups = query_tiles + 2
+    per_thread = hardware.registers_per_sm // (groups * GROUP * hardware.warp_size)
+    return per_thread // REGISTER_STEP * REGISTER_STEP * groups
+
+
+def used(split: Split, query_tiles: int) -> int:
+    """Return what a split takes of the pool."""
+    return query_tiles * split.softmax + split.correction + split.other
+
+
+def equation(query_tiles: int, hardware: Hardware) -> str:
+    """Return the rule that a split keeps, for people."""
+    softmax = "softmax" if query_tiles == 1 else f"{query_tiles}·softmax"
+    return f"{softmax} + correction + other = {pool(query_tiles, hardware)}"
+
+
+def splits(query_tiles: int, hardware: Hardware) -> Iterator[Split]:
+    """Yield every split that keeps all rules."""
+    steps = range(LEAST_REGISTERS, MOST_REGISTERS + 1, REGISTER_STEP)
+    for softmax in (step for step in steps if step >= SOFTMAX_FLOOR):
+        for other in steps:
+            rest = pool(query_tiles, hardware) - query_tiles * softmax - other
+            if rest in steps:
+                yield Split(softmax, rest, other)
+
+
+def nearest(wanted: Split, query_tiles: int, hardware: Hardware) -> Split | None:
+    """Return the allowed split that differs least from a wanted one; None if there is none."""
+    return min(
+        splits(query_tiles, hardware),
+        key=lambda split: (sum(abs(a - b) for a, b in zip(split, wanted, strict=True)), split),
+        default=None,
+    )
+
+
+def completed(pins: Mapping[str, int], query_tiles: int, hardware: Hardware) -> Split:
+    """Return a split with the pinned registers, the rest as near to the defaults as is allowed.
+
+    Where no allowed split has the pinned ones, the result breaks a rule, which ``rules`` reports.
+    """
+    default = Split(*DEFAULTS[query_tiles])
+    wanted = Split(*(pins.get(name, value) for name, value in zip(FIELDS, default, strict=True)))
+    matching = [
+        split
+        for split in splits(query_tiles, hardware)
+        if all(split[n] == pins[name] for n, name in enumerate(FIELDS) if name in pins)
+    ]
+    if not matching:
+        return wanted
+    return min(
+        matching, key=lambda split: sum(abs(a - b) for a, b in zip(split, wanted, strict=True))
+    )

@@ -1,0 +1,138 @@
+"""Fills in a ``blackwell`` schedule: pinned fields as pinned, the others by rules.
+
+In: the traits of an attention, the target, the pins. Out: one schedule, complete with its memory.
+It may break a rule where pins do; ``rules`` says which.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from flash4gen.ir.hardware import Feature
+from flash4gen.schedule.blackwell.memory import TILE, memory_plan
+from flash4gen.schedule.blackwell.model import BlackwellSchedule, Dispatch, RowMax, TensorPlan
+from flash4gen.schedule.blackwell.registers import completed
+from flash4gen.schedule.blackwell.space import (
+    EARLY,
+    EMULATED_STEP,
+    LEAST_STAGES,
+    MOST_EMULATED,
+    MOST_STAGES,
+)
+from flash4gen.schedule.blackwell.traits import WIDE
+from flash4gen.schedule.model import Family, TileOrder
+
+if TYPE_CHECKING:
+    from flash4gen.ir.hardware import Hardware
+    from flash4gen.schedule.blackwell.traits import Traits
+    from flash4gen.schedule.pins import Pins
+
+THRESHOLD = 8
+"""Growth of the row maximum, as a power of two, that needs no rescaling (FlashAttention-4)."""
+
+FAST_EXP2 = 32
+"""Exponentials per clock and SM from which on a polynomial costs more than it relieves."""
+
+WISHED_STAGES = 3
+"""Slots that a second staging buffer may not cost: a key and a value in use, and one on its way."""
+
+
+def resolve(traits: Traits, hardware: Hardware, pins: Pins) -> BlackwellSchedule:
+    """Return the schedule that pins and rules make together."""
+    plan = pins.get("plan")
+    query_tiles = pins.get("query_tiles") or _query_tiles(traits, plan)
+    split = completed(pins, query_tiles, hardware)
+    draft = BlackwellSchedule(
+        family=Family.BLACKWELL,
+        hardware=hardware.name,
+        query_tiles=query_tiles,
+        ctas=pins.get("ctas", 1),
+        tile_q=TILE,
+        tile_k=TILE,
+        stages=pins.get("stages", LEAST_STAGES),
+        plan=plan or (TensorPlan.DOUBLE_S if query_tiles == 1 else TensorPlan.P_IN_S),
+        pack=pins.get("pack", 1),
+        order=pins.get("order") or _order(traits),
+        dispatch=pins.get("dispatch") or _dispatch(traits),
+        softmax_registers=split.softmax,
+        correction_registers=split.correction,
+        other_registers=split.other,
+        emulated=_emulated(traits, hardware, pins),
+        early=pins.get("early", EARLY),
+        rescale_threshold=pins.get("rescale_threshold", THRESHOLD),
+        row_max=pins.get("row_max") or _row_max(traits, hardware),
+        staging=pins.get("staging", 1),
+        head_pad=traits.head_pad,
+        value_pad=traits.value_pad,
+        smem_bytes=0,
+        tmem_columns=0,
+    )
+    return planned(_with_ring(draft, hardware, pins))
+
+
+def planned(draft: BlackwellSchedule) -> BlackwellSchedule:
+    """Return a schedule with the sums of its memory plan."""
+    plan = memory_plan(draft)
+    return replace(draft, smem_bytes=plan.smem_bytes, tmem_columns=plan.tmem_columns)
+
+
+def most_stages(draft: BlackwellSchedule, hardware: Hardware) -> int:
+    """Return how many ring slots fit with the rest of a schedule as it is; 0 if not even one."""
+    fitting = (
+        stages
+        for stages in range(MOST_STAGES, 0, -1)
+        if memory_plan(replace(draft, stages=stages)).smem_bytes <= hardware.smem_per_block
+    )
+    return next(fitting, 0)
+
+
+def share_columns(share: float) -> int:
+    """Return the columns of a share of a key tile, to the nearest four."""
+    columns = round(share * TILE / EMULATED_STEP) * EMULATED_STEP
+    return min(columns, MOST_EMULATED)
+
+
+def _with_ring(draft: BlackwellSchedule, hardware: Hardware, pins: Pins) -> BlackwellSchedule:
+    """Return the draft with as many slots as fit, and two staging buffers if those cost little."""
+    one, two = (replace(draft, staging=pins.get("staging", count)) for count in (1, 2))
+    if "stages" in pins:
+        fits = memory_plan(two).smem_bytes <= hardware.smem_per_block
+        return two if fits else one
+    slots = most_stages(two, hardware)
+    best = two
+    if slots < WISHED_STAGES and most_stages(one, hardware) > slots:
+        best, slots = one, most_stages(one, hardware)
+    return replace(best, stages=max(slots, LEAST_STAGES))
+
+
+def _query_tiles(traits: Traits, plan: Any) -> int:
+    return 1 if traits.widest or plan is TensorPlan.DOUBLE_S else 2
+
+
+def _order(traits: Traits) -> TileOrder:
+    return TileOrder.LONGEST_FIRST if traits.grows else TileOrder.QUERY_TILES_FIRST
+
+
+def _dispatch(traits: Traits) -> Dispatch:
+    return Dispatch.SINGLE if traits.grows else Dispatch.STATIC
+
+
+def _row_max(traits: Traits, hardware: Hardware) -> RowMax:
+    able = hardware.has(Feature.TMEM_REDUCE) and traits.monotone
+    return RowMax.LOAD if able else RowMax.REDUCE
+
+
+def _emulated(traits: Traits, hardware: Hardware, pins: Pins) -> int:
+    """Return the emulated columns: FlashAttention-4's tuning table, where nothing is pinned."""
+    if "emulated" in pins:
+        return int(pins["emulated"])
+    if "emulation_share" in pins:
+        return share_columns(pins["emulation_share"])
+    if hardware.exp2_rate >= FAST_EXP2:
+        return 0
+    if traits.widest:
+        return 36
+    if traits.head_dim == WIDE[0]:
+        return 8 if traits.grows else 24
+    return 16 if traits.grows else 24

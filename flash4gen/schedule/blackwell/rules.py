@@ -1,0 +1,282 @@
+"""What a ``blackwell`` schedule must satisfy: one small predicate per rule, each with its reason.
+
+In: a schedule, the target, and what is known of the attention. Out: None, or a ``Broken``: which
+rule, why, which fields it is about, and what to write instead.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from flash4gen.ir.hardware import Feature
+from flash4gen.schedule.blackwell.memory import TILE, memory_plan, roles
+from flash4gen.schedule.blackwell.model import RowMax, TensorPlan
+from flash4gen.schedule.blackwell.registers import (
+    FIELDS,
+    SOFTMAX_FLOOR,
+    Split,
+    equation,
+    nearest,
+    pool,
+    used,
+)
+from flash4gen.schedule.blackwell.resolve import most_stages
+from flash4gen.schedule.blackwell.space import DOMAINS, LEAST_STAGES
+from flash4gen.schedule.blackwell.traits import NARROW, WIDE, WIDEST
+from flash4gen.schedule.model import Family
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from flash4gen.ir.hardware import Hardware
+    from flash4gen.schedule.blackwell.model import BlackwellSchedule
+    from flash4gen.schedule.blackwell.traits import Traits
+
+PAIR_WIDTHS = ((128, 128), WIDE)
+"""Padded widths at which two CTAs may share products (those of FlashAttention-4's table)."""
+
+
+class Broken(NamedTuple):
+    """A broken rule.
+
+    Attributes:
+        constraint: its name.
+        reason: what is broken, in words.
+        fields: the fields that it is about, the likeliest culprit first.
+        fix: what to write instead, if that is known.
+        details: the sum that is too large, by part.
+    """
+
+    constraint: str
+    reason: str
+    fields: tuple[str, ...]
+    fix: str = ""
+    details: tuple[str, ...] = ()
+
+
+def instructions(schedule: BlackwellSchedule, hardware: Hardware) -> Broken | None:
+    """Products are tcgen05 instructions, and copies go through the copy engine."""
+    for feature in (Feature.TCGEN05, Feature.TMA):
+        if not hardware.has(feature):
+            return Broken("instructions", f"{hardware.doc} has no {feature}", ())
+    if schedule.row_max is RowMax.LOAD and not hardware.has(Feature.TMEM_REDUCE):
+        reason = (
+            f"{hardware.doc} cannot reduce while it loads from tensor memory (tmem_reduce): that "
+            "came with sm_103"
+        )
+        return Broken("instructions", reason, ("row_max",), "row_max = reduce")
+    return None
+
+
+def domains(schedule: BlackwellSchedule, _hardware: Hardware) -> Broken | None:
+    """Every free field has one of its values."""
+    for name, domain in DOMAINS.items():
+        if name == "emulation_share":
+            continue  # pinned in place of `emulated`
+        value = getattr(schedule, name)
+        if domain.read(value) is None:
+            return Broken("domains", f"{name} = {value}: {domain.rule}", (name,))
+    return None
+
+
+def widths(schedule: BlackwellSchedule, _hardware: Hardware) -> Broken | None:
+    """Heads are padded to widths that the family has a memory plan for."""
+    pair = schedule.head_pad, schedule.value_pad
+    known = all(side in (16, 32, 64, NARROW) for side in pair) or pair in (WIDE, WIDEST)
+    return None if known else Broken("widths", f"no plan for heads padded to {pair}", ())
+
+
+def tiles(schedule: BlackwellSchedule, _hardware: Hardware) -> Broken | None:
+    """Two score slots in turn are for a single query tile, and a single tile uses them."""
+    if schedule.query_tiles == 2 and (schedule.head_pad, schedule.value_pad) == WIDEST:
+        reason = "two accumulators of 256 columns leave tensor memory no room for scores"
+        return Broken("tiles", reason, ("query_tiles", "plan"), "query_tiles = 1")
+    if schedule.query_tiles == 1 and schedule.plan is not TensorPlan.DOUBLE_S:
+        reason = f"{schedule.plan} is for two query tiles that take turns; one uses double_s"
+        return Broken("tiles", reason, ("plan", "query_tiles"), "plan = double_s")
+    if schedule.query_tiles == 2 and schedule.plan is TensorPlan.DOUBLE_S:
+        reason = "double_s gives both score slots to one query tile"
+        return Broken("tiles", reason, ("plan", "query_tiles"), "query_tiles = 1")
+    return None
+
+
+def pair(schedule: BlackwellSchedule, _hardware: Hardware) -> Broken | None:
+    """Two CTAs share products where both have the same steps and the plan was laid out for it."""
+    if schedule.ctas == 1:
+        return None
+    fix = "ctas = 1"
+    if schedule.query_tiles != 2 or schedule.plan is not TensorPlan.P_IN_S:
+        reason = "a pair of CTAs works on two query tiles each, with plan = p_in_s"
+        return Broken("pair", reason, ("ctas", "plan", "query_tiles"), fix)
+    if (schedule.head_pad, schedule.value_pad) not in PAIR_WIDTHS:
+        reason = (
+            "a pair of CTAs shares products of heads padded to 128, or of 192 with 128; here they "
+            f"are {schedule.head_pad} and {schedule.value_pad}"
+        )
+        return Broken("pair", reason, ("ctas",), fix)
+    return None
+
+
+def tensor_memory(schedule: BlackwellSchedule, hardware: Hardware) -> Broken | None:
+    """Scores, weights and accumulators fit into tensor memory."""
+    regions = memory_plan(schedule).regions
+    needed = max(region.first + region.columns for region in regions)
+    if max(needed, schedule.tmem_columns) <= hardware.tmem_columns:
+        return None
+    parts = " + ".join(f"{region.name} {region.columns}" for region in regions if not region.inside)
+    reason = f"needs {needed} columns of tensor memory, an SM has {hardware.tmem_columns}"
+    fields = ("plan", "query_tiles")
+    return Broken("tensor_memory", reason, fields, "plan = p_in_s", (f"columns: {parts}",))
+
+
+def registers(schedule: BlackwellSchedule, hardware: Hardware) -> Broken | None:
+    """The roles' registers add up to the pool, and a softmax row fits."""
+    split = Split(*(getattr(schedule, name) for name in FIELDS))
+    closest = nearest(split, schedule.query_tiles, hardware)
+    fix = "" if closest is None else _written(closest)
+    if split.softmax < SOFTMAX_FLOOR:
+        reason = (
+            f"softmax_registers = {split.softmax}: a softmax thread holds a row of {TILE} scores, "
+            f"and below {SOFTMAX_FLOOR} registers it spills in the loop"
+        )
+        return Broken("registers", reason, FIELDS, fix)
+    total = used(split, schedule.query_tiles)
+    if total == pool(schedule.query_tiles, hardware):
+        return None
+    rule = equation(schedule.query_tiles, hardware)
+    reason = f"{split.text()} registers add up to {total}, and {rule}"
+    return Broken("registers", reason, FIELDS, fix)
+
+
+def _written(split: Split) -> str:
+    return "  ".join(f"{name} = {value}" for name, value in zip(FIELDS, split, strict=True))
+
+
+def threads(schedule: BlackwellSchedule, hardware: Hardware) -> Broken | None:
+    """A CTA has a limited number of threads; roles of one warp share a group of four."""
+    count = 32 * 4 * (sum(role.warps // 4 for role in roles(schedule)) + 1)
+    if count <= hardware.threads_per_block:
+        return None
+    reason = f"needs {count} threads, a block may have {hardware.threads_per_block}"
+    return Broken("threads", reason, ("query_tiles",))
+
+
+def shared_memory(schedule: BlackwellSchedule, hardware: Hardware) -> Broken | None:
+    """A CTA's buffers fit into what one block may ask for."""
+    plan = memory_plan(schedule)
+    if plan.smem_bytes <= hardware.smem_per_block:
+        return None
+    parts = " + ".join(f"{buffer.name} {buffer.bytes:,}" for buffer in plan.buffers)
+    reason = (
+        f"needs {plan.smem_bytes:,} bytes of shared memory, a block may have "
+        f"{hardware.smem_per_block:,}"
+    )
+    fields = ("stages", "staging")
+    return Broken("shared_memory", reason, fields, _less(schedule, hardware), (f"bytes: {parts}",))
+
+
+def _less(schedule: BlackwellSchedule, hardware: Hardware) -> str:
+    """Return what to write so that the buffers fit, if fewer slots or one staging buffer do."""
+    stages = most_stages(schedule, hardware)
+    return f"stages = {stages}" if stages >= LEAST_STAGES else ""
+
+
+def sums(schedule: BlackwellSchedule, hardware: Hardware) -> Broken | None:
+    """What follows from the free fields, follows."""
+    plan = memory_plan(schedule)
+    expected = {
+        "family": Family.BLACKWELL,
+        "hardware": hardware.name,
+        "smem_bytes": plan.smem_bytes,
+        "tmem_columns": plan.tmem_columns,
+    }
+    for name, value in expected.items():
+        if getattr(schedule, name) != value:
+            reason = f"{name} is {getattr(schedule, name)}, the plan gives {value}"
+            return Broken("sums", reason, (name,))
+    return None
+
+
+RULES: dict[str, Callable[[BlackwellSchedule, Hardware], Broken | None]] = {
+    "instructions": instructions,
+    "domains": domains,
+    "widths": widths,
+    "tiles": tiles,
+    "pair": pair,
+    "registers": registers,
+    "threads": threads,
+    "tensor_memory": tensor_memory,
+    "shared_memory": shared_memory,
+    "sums": sums,
+}
+"""By name. Later rules rely on the earlier ones."""
+
+
+def padding(schedule: BlackwellSchedule, traits: Traits) -> Broken | None:
+    """Heads are padded as the attention's widths ask for."""
+    for name in ("head_pad", "value_pad"):
+        if getattr(schedule, name) != getattr(traits, name):
+            reason = f"{name} is {getattr(schedule, name)}, the width asks for "
+            return Broken("padding", f"{reason}{getattr(traits, name)}", ())
+    return None
+
+
+def packing(schedule: BlackwellSchedule, traits: Traits) -> Broken | None:
+    """Packed heads are all heads of a group: they share its keys and values."""
+    if schedule.pack in (1, traits.group):
+        return None
+    fits = traits.group > 1 and TILE % traits.group == 0
+    reason = (
+        f"pack = {schedule.pack}: the heads that share keys and values are packed together, here "
+        f"{traits.group}" + ("" if fits else f", which does not divide a tile's {TILE} rows")
+    )
+    fix = f"pack = {traits.group}` or `pack = 1" if fits else "pack = 1"
+    return Broken("packing", reason, ("pack",), fix)
+
+
+def pair_mask(schedule: BlackwellSchedule, traits: Traits) -> Broken | None:
+    """Two CTAs share products in lockstep: neither may skip a key tile that the other needs."""
+    if schedule.ctas == 1 or traits.unmasked:
+        return None
+    reason = (
+        "a pair of CTAs walks the same key tiles in lockstep; under a mask each has its own range, "
+        "and one would compute what only the other needs"
+    )
+    return Broken("pair_mask", reason, ("ctas",), "ctas = 1")
+
+
+def early_max(schedule: BlackwellSchedule, traits: Traits) -> Broken | None:
+    """A load reduces the scores as they are, so that the expression must keep their order."""
+    if schedule.row_max is RowMax.REDUCE or traits.monotone:
+        return None
+    reason = (
+        "the load reduces products, before the score expression; this one may order the keys of a "
+        "row differently"
+    )
+    return Broken("early_max", reason, ("row_max",), "row_max = reduce")
+
+
+MEANING_RULES: dict[str, Callable[[BlackwellSchedule, Traits], Broken | None]] = {
+    "padding": padding,
+    "packing": packing,
+    "pair_mask": pair_mask,
+    "early_max": early_max,
+}
+"""Rules that depend on what is computed."""
+
+
+def broken(
+    schedule: BlackwellSchedule, hardware: Hardware, traits: Traits | None = None
+) -> tuple[Broken, ...]:
+    """Return every rule that a schedule breaks, the ones on which others rely first.
+
+    Args:
+        schedule: any schedule of the family.
+        hardware: the target.
+        traits: what it computes; None leaves out what depends on it.
+    """
+    found = [rule(schedule, hardware) for name, rule in RULES.items() if name != "sums"]
+    if traits is not None:
+        found += [rule(schedule, traits) for rule in MEANING_RULES.values()]
+    found.append(sums(schedule, hardware))
+    return tuple(item for item in found if item is not None)

@@ -1,0 +1,89 @@
+"""What the choice of a ``blackwell`` schedule reads of an attention, and which attentions it takes.
+
+In: an ``Attention``. Out: ``Traits``; and why the family cannot compute it, if it cannot.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from flash4gen.ir.expr import SCORE
+from flash4gen.ir.masks import always_true
+from flash4gen.schedule.monotone import rises
+from flash4gen.schedule.space import pad
+from flash4gen.schedule.workload import workload
+
+if TYPE_CHECKING:
+    from flash4gen.ir.nodes import Attention
+
+NARROW = 128
+"""The widest heads that two query tiles of 128 rows, with their accumulators, have room for."""
+
+WIDE = (192, 128)
+"""The one wider pair of widths that they have room for: q and k lie in shared memory only."""
+
+WIDEST = (256, 256)
+"""Widths at which one query tile fills tensor memory."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traits:
+    """The facts.
+
+    Attributes:
+        head_dim: width of q and k.
+        value_dim: width of v and out.
+        group: query heads per key/value head.
+        unmasked: every query sees every key.
+        grows: late query tiles visit more keys than early ones.
+        identity: the score is the scaled product itself.
+        monotone: the score expression rises with the score in every row.
+    """
+
+    head_dim: int
+    value_dim: int
+    group: int
+    unmasked: bool
+    grows: bool
+    identity: bool
+    monotone: bool
+
+    @property
+    def head_pad(self) -> int:
+        """Padded width of q and k: 192 stays, as tiles of 128 and of 64 columns."""
+        return self.head_dim if self.head_dim == WIDE[0] else pad(self.head_dim)
+
+    @property
+    def value_pad(self) -> int:
+        """Padded width of v and out."""
+        return pad(self.value_dim)
+
+    @property
+    def widest(self) -> bool:
+        """Whether one query tile fills tensor memory."""
+        return (self.head_dim, self.value_dim) == WIDEST
+
+
+def traits(attention: Attention) -> Traits:
+    """Return the facts of an attention."""
+    return Traits(
+        head_dim=attention.head_dim,
+        value_dim=attention.value_dim,
+        group=attention.group,
+        unmasked=always_true(attention.mask),
+        grows=workload(attention).grows(),
+        identity=attention.score == SCORE,
+        monotone=rises(attention.score),
+    )
+
+
+def unsupported(attention: Attention) -> str:
+    """Return why the family cannot compute an attention, or an empty text."""
+    widths = attention.head_dim, attention.value_dim
+    if max(widths) <= NARROW or widths in (WIDE, WIDEST):
+        return ""
+    return (
+        f"head_dim {widths[0]} with value_dim {widths[1]} has no memory plan: it takes widths up "
+        f"to {NARROW}, {WIDE[0]} with {WIDE[1]}, and {WIDEST[0]} with {WIDEST[1]}"
+    )

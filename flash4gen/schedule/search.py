@@ -1,0 +1,203 @@
+"""The search of the portable family: enumerate, reject with a reason, rank, keep the log.
+
+In: an ``Attention``, a ``Hardware``, pins, and schedules that a build has found wanting. Out: a
+``Choice`` with its whole log, or a diagnostic when the pins, or the target, leave nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from flash4gen.schedule.constraints import first_violation
+from flash4gen.schedule.cost import cost
+from flash4gen.schedule.decisions import decisions, why_lost
+from flash4gen.schedule.memory import shared_memory, tensor_columns
+from flash4gen.schedule.model import (
+    BUILD,
+    Choice,
+    Family,
+    Ranked,
+    Rejected,
+    Schedule,
+    TileOrder,
+)
+from flash4gen.schedule.pins import misfit
+from flash4gen.schedule.registers import pressure
+from flash4gen.schedule.space import Shape, shape_of, shapes
+from flash4gen.schedule.workload import Workload, workload
+
+if TYPE_CHECKING:
+    from flash4gen.diagnostics.model import Diagnostic
+    from flash4gen.ir.hardware import Hardware
+    from flash4gen.ir.nodes import Attention
+    from flash4gen.schedule.cost import Cost
+    from flash4gen.schedule.pins import Pins, Request
+
+
+class Fitting(NamedTuple):
+    """A candidate that satisfies every constraint, and what it costs."""
+
+    schedule: Schedule
+    cost: Cost
+
+
+class Unfit(NamedTuple):
+    """A candidate that breaks a constraint."""
+
+    schedule: Schedule
+    constraint: str
+    reason: str
+
+
+class Judged(NamedTuple):
+    """All candidates, judged: those that fit, best first, and those that do not."""
+
+    fitting: tuple[Fitting, ...]
+    rejected: tuple[Unfit, ...]
+
+
+def search(
+    attention: Attention,
+    hardware: Hardware,
+    request: Request,
+    exclude: tuple[tuple[Schedule, str], ...] = (),
+) -> Choice | Diagnostic:
+    """Choose the portable forward schedule of an attention on a target.
+
+    Args:
+        attention: what to compute.
+        hardware: the target.
+        request: the pins, and why this family.
+        exclude: schedules that were compiled and found unfit, each with the reason.
+
+    Returns:
+        The choice and its log; a diagnostic if nothing fits.
+    """
+    work = workload(attention)
+    pins = {name: value for name, value in request.pins.items() if name != "family"}
+    out = {shape_of(schedule): reason for schedule, reason in exclude}
+    everything = judge(work, hardware, _order(work, pins), out)
+    judged = _pinned(everything, pins)
+    if pins and not judged.fitting:
+        # A pin is refused for facts, not for the register model's margin: the build will tell.
+        hopeful = judge(work, hardware, _order(work, pins), out, optimistic=True)
+        judged = _pinned(hopeful, pins)
+    if not judged.fitting:
+        closest = min(judged.rejected, key=lambda item: _miss(item, hardware))
+        return misfit(attention, hardware, closest, _nearest(everything, pins))
+    best = judged.fitting[0]
+    return Choice(
+        schedule=best.schedule,
+        decisions=decisions(attention, work, hardware, judged, request),
+        ranked=tuple(
+            Ranked(item.schedule, item.cost.cycles, why_lost(item, best) if n else "")
+            for n, item in enumerate(judged.fitting)
+        ),
+        rejected=tuple(Rejected(*item) for item in judged.rejected),
+    )
+
+
+def judge(
+    work: Workload,
+    hardware: Hardware,
+    order: TileOrder,
+    exclude: dict[Shape, str],
+    *,
+    optimistic: bool = False,
+) -> Judged:
+    """Judge the whole search space: the ranking is by modelled cycles, then by smaller needs.
+
+    ``optimistic`` lets candidates pass that were never compiled and may well spill.
+    """
+    fitting: list[Fitting] = []
+    rejected: list[Unfit] = []
+    for shape in shapes():
+        schedule = estimate(work, hardware, shape, order, optimistic=optimistic)
+        violation = first_violation(schedule, hardware)
+        if violation is not None:
+            rejected.append(Unfit(schedule, violation.constraint, violation.reason))
+        elif shape in exclude:
+            rejected.append(Unfit(schedule, BUILD, exclude[shape]))
+        else:
+            fitting.append(Fitting(schedule, cost(schedule, work, hardware)))
+    fitting.sort(key=_rank)
+    return Judged(tuple(fitting), tuple(rejected))
+
+
+def estimate(
+    work: Workload,
+    hardware: Hardware,
+    shape: Shape,
+    order: TileOrder,
+    *,
+    optimistic: bool = False,
+) -> Schedule:
+    """Return the schedule of a shape with its planned memory and registers."""
+    buffers = shared_memory(hardware, shape, work.head_pad, work.value_pad)
+    needed = pressure(hardware, shape, work, optimistic=optimistic)
+    return Schedule(
+        family=Family.PORTABLE,
+        hardware=hardware.name,
+        tile_q=shape.tile_q,
+        tile_k=shape.tile_k,
+        warps=shape.warps,
+        stages=shape.stages,
+        load=shape.load,
+        order=order,
+        head_pad=work.head_pad,
+        value_pad=work.value_pad,
+        smem_bytes=sum(buffer.bytes for buffer in buffers),
+        registers=needed.registers,
+        tmem_columns=tensor_columns(hardware, shape, work.value_pad),
+    )
+
+
+def _order(work: Workload, pins: Pins) -> TileOrder:
+    if "order" in pins:
+        return TileOrder(pins["order"])
+    return TileOrder.LONGEST_FIRST if work.grows() else TileOrder.QUERY_TILES_FIRST
+
+
+def _rank(item: Fitting) -> tuple[float, int, int, Shape]:
+    """Sort key: cycles; equals by less shared memory, fewer registers, then a fixed order."""
+    schedule = item.schedule
+    return (round(item.cost.cycles), schedule.smem_bytes, schedule.registers, shape_of(schedule))
+
+
+def _pinned(judged: Judged, pins: Pins) -> Judged:
+    """Return the candidates that the pins allow."""
+    free = {name: value for name, value in pins.items() if name != "order"}
+    if not free:
+        return judged
+    return Judged(
+        tuple(item for item in judged.fitting if _changes(item.schedule, free) == 0),
+        tuple(item for item in judged.rejected if _changes(item.schedule, free) == 0),
+    )
+
+
+def _changes(schedule: Schedule, pins: Pins) -> int:
+    return sum(getattr(schedule, name) != value for name, value in pins.items())
+
+
+def _nearest(judged: Judged, pins: Pins) -> dict[str, int | str] | None:
+    """Return the changed pins of the fitting candidate that changes fewest, the best of them."""
+    if not judged.fitting:
+        return None
+    nearest = min(judged.fitting, key=lambda item: _changes(item.schedule, pins)).schedule
+    return {
+        name: getattr(nearest, name)
+        for name, value in pins.items()
+        if getattr(nearest, name) != value
+    }
+
+
+def _miss(item: Unfit, hardware: Hardware) -> tuple[float, Shape]:
+    """Sort key of near misses: the share by which a limit is exceeded, then smaller tiles."""
+    schedule = item.schedule
+    shares = {
+        "shared_memory": schedule.smem_bytes / hardware.smem_per_block,
+        "registers": schedule.registers / hardware.registers_per_thread,
+        "tensor_memory": schedule.tmem_columns / max(1, hardware.tmem_columns),
+        BUILD: 1.0,
+    }
+    return shares.get(item.constraint, float("inf")), shape_of(schedule)
