@@ -11,6 +11,7 @@ from flash4gen.schedule.model import TileOrder
 
 if TYPE_CHECKING:
     from flash4gen.ir.hardware import Hardware
+    from flash4gen.schedule.blackwell.memory import Barrier
     from flash4gen.schedule.blackwell.model import BlackwellSchedule
 
 _BARRIERS = {
@@ -18,7 +19,7 @@ _BARRIERS = {
     "q_empty": ("QUERY_TILES", "mma → load: all products that read it are done"),
     "kv_full": ("STAGES", "load → mma: a key or value tile has arrived"),
     "kv_empty": ("STAGES", "mma → load: it may be overwritten"),
-    "s_full": ("2", "mma → softmax: scores are there"),
+    "s_full": ("QUERY_TILES", "mma → softmax: scores are there"),
     "s_empty": ("QUERY_TILES", "softmax → mma: scores are in registers"),
     "p_ready": (
         "QUERY_TILES",
@@ -60,8 +61,9 @@ def specialised(
     return Specialised(
         integers=tuple(Named(name, _INTEGERS[name]) for name in names),
         barriers=tuple(
-            Named(b.name, _BARRIERS[b.name][1], f"{_BARRIERS[b.name][0]}, {b.arrivals}")
-            for b in plan.barriers
+            Named(name, _BARRIERS[name][1], f"{_slots(barrier, schedule)}, {barrier.arrivals}")
+            for barrier in plan.barriers
+            for name in (barrier.name,)
         ),
         softmax_tiles=tuple(tiles),
         worker_warps=f"[{', '.join([*(['4'] * len(tiles)), '1', '1', '1'])}]",
@@ -78,6 +80,14 @@ def specialised(
         grid=f"min(works, {hardware.sms})" if schedule.dispatch is Dispatch.STATIC else "works",
         empty_value=empty_value,
     )
+
+
+def _slots(barrier: Barrier, schedule: BlackwellSchedule) -> str:
+    """Return how many mbarriers an array has, by the constant's name where there is one."""
+    name = _BARRIERS[barrier.name][0]
+    known = {"QUERY_TILES": schedule.query_tiles, "STAGES": schedule.stages}
+    known["STAGING"] = schedule.staging
+    return name if known.get(name) == barrier.count else str(barrier.count)
 
 
 _SECTIONS = (

@@ -174,9 +174,11 @@ def _barriers(schedule: BlackwellSchedule) -> Iterator[Barrier]:
     # One "scores are there" per tile also where both share a slot: a tile that waits on the other's
     # would take the other's scores for its own.
     yield _barrier("s_full", max(score_slots(schedule), tiles), "mma")
-    yield _barrier("p_ready", tiles, "softmax", "correction")
+    # With two slots of one tile softmax may be a step ahead of the products, so each slot has its own.
+    slots = 2 if schedule.plan is TensorPlan.DOUBLE_S else tiles
+    yield _barrier("p_ready", slots, "softmax", "correction")
     if schedule.early:
-        yield _barrier("p_last", tiles, "softmax")
+        yield _barrier("p_last", slots, "softmax")
     yield _barrier("o_full", tiles, "mma")
     if schedule.plan in (TensorPlan.SHARED_S, TensorPlan.DISJOINT):
         yield _barrier("s_empty", tiles, "softmax")
