@@ -12,7 +12,7 @@ from flash4gen.ir.masks.scalar import ZERO
 from flash4gen.ir.nodes import DType, EmptyRow
 from flash4gen.render import expressions
 from flash4gen.render.blackwell_kernel import specialised
-from flash4gen.render.blackwell_constants import FRAGMENT, blackwell_constants
+from flash4gen.render.blackwell_constants import FRAGMENT, blackwell_constants, chunk
 from flash4gen.render.context import Header, Impl, Interface
 from flash4gen.render.context_blackwell import (
     BlackwellContext,
@@ -59,7 +59,8 @@ def blackwell_context(
     element = ELEMENT[attention.dtype]
     zero = attention.empty_row is EmptyRow.ZERO
     empty = "0.0" if zero else 'float("nan")'
-    ahead = schedule.plan is not TensorPlan.P_IN_S
+    order = "behind" if schedule.plan is TensorPlan.P_IN_S else "ahead"
+    chunked = chunk(schedule) is not None
     q_place, out_place = _places(schedule)
     early, late = _products(schedule)
     names = _element_names(schedule)
@@ -78,8 +79,23 @@ def blackwell_context(
         place=Impl(_PLACE[schedule.order]),
         work=Impl("clc" if schedule.dispatch is Dispatch.CLC else "strided"),
         plan=TensorMemory(schedule.plan.value, element),
-        fetch=Fetch(impl="ahead" if ahead else "behind", q_place=q_place, walk=walk),
-        mma=Mma(impl="ahead" if ahead else "behind", early=early, late=late, walk=walk),
+        fetch=Fetch(
+            impl=order,
+            chunked=chunked,
+            q_place=q_place,
+            key_chunks=", HEAD_CHUNKS" if chunked else "",
+            value_chunks=", VALUE_CHUNKS" if chunked else "",
+            walk=walk,
+        ),
+        mma=Mma(
+            impl=order,
+            chunked=chunked,
+            qk_parameters=(*_QK, "chunks") if chunked else _QK,
+            chunks=", problem.head_chunks" if chunked else "",
+            early=early,
+            late=late,
+            walk=walk,
+        ),
         score=expressions.score(attention, folded.body),
         key_mask=masked,
         row_max=_row_max(schedule, folded),
@@ -92,6 +108,8 @@ def blackwell_context(
         specialised=specialised(schedule, hardware, empty),
     )
 
+
+_QK = ("memory", "bars", "TILE: gl.constexpr", "stage", "turn")
 
 _PLACE = {
     TileOrder.LONGEST_FIRST: "longest_first",
@@ -163,7 +181,8 @@ def _walk(mask: Mask) -> Walk:
 def _places(schedule: BlackwellSchedule) -> tuple[str, str]:
     """Return the coordinates of a query tile, and of a part of an output tile."""
     inner = "0, " if schedule.pack > 1 else ""
-    return f"[b, q, pack, {inner}0]", f"[b, q, pack, {inner}column]"
+    column = "chunk * CHUNK" if chunk(schedule) is not None else "0"
+    return f"[b, q, pack, {inner}{column}]", f"[b, q, pack, {inner}column]"
 
 
 def _products(schedule: BlackwellSchedule) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -69,6 +69,7 @@ def _tiles(
         integer("ROWS", schedule.tile_rows, "query positions of a work tile"),
         integer("HEAD_PAD", schedule.head_pad, "HEAD_DIM, up to what a tile of q or k is wide"),
         integer("VALUE_PAD", schedule.value_pad, "VALUE_DIM, likewise"),
+        *_chunks(schedule),
     )
 
 
@@ -90,6 +91,28 @@ def _techniques(schedule: BlackwellSchedule, reasons: dict[str, str]) -> tuple[C
         *found,
         integer("SOFTMAX_REGISTERS", schedule.softmax_registers, reasons.get("softmax_registers", "")),
         integer("OTHER_REGISTERS", schedule.other_registers, reasons.get("other_registers", "")),
+    )
+
+
+def chunk(schedule: BlackwellSchedule) -> int | None:
+    """Return how many columns of keys, queries and values are copied and multiplied at a time.
+
+    None for all of them. Widths of buffers are powers of two, which 192 is not; and for 16 products
+    in a row the mma warp needs more registers than it has, for their descriptors.
+    """
+    return {192: 64, 256: 128}.get(schedule.head_pad)
+
+
+def _chunks(schedule: BlackwellSchedule) -> tuple[Constant, ...]:
+    width = chunk(schedule)
+    if width is None:
+        return ()
+    heads, values = schedule.head_pad // width, schedule.value_pad // width
+    return (
+        integer("CHUNK", width, "columns that are copied and multiplied at a time"),
+        integer("HEAD_CHUNKS", heads, "of q and k"),
+        integer("VALUE_CHUNKS", values, "of v and out"),
+        integer("SLOT_CHUNKS", max(heads, values), "of a slot of the ring"),
     )
 
 

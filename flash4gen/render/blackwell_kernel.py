@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from flash4gen.render.blackwell_constants import chunk
 from flash4gen.render.context_blackwell import Named, Specialised
 from flash4gen.schedule.blackwell.memory import memory_plan
 from flash4gen.schedule.blackwell.model import Dispatch
@@ -42,6 +43,7 @@ _INTEGERS = {
     "q_tiles": "work tiles along the queries",
     "packs": "packs of query heads, over all batch entries",
     "works": "work tiles",
+    "head_chunks": "HEAD_CHUNKS, known at run time only: the loop over them stays a loop",
     "section": "packs whose keys and values share L2",
 }
 
@@ -53,7 +55,12 @@ def specialised(
     longest = schedule.order is TileOrder.LONGEST_FIRST
     plan = memory_plan(schedule)
     names = ["seq_q", "seq_k", "q_tiles", *(["packs", "section"] if longest else []), "works"]
+    chunked = chunk(schedule) is not None
+    names += ["head_chunks"] if chunked else []
     tiles = range(schedule.query_tiles)
+    width, per_tile, per_slot = "HEAD_PAD", "", ""
+    if chunked:
+        width, per_tile, per_slot = "CHUNK", " * HEAD_CHUNKS", " * SLOT_CHUNKS"
     pack = ", PACK" if schedule.pack > 1 else ""
     rows = "TILE_Q // PACK" if schedule.pack > 1 else "TILE_Q"
     host_rows = rows.replace("TILE_Q", "TILE_Q.value").replace("PACK", "PACK.value")
@@ -68,15 +75,18 @@ def specialised(
         softmax_tiles=tuple(tiles),
         worker_warps=f"[{', '.join([*(['4'] * len(tiles)), '1', '1', '1'])}]",
         worker_registers=("SOFTMAX_REGISTERS",) * len(tiles) + ("OTHER_REGISTERS",) * 3,
-        q_smem=f"[QUERY_TILES, 1, {rows}, 1{pack}, HEAD_PAD]",
-        k_smem="[STAGES, 1, TILE_K, 1, HEAD_PAD]",
+        q_smem=f"[QUERY_TILES{per_tile}, 1, {rows}, 1{pack}, {width}]",
+        k_smem=f"[STAGES{per_slot}, 1, TILE_K, 1, {width}]",
         out_smem=f"[STAGING, 1, {rows}, 1{pack}, OUT_COLUMNS]",
-        q_box=f"[1, {host_rows}, 1{host_pack}, HEAD_PAD.value]",
-        k_box="[1, TILE_K.value, 1, HEAD_PAD.value]",
-        v_box="[1, TILE_K.value, 1, VALUE_PAD.value]",
+        q_box=f"[1, {host_rows}, 1{host_pack}, {width}.value]",
+        k_box=f"[1, TILE_K.value, 1, {width}.value]",
+        v_box=f"[1, TILE_K.value, 1, {'CHUNK' if chunked else 'VALUE_PAD'}.value]",
         out_box=f"[1, {host_rows}, 1{host_pack}, OUT_COLUMNS.value]",
         q_view=".unflatten(2, (PACKS.value, PACK.value))" if schedule.pack > 1 else "",
-        sections=_SECTIONS if longest else (),
+        sections=(
+            *(_SECTIONS if longest else ()),
+            *(("head_chunks = HEAD_CHUNKS.value",) if chunked else ()),
+        ),
         grid=f"min(works, {hardware.sms})" if schedule.dispatch is Dispatch.STATIC else "works",
         empty_value=empty_value,
     )

@@ -70,18 +70,42 @@ class TensorMemory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fetch:
-    """The load warp: in which order key and value tiles come, and where a query tile is."""
+    """The load warp.
+
+    Attributes:
+        impl: in which order key and value tiles come.
+        chunked: whether the head dimension comes in several parts.
+        q_place: coordinates of a query tile.
+        key_chunks, value_chunks: the last argument at copies of a tile, where there are chunks.
+        walk: of its work tiles.
+    """
 
     impl: str
+    chunked: bool
     q_place: str
+    key_chunks: str
+    value_chunks: str
     walk: Walk
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mma:
-    """The mma warp: the order of products, and those of P·V before and after the late weights."""
+    """The mma warp.
+
+    Attributes:
+        impl: the order of products.
+        chunked: whether the head dimension is multiplied in several parts.
+        qk_parameters: of ``_qk``.
+        chunks: its last argument, where there are parts: their number, as a runtime integer, so
+            that the loop over them stays a loop.
+        early, late: the products P·V before and after the wait for the late weights.
+        walk: of its work tiles.
+    """
 
     impl: str
+    chunked: bool
+    qk_parameters: tuple[str, ...]
+    chunks: str
     early: tuple[str, ...]
     late: tuple[str, ...]
     walk: Walk
