@@ -159,7 +159,7 @@ def test_the_lint_sees_what_it_forbids() -> None:
 
 @pytest.fixture(scope="module")
 def plan() -> Plan:
-    plans, problems = plan_spec(check_spec(ROOT / "specs" / "llama3_8b.attn"), ["b200"])
+    plans, problems = plan_spec(check_spec(ROOT / "specs" / "llama3_8b.attn"), ["rtx5090"])
     assert not problems
     return plans[0]
 

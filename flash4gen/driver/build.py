@@ -12,7 +12,7 @@ from flash4gen.diagnostics.codes import Code
 from flash4gen.driver.model import Event, Plan, Progress, StageError
 from flash4gen.render.module import RenderedModule, render
 from flash4gen.schedule.choose import choose
-from flash4gen.schedule.model import AnySchedule, Choice, Family
+from flash4gen.schedule.model import Choice, Family
 from flash4gen.schedule.text import record_text
 
 if TYPE_CHECKING:
@@ -21,14 +21,13 @@ if TYPE_CHECKING:
 
     from flash4gen.build.artefact import Artefact, Facts
     from flash4gen.diagnostics.collect import Findings
+    from flash4gen.schedule.model import AnySchedule, Excluded
 
 _ATTEMPTS = 6
 _RECORD = re.compile(r"^# excluded +([^:\n]+): (.*)$", re.MULTILINE)
 
 _HARMLESS_SPILLS = 64
 """Bytes that a warp-specialised kernel may spill: its roles save arguments outside their loops."""
-
-Excluded = tuple[tuple[AnySchedule, str], ...]
 
 
 @dataclass(frozen=True, slots=True)

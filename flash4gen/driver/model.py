@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from flash4gen.ir.hardware import Hardware
     from flash4gen.ir.nodes import Attention
     from flash4gen.render.module import RenderedModule
-    from flash4gen.schedule.model import AnySchedule, Choice
+    from flash4gen.schedule.model import Choice, Excluded
     from flash4gen.source import SourceFile
     from flash4gen.validate.certificate import Certificate
 
@@ -61,7 +61,7 @@ class Plan:
     attention: Attention
     hardware: Hardware
     choice: Choice
-    excluded: tuple[tuple[AnySchedule, str], ...] = ()
+    excluded: Excluded = ()
 
     @property
     def subject(self) -> str:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from flash4gen.diagnostics.model import Diagnostic
     from flash4gen.ir.hardware import Hardware
     from flash4gen.ir.nodes import Attention
-    from flash4gen.schedule.model import AnySchedule
+    from flash4gen.schedule.model import Excluded
 
 __all__ = ["BUILD", "choose"]
 
@@ -44,7 +44,7 @@ DECLINED = "not the blackwell family: "
 def choose(
     attention: Attention,
     hardware: Hardware,
-    exclude: tuple[tuple[AnySchedule, str], ...] = (),
+    exclude: Excluded = (),
 ) -> Choice | tuple[Diagnostic, ...]:
     """Choose the forward schedule of an attention on a target.
 
@@ -85,7 +85,7 @@ def _portable(
     attention: Attention,
     hardware: Hardware,
     reason: str,
-    exclude: tuple[tuple[AnySchedule, str], ...],
+    exclude: Excluded,
 ) -> Choice | tuple[Diagnostic, ...]:
     """Choose among portable schedules; what was compiled of the other family stays in the log."""
     own = tuple((item, why) for item, why in exclude if isinstance(item, Schedule))

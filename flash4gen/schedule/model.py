@@ -96,6 +96,9 @@ BUILD = "build"
 AnySchedule: TypeAlias = "Schedule | BlackwellSchedule"
 """A schedule of either family."""
 
+Excluded: TypeAlias = tuple[tuple[AnySchedule, str], ...]
+"""Schedules that were compiled and found unfit, each with the reason."""
+
 
 @dataclass(frozen=True, slots=True)
 class Decision:

@@ -110,7 +110,7 @@ def _problem(pin: Pin) -> Diagnostic | None:
             notes=("it follows from the other fields and the target",) if computed else (),
             helps=(
                 *(() if computed else did_you_mean(pin.name, PINNABLE)),
-                f"a schedule block may fix {one_of(PINNABLE)}",
+                *_pinnable(),
             ),
         )
     if families_of(pin):
@@ -133,6 +133,17 @@ def _problem(pin: Pin) -> Diagnostic | None:
             ),
         ),
     )
+
+
+def _pinnable() -> tuple[str, ...]:
+    """Return which fields a schedule block may fix, those of every family first."""
+    names = {family: tuple(domains) for family, domains in DOMAINS_OF.items()}
+    common = [name for name in PORTABLE if all(name in of for of in names.values())]
+    own = (
+        f"in the {family} family also {one_of(name for name in of if name not in common)}"
+        for family, of in names.items()
+    )
+    return (f"a schedule block may fix {one_of(('family', *common))}", *own)
 
 
 def _domains(name: str) -> dict[Family, Domain]:

@@ -31,3 +31,17 @@ def table(title: str, rows: Iterable[Row]) -> str:
         lines.append(f"{start}  {wrapped[0]}".rstrip())
         lines.extend(" " * (len(start) + 2) + more for more in wrapped[1:])
     return "\n".join(lines)
+
+
+def listing(title: str, items: Iterable[tuple[str, str]]) -> str:
+    """Return a titled list of long names, each with a remark below it."""
+    lines = [title]
+    for name, remark in items:
+        lines.extend(textwrap.wrap(name, WIDTH, initial_indent="  ", subsequent_indent="    "))
+        lines.extend(
+            textwrap.wrap(remark, WIDTH - 6, initial_indent=INDENT, subsequent_indent=INDENT)
+        )
+    return "\n".join(lines)
+
+
+INDENT = " " * 6

@@ -26,6 +26,7 @@ attention small {
     head_dim = 64
     mask     = causal(align = end)
     target   = b200
+    schedule { family = portable }
 }
 """
 

@@ -81,7 +81,7 @@ def test_the_report(
     report([result], Output(Format.TEXT), ("ptx",))
     printed = capsys.readouterr().out
     schedule = next(line for line in printed.splitlines() if "schedule" in line)
-    assert schedule.startswith("  schedule   portable: tiles ")
+    assert schedule.startswith("  schedule   portable: ")
     golden("report.txt", printed.replace(schedule, "  schedule   (one line)"))
 
 

@@ -14,7 +14,7 @@ from tests.ir.notation import attention
 if TYPE_CHECKING:
     from flash4gen.ir.hardware import Hardware
     from flash4gen.ir.nodes import Attention
-    from flash4gen.schedule.model import AnySchedule, Ranked
+    from flash4gen.schedule.model import Excluded, Ranked
 
 FULL = "true"
 CAUSAL = "k <= q_end"
@@ -45,18 +45,14 @@ def pinned(head_dim: int = 128, **pins: int | float | str) -> Attention:
     return pinning(attention(head_dim=head_dim, value_dim=head_dim, mask=CAUSAL), **pins)
 
 
-def chosen(
-    what: Attention, hardware: Hardware, exclude: tuple[tuple[AnySchedule, str], ...] = ()
-) -> Choice:
+def chosen(what: Attention, hardware: Hardware, exclude: Excluded = ()) -> Choice:
     """Return the choice, which there must be."""
     found = choose(what, hardware, exclude)
     assert isinstance(found, Choice), found
     return found
 
 
-def portable(
-    what: Attention, hardware: Hardware, exclude: tuple[tuple[AnySchedule, str], ...] = ()
-) -> Choice:
+def portable(what: Attention, hardware: Hardware, exclude: Excluded = ()) -> Choice:
     """Return the choice within the portable family, which there must be."""
     return chosen(pinning(what, family="portable"), hardware, exclude)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from flash4gen.schedule.blackwell.memory import memory_plan
 from flash4gen.schedule.blackwell.registers import FIELDS, equation
 from flash4gen.schedule.model import Schedule
-from flash4gen.schedule.table import table
+from flash4gen.schedule.table import listing, table
 from flash4gen.schedule.text import difference, shape_text
 
 if TYPE_CHECKING:
@@ -56,11 +56,17 @@ def explain(
                 for item in plan.barriers
             ),
         ),
-        table(
+        listing(
             f"others that fit, {len(choice.ranked) - 1} of {tried}, and what speaks against them",
-            ((_changes(item, schedule), "", item.reason) for item in choice.ranked[1:]),
+            ((_changes(item, schedule), item.reason) for item in choice.ranked[1:]),
         ),
-        table(f"rejected, {len(choice.rejected)} of {tried}", _rejected_rows(choice, schedule)),
+        listing(
+            f"rejected, {len(choice.rejected)} of {tried}",
+            (
+                (_changes(item, schedule), f"{item.constraint}: {item.reason}")
+                for item in choice.rejected
+            ),
+        ),
     )
     return "\n\n".join(sections) + "\n"
 
@@ -144,8 +150,3 @@ def _rejected(choice: Choice, best: BlackwellSchedule) -> dict[str, dict[str, An
         }
         for name, count in counts.items()
     }
-
-
-def _rejected_rows(choice: Choice, best: BlackwellSchedule) -> Iterator[Row]:
-    for item in choice.rejected:
-        yield _changes(item, best), "", f"{item.constraint}: {item.reason}"

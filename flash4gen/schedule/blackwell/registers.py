@@ -72,13 +72,27 @@ def splits(query_tiles: int, hardware: Hardware) -> Iterator[Split]:
                 yield Split(softmax, rest, other)
 
 
-def nearest(wanted: Split, query_tiles: int, hardware: Hardware) -> Split | None:
-    """Return the allowed split that differs least from a wanted one; None if there is none."""
-    return min(
-        splits(query_tiles, hardware),
-        key=lambda split: (sum(abs(a - b) for a, b in zip(split, wanted, strict=True)), split),
-        default=None,
+def pinned_fix(query_tiles: int, hardware: Hardware, pins: Mapping[str, int]) -> str:
+    """Return what to pin instead of registers that break a rule; nothing if no split is allowed.
+
+    It is the split that changes the pins by least, then the defaults.
+    """
+    default = Split(*DEFAULTS[query_tiles])
+
+    def changes(split: Split) -> tuple[int, int]:
+        by_field = dict(zip(FIELDS, split, strict=True))
+        return sum(abs(by_field[name] - n) for name, n in pins.items()), _distance(split, default)
+
+    best = min(splits(query_tiles, hardware), key=changes, default=None)
+    if best is None:
+        return ""
+    return "  ".join(
+        f"{name} = {value}" for name, value in zip(FIELDS, best, strict=True) if name in pins
     )
+
+
+def _distance(split: Split, other: Split) -> int:
+    return sum(abs(a - b) for a, b in zip(split, other, strict=True))
 
 
 def completed(pins: Mapping[str, int], query_tiles: int, hardware: Hardware) -> Split:
@@ -95,6 +109,4 @@ def completed(pins: Mapping[str, int], query_tiles: int, hardware: Hardware) -> 
     ]
     if not matching:
         return wanted
-    return min(
-        matching, key=lambda split: sum(abs(a - b) for a, b in zip(split, wanted, strict=True))
-    )
+    return min(matching, key=lambda split: _distance(split, wanted))

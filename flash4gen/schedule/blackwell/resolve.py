@@ -79,12 +79,9 @@ def planned(draft: BlackwellSchedule) -> BlackwellSchedule:
 
 def most_stages(draft: BlackwellSchedule, hardware: Hardware) -> int:
     """Return how many ring slots fit with the rest of a schedule as it is; 0 if not even one."""
-    fitting = (
-        stages
-        for stages in range(MOST_STAGES, 0, -1)
-        if memory_plan(replace(draft, stages=stages)).smem_bytes <= hardware.smem_per_block
-    )
-    return next(fitting, 0)
+    one, two = (memory_plan(replace(draft, stages=stages)).smem_bytes for stages in (1, 2))
+    beyond_one = (hardware.smem_per_block - one) // (two - one)
+    return min(max(0, 1 + beyond_one), MOST_STAGES)
 
 
 def share_columns(share: float) -> int:

@@ -16,7 +16,6 @@ from flash4gen.schedule.blackwell.registers import (
     SOFTMAX_FLOOR,
     Split,
     equation,
-    nearest,
     pool,
     used,
 )
@@ -132,24 +131,18 @@ def tensor_memory(schedule: BlackwellSchedule, hardware: Hardware) -> Broken | N
 def registers(schedule: BlackwellSchedule, hardware: Hardware) -> Broken | None:
     """The roles' registers add up to the pool, and a softmax row fits."""
     split = Split(*(getattr(schedule, name) for name in FIELDS))
-    closest = nearest(split, schedule.query_tiles, hardware)
-    fix = "" if closest is None else _written(closest)
     if split.softmax < SOFTMAX_FLOOR:
         reason = (
             f"softmax_registers = {split.softmax}: a softmax thread holds a row of {TILE} scores, "
             f"and below {SOFTMAX_FLOOR} registers it spills in the loop"
         )
-        return Broken("registers", reason, FIELDS, fix)
+        return Broken("registers", reason, FIELDS)
     total = used(split, schedule.query_tiles)
     if total == pool(schedule.query_tiles, hardware):
         return None
     rule = equation(schedule.query_tiles, hardware)
     reason = f"{split.text()} registers add up to {total}, and {rule}"
-    return Broken("registers", reason, FIELDS, fix)
-
-
-def _written(split: Split) -> str:
-    return "  ".join(f"{name} = {value}" for name, value in zip(FIELDS, split, strict=True))
+    return Broken("registers", reason, FIELDS)
 
 
 def threads(schedule: BlackwellSchedule, hardware: Hardware) -> Broken | None:
@@ -209,7 +202,11 @@ RULES: dict[str, Callable[[BlackwellSchedule, Hardware], Broken | None]] = {
     "shared_memory": shared_memory,
     "sums": sums,
 }
-"""By name. Later rules rely on the earlier ones."""
+"""By name, the sums last."""
+
+NONSENSE = ("domains", "widths")
+BASIC = ("instructions", *NONSENSE)
+"""Rules that come first. What breaks the latter has no memory plan to speak of."""
 
 
 def padding(schedule: BlackwellSchedule, traits: Traits) -> Broken | None:
@@ -275,8 +272,11 @@ def broken(
         hardware: the target.
         traits: what it computes; None leaves out what depends on it.
     """
-    found = [rule(schedule, hardware) for name, rule in RULES.items() if name != "sums"]
+    basic = [rule(schedule, hardware) for name, rule in RULES.items() if name in BASIC]
+    found = [item for item in basic if item is not None]
+    if any(item.constraint in NONSENSE for item in found):
+        return tuple(found)
+    rest = [rule(schedule, hardware) for name, rule in RULES.items() if name not in BASIC]
     if traits is not None:
-        found += [rule(schedule, traits) for rule in MEANING_RULES.values()]
-    found.append(sums(schedule, hardware))
-    return tuple(item for item in found if item is not None)
+        rest[-1:-1] = [rule(schedule, traits) for rule in MEANING_RULES.values()]
+    return (*found, *(item for item in rest if item is not None))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flash4gen.schedule.blackwell.reasons import decisions
+from flash4gen.schedule.blackwell.registers import pinned_fix
 from flash4gen.schedule.blackwell.resolve import resolve
 from flash4gen.schedule.blackwell.rules import broken
 from flash4gen.schedule.blackwell.traits import traits
@@ -24,10 +25,10 @@ if TYPE_CHECKING:
     from flash4gen.schedule.blackwell.model import BlackwellSchedule
     from flash4gen.schedule.blackwell.rules import Broken
     from flash4gen.schedule.blackwell.traits import Traits
-    from flash4gen.schedule.model import AnySchedule
+    from flash4gen.schedule.model import AnySchedule, Excluded
     from flash4gen.schedule.pins import Pins
 
-MEMORY = ("shared_memory", "tensor_memory", "threads")
+LIMITS = ("instructions", "shared_memory", "tensor_memory", "threads")
 """Rules that are limits of the target."""
 
 
@@ -35,7 +36,7 @@ def search(
     attention: Attention,
     hardware: Hardware,
     pins: Pins,
-    exclude: tuple[tuple[AnySchedule, str], ...] = (),
+    exclude: Excluded = (),
 ) -> Choice | Diagnostic | str:
     """Choose the schedule of an attention that the family takes, on a target that has tcgen05.
 
@@ -53,7 +54,7 @@ def search(
     first = resolve(known, hardware, pins)
     faults = broken(first, hardware, known)
     if faults:
-        blamed = _blame(attention, hardware, faults)
+        blamed = _blame(attention, hardware, first, faults)
         return faults[0].reason if blamed is None else blamed
     replacements = tuple(cures(known, hardware, pins, first))
     unfit = dict(exclude)
@@ -110,7 +111,10 @@ def _pinned_twice(attention: Attention) -> Diagnostic | None:
 
 
 def _blame(
-    attention: Attention, hardware: Hardware, faults: tuple[Broken, ...]
+    attention: Attention,
+    hardware: Hardware,
+    schedule: BlackwellSchedule,
+    faults: tuple[Broken, ...],
 ) -> Diagnostic | None:
     """Return the refusal of the pins that break a rule, None if no pin does."""
     for fault in faults:
@@ -118,13 +122,18 @@ def _blame(
         if not pins:
             continue
         written = ", ".join(f"`{pin.name} = {pin.value}`" for pin in pins)
-        limit = fault.constraint in MEMORY
+        limit = fault.constraint in LIMITS
+        fix = fault.fix
+        if fault.constraint == "registers":
+            fix = pinned_fix(
+                schedule.query_tiles, hardware, {pin.name: int(pin.value) for pin in pins}
+            )
         verb = "do not" if len(pins) > 1 else "does not"
         return pin_error(
             PINS_DO_NOT_FIT if limit else PIN_RULE,
             f"{written} {verb} fit {hardware.doc if limit else 'the rest of the schedule'}",
             pins,
             notes=(fault.reason, *fault.details),
-            helps=(f"write `{fault.fix}`",) if fault.fix else ("remove the pin",),
+            helps=(f"write `{fix}`",) if fix else ("remove the pin",),
         )
     return None
