@@ -132,27 +132,35 @@ class Cta:
             )
         return barrier
 
-    def init_barrier(self, view: View, count: int) -> None:
+    def init_barrier(self, view: View, count: int) -> Iterable[None]:
         """Make a barrier."""
         if view.offset in view.buffer.barriers:
             raise FaultError(
                 FindingKind.BARRIER_REINIT, f"{view.name} is initialised while it is a barrier"
             )
         view.buffer.barriers[view.offset] = Barrier(count, f"{view.name}+{view.offset}")
+        return ()
 
     def inval_barrier(self, view: View) -> None:
         """End the life of a barrier."""
         self.barrier(view)
         del view.buffer.barriers[view.offset]
 
-    def expect(self, view: View, size: int) -> None:
-        """Announce bytes to a barrier, and arrive."""
+    def expect(self, view: View, size: int, route: object = None) -> None:  # noqa: ARG002
+        """Announce bytes to a barrier, and arrive; a route is for clusters."""
         barrier = self.barrier(view)
         barrier.expect(size)
         barrier.arrive(1)
 
-    def arrive(self, view: View, count: int, *, threads: bool = False) -> None:
-        """Arrive at a barrier."""
+    def arrive(
+        self,
+        view: View,
+        count: int,
+        *,
+        threads: bool = False,
+        route: object = None,  # noqa: ARG002
+    ) -> None:
+        """Arrive at a barrier; a route is for clusters."""
         if threads:
             raise FaultError(FindingKind.UNSUPPORTED, "arrivals of every thread")
         self.barrier(view).arrive(count)
