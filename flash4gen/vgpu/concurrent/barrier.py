@@ -120,6 +120,15 @@ class CheckedBarrier:
         """Note that a transfer of that many bytes is under way."""
         self.issued += count
         self._started(actor)
+        last = self._completed[-1] if self._completed else None
+        if last is not None and not self.clocks.covers(actor.clock, last.clock):
+            self.report(
+                FindingKind.BARRIER_TX_BYTES,
+                f"bytes for phase {self.phase} of {self.name} are not ordered behind the end of "
+                f"phase {last.index}, and may count for that one",
+                actor,
+                None,
+            )
         if self.issued > self.announced and self._announcers == {actor.partition}:
             self.report(
                 FindingKind.BARRIER_TX_BYTES,

@@ -300,10 +300,10 @@ class Member(Worker):
             sent = _Overlap.of(split, tuple(value.shape), self.rank, held, target, cta)
             if sent is None:
                 continue
+            at = sent.target
+            key = ("sent", *((part.start, part.stop) for part in at))
             part = self._on(target, cta).derive(
-                ("sent", sent.target),
-                target.layout,
-                lambda tensor, at=sent.target: tensor[at],
+                key, target.layout, lambda tensor, at=at: tensor[at]
             )
             self._send(value[sent.source], part, self._home(where, cta))
 
