@@ -169,7 +169,7 @@ def clc_copy_cluster(x_ptr, out_ptr, TILE: gl.constexpr, BROKEN: gl.constexpr):
     phase = 0
     has_work = gl.to_tensor(True)
     while has_work:
-        if BROKEN == "announced by the first CTA to itself":
+        if BROKEN == "announced for the first answer only":
             mbarrier.expect(answered, 16, pred=phase == 0)
         else:
             mbarrier.expect(answered, 8 if BROKEN == "too few bytes" else 16)
