@@ -221,10 +221,9 @@ class Cta:
 
     def multiply(
         self,
-        a: View,
-        b: View,
+        operands: tuple[View, ...],
         d: View,
-        product: Callable[[Tensor, Tensor, Tensor | None], Tensor],
+        product: Callable[[tuple[Tensor, ...], Tensor | None], Tensor],
         *,
         accumulate: bool,
         pair: bool,
@@ -232,14 +231,17 @@ class Cta:
         """Start a product into tensor memory; what it reads may still be in the queue."""
         if pair:
             raise FaultError(FindingKind.UNSUPPORTED, "products of two CTAs in a program of one")
-        for view in (a, b, d) if accumulate else (a, b):
+        for view in (*operands, d) if accumulate else operands:
             if not (view.ready or self.tensor.accumulates_in_flight(view)):
                 value = view.peek()
                 if view is d:
                     d.data.copy_(value)
-        self.tensor.multiply(
-            lambda: product(a.peek(), b.peek(), d.data if accumulate else None), d, ()
-        )
+
+        def compute() -> Tensor:
+            values = tuple(view.peek() for view in operands)
+            return product(values, d.data if accumulate else None)
+
+        self.tensor.multiply(compute, d, ())
 
     def transfer(self, source: View, target: View) -> None:
         """Start a copy from shared to tensor memory, in order with the products."""

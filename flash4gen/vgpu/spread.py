@@ -39,7 +39,7 @@ _MOVES = (
     "ttng.tmem_store",
 )
 _SLICES = ("ttg.memdesc_subslice", "ttng.tmem_subslice")
-_PRODUCTS = ("ttng.warp_group_dot", "ttng.tc_gen5_mma", "tt.dot")
+_PRODUCTS = ("ttng.warp_group_dot", "ttng.tc_gen5_mma", "ttng.tc_gen5_mma_scaled", "tt.dot")
 
 
 def spread(op: Operation, compiler: RegionCompiler, ctas: int) -> Lowered:
@@ -241,9 +241,7 @@ def _same_blocks(op: Operation, kinds: list[Type], ctas: int) -> None:
 
 def _check_product(op: Operation, ctas: int) -> None:
     shapes = [split_of(kind, ctas) for kind in op.operand_types[:2]]
-    target = split_of(
-        op.result_types[-1] if op.name != "ttng.tc_gen5_mma" else op.operand_types[2], ctas
-    )
+    target = split_of(op.operand_types[2] if "gen5" in op.name else op.result_types[-1], ctas)
     a, b = (tuple((*split.counts, 1, 1)[:2]) for split in shapes)
     d = tuple((*target.counts, 1, 1)[:2])
     if (a[0], a[1], b[0], b[1]) != (d[0], 1, 1, d[1]):

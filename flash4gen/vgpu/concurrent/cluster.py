@@ -347,32 +347,31 @@ class Member(Worker):
 
     def multiply(
         self,
-        a: View,
-        b: View,
+        operands: tuple[View, ...],
         d: View,
-        product: Callable[[Tensor, Tensor, Tensor | None], Tensor],
+        product: Callable[[tuple[Tensor, ...], Tensor | None], Tensor],
         *,
         accumulate: bool,
         pair: bool,
     ) -> None:
         """Start a product of this CTA, or one of the pair, which its first CTA issues."""
         if not pair:
-            super().multiply(a, b, d, product, accumulate=accumulate, pair=False)
+            super().multiply(operands, d, product, accumulate=accumulate, pair=False)
             return
         if not self._leads:
             return
-        both_a, both_b, both_d = self._pair(a), self._pair(b), self._pair(d)
+        both, both_d = [self._pair(view) for view in operands], self._pair(d)
         rows = d.data.shape[-2]
 
         def run() -> None:
             start = self._joined(both_d) if accumulate else None
-            whole = product(self._joined(both_a), self._joined(both_b), start)
+            whole = product(tuple(self._joined(views) for views in both), start)
             for number, part in enumerate(both_d):
                 part.write(whole[number * rows : (number + 1) * rows])
 
         if self._split(d).counts[-2:] != (self.ctas, 1):
             raise unsupported("a product of two CTAs whose rows are not split between them")
-        self.tensor.issue(both_a + both_b, both_d, run)
+        self.tensor.issue(tuple(view for views in both for view in views), both_d, run)
 
     def transfer(self, source: View, target: View) -> None:
         """Start a copy from shared to tensor memory; a pair's first CTA copies for both."""

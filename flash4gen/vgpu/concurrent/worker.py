@@ -312,10 +312,9 @@ class Worker(Agent):
 
     def multiply(
         self,
-        a: View,
-        b: View,
+        operands: tuple[View, ...],
         d: View,
-        product: Callable[[Tensor, Tensor, Tensor | None], Tensor],
+        product: Callable[[tuple[Tensor, ...], Tensor | None], Tensor],
         *,
         accumulate: bool,
         pair: bool,
@@ -326,9 +325,9 @@ class Worker(Agent):
 
         def run() -> None:
             start = self.value(d) if accumulate else None
-            d.write(product(self.value(a), self.value(b), start))
+            d.write(product(tuple(self.value(view) for view in operands), start))
 
-        self.tensor.issue((a, b), (d,), run)
+        self.tensor.issue(operands, (d,), run)
 
     def transfer(self, source: View, target: View) -> None:
         """Start a copy from shared to tensor memory, in order with the products."""

@@ -8,8 +8,18 @@ from flash4gen.vgpu.ops import (
     elementwise,
     math_ops,
     memory_ops,
+    scaled_product,
     shape,
     tensor_core,
 )
 
-__all__ = ["arith", "async_ops", "elementwise", "math_ops", "memory_ops", "shape", "tensor_core"]
+__all__ = [
+    "arith",
+    "async_ops",
+    "elementwise",
+    "math_ops",
+    "memory_ops",
+    "scaled_product",
+    "shape",
+    "tensor_core",
+]

@@ -243,6 +243,8 @@ def _tma_reduce(op: Operation) -> Lowered:
     box = _box_type(op).shape
     if op.words[0] not in _REDUCE:
         raise unsupported(f"ttng.async_tma_reduce {op.words[0]} is not supported")
+    if op.words[0] in ("min", "max") and str(_box_type(op).element).startswith("ui"):
+        raise unsupported(f"ttng.async_tma_reduce {op.words[0]} of numbers without a sign")
     combine = _REDUCE[op.words[0]]
 
     def reduce(cta: Cta, descriptor: Descriptor, source: View, *coordinates: int) -> None:
