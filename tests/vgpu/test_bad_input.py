@@ -62,6 +62,14 @@ def test_a_text_of_another_version_names_what_is_not_known(
     assert there.strip("{}").split(", ")[-1] in text.split("\n")[found.line - 1]
 
 
+def test_im2col_is_refused_by_name() -> None:
+    text = by_name("tma_copy").text()
+    text = re.sub(r"!tt\.tensordesc<", "!ttng.tensordesc_im2col<", text)
+    (found,) = check_ttgir(text, by_name("tma_copy").fresh(), (1,)).findings
+    assert found.kind is FindingKind.UNSUPPORTED
+    assert "!ttng.tensordesc_im2col" in found.message
+
+
 # --- texts that were cut or edited ------------------------------------------------------------
 
 
