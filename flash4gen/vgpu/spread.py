@@ -54,6 +54,8 @@ def spread(op: Operation, compiler: RegionCompiler, ctas: int) -> Lowered:
         return _send(op, ctas)
     if _mixes(op, ctas):
         return _together(op, lower(op, compiler), ctas)
+    if op.name in ("ttg.local_load", "ttg.local_store") and (across := _across(op, ctas)):
+        return across
     _check(op, ctas)
     local = replace(
         op,
@@ -191,6 +193,28 @@ def _once(lowered: Lowered, split: Split) -> Lowered:
         return left[first][0]
 
     return replace(lowered, call=run, blocks=True)
+
+
+def _across(op: Operation, ctas: int) -> Lowered | None:
+    """Lower a load or store of shared memory that other CTAs hold; None if none does."""
+    kinds = (*op.operand_types, *op.result_types)
+    tensor = next(kind for kind in kinds if isinstance(kind, TensorType))
+    memory = next(kind for kind in kinds if isinstance(kind, MemDescType))
+    split, held = split_of(tensor, ctas), split_of(memory, ctas)
+    if split.places == held.places or len(tensor.shape) != len(held.counts):
+        return None
+    if not all(len(set(one.places)) == ctas for one in (split, held)):
+        raise unsupported(f"{op.name} of elements that several CTAs hold, or their memory")
+    shape = split.local(tensor.shape)
+    if op.name == "ttg.local_load":
+        return Step(
+            lambda member, view: member.read_across(view, split, shape), op.operands, machine=True
+        )
+
+    def store(member: Member, value: Tensor, view: View) -> None:
+        member.write_across(view, split, value)
+
+    return Step(store, op.operands, machine=True)
 
 
 def _send(op: Operation, ctas: int) -> Lowered:

@@ -26,7 +26,7 @@ from flash4gen.vgpu.spread import join
 from flash4gen.vgpu.transfer import Box
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
     from torch import Tensor
 
@@ -47,12 +47,14 @@ class Meeting:
     Attributes:
         size: CTAs that must come.
         site: the operation at which they meet.
+        number: of the meeting, among those of the partition.
         left: what each has left, by its rank.
         gone: how many have gone on.
     """
 
     size: int
     site: Site
+    number: int
     left: dict[int, tuple[Any, ...]] = field(default_factory=dict)
     gone: int = 0
 
@@ -70,15 +72,24 @@ class Meeting:
 
 @dataclass(eq=False)
 class Meetings:
-    """The meetings under way, and allocations that not every CTA has made yet."""
+    """The meetings under way, and allocations that not every CTA has made yet.
+
+    Both are counted by CTA and partition: the k-th of one CTA is that of the others.
+    """
 
     size: int
+    _counts: dict[object, int] = field(default_factory=dict)
     _open: dict[tuple[str, int], Meeting] = field(default_factory=dict)
     _buffers: dict[tuple[str, Site, int], dict[int, Buffer]] = field(default_factory=dict)
 
-    def come(self, label: str, number: int, site: Site) -> Meeting:
-        """Return the meeting of that number of a partition."""
-        meeting = self._open.setdefault((label, number), Meeting(self.size, site))
+    def _count(self, key: object) -> int:
+        self._counts[key] = number = self._counts.get(key, 0) + 1
+        return number
+
+    def come(self, label: str, rank: int, site: Site) -> Meeting:
+        """Return the next meeting of a CTA's partition."""
+        number = self._count((label, rank))
+        meeting = self._open.setdefault((label, number), Meeting(self.size, site, number))
         if meeting.site is not site:
             raise FaultError(
                 FindingKind.DEADLOCK,
@@ -87,17 +98,17 @@ class Meetings:
             )
         return meeting
 
-    def go(self, label: str, number: int) -> bool:
+    def go(self, label: str, meeting: Meeting) -> bool:
         """Leave a meeting; whether everyone has left."""
-        meeting = self._open[label, number]
         meeting.gone += 1
         if meeting.gone < self.size:
             return False
-        del self._open[label, number]
+        del self._open[label, meeting.number]
         return True
 
-    def buffer(self, key: tuple[str, Site, int], rank: int, make: Callable[[], Buffer]) -> Buffer:
+    def buffer(self, label: str, rank: int, site: Site, make: Callable[[], Buffer]) -> Buffer:
         """Return a CTA's part of an allocation, which the first that comes makes for all."""
+        key = label, site, self._count((label, site, rank))
         waiting = self._buffers.get(key)
         if waiting is None:
             twins = tuple(make() for _ in range(self.size))
@@ -124,8 +135,6 @@ class Member(Worker):
         self.rank = rank
         super().__init__(machine, label, clock)
         self.ctas = machine.settings.ctas
-        self._met = 0
-        self._made: dict[Site, int] = {}
 
     def _named(self, label: str) -> str:
         return f"{label} of CTA {self.rank}" if label else f"CTA {self.rank}"
@@ -148,9 +157,7 @@ class Member(Worker):
         """
         self.machine.step()
         clocks = self.machine.clocks
-        self._met += 1
-        number = self._met
-        meeting = self.machine.meetings.come(self.label, number, self.at)
+        meeting = self.machine.meetings.come(self.label, self.rank, self.at)
         meeting.left[self.rank] = (clocks.copy(self.clock), values)
         self.release()
         self.blocked = meeting
@@ -162,7 +169,7 @@ class Member(Worker):
             for rank, (clock, _) in enumerate(left):
                 if rank != self.rank:
                     clocks.join(self.clock, clock, candidate)
-        if self.machine.meetings.go(self.label, number):
+        if self.machine.meetings.go(self.label, meeting):
             for clock, _ in left:
                 clocks.free(clock)
         return [values for _, values in left]
@@ -192,13 +199,34 @@ class Member(Worker):
         self, kind: MemDescType, shape: tuple[int, ...], dtype: torch.dtype, name: str
     ) -> View:
         """Return this CTA's part of a new allocation on all."""
-        number = self._made.get(self.at, 0)
-        self._made[self.at] = number + 1
         size = torch.Size(shape).numel() * dtype.itemsize
         buffer = self.machine.meetings.buffer(
-            (self.label, self.at, number), self.rank, lambda: Buffer(kind.space, size, name)
+            self.label, self.rank, self.at, lambda: Buffer(kind.space, size, name)
         )
         return buffer.view(shape, dtype, kind.layout)
+
+    def _overlaps(
+        self, split: Split, shape: tuple[int, ...], view: View
+    ) -> Iterator[tuple[int, _Overlap]]:
+        """Yield whose memory of a view holds which of the elements of this CTA's block."""
+        held = self._split(view)
+        mine = split.window(self.rank, shape)
+        for cta in range(self.ctas):
+            found = _overlap(mine, held.window(cta, tuple(view.data.shape)))
+            if found is not None:
+                yield cta, found
+
+    def read_across(self, view: View, split: Split, shape: tuple[int, ...]) -> Tensor:
+        """Return this CTA's block of a tensor out of the memory of all CTAs."""
+        value = torch.empty(shape, dtype=view.data.dtype)
+        for cta, at in self._overlaps(split, shape, view):
+            value[at.block] = self.read(_narrowed(self._on(view, cta), at.memory))
+        return value
+
+    def write_across(self, view: View, split: Split, value: Tensor) -> None:
+        """Store this CTA's block of a tensor in the memory of all CTAs."""
+        for cta, at in self._overlaps(split, tuple(value.shape), view):
+            self.write(_narrowed(self._on(view, cta), at.memory), value[at.block])
 
     # --- barriers -----------------------------------------------------------------------------
 
@@ -295,17 +323,9 @@ class Member(Worker):
         """Send the elements of this CTA to the CTAs that hold them in shared memory."""
         if split.first(self.rank) != self.rank:
             raise unsupported("ttng.async_shared_store of elements that several CTAs hold")
-        held = self._split(target)
-        for cta in range(self.ctas):
-            sent = _Overlap.of(split, tuple(value.shape), self.rank, held, target, cta)
-            if sent is None:
-                continue
-            at = sent.target
-            key = ("sent", *((part.start, part.stop) for part in at))
-            part = self._on(target, cta).derive(
-                key, target.layout, lambda tensor, at=at: tensor[at]
-            )
-            self._send(value[sent.source], part, self._home(where, cta))
+        for cta, at in self._overlaps(split, tuple(value.shape), target):
+            part = _narrowed(self._on(target, cta), at.memory)
+            self._send(value[at.block], part, self._home(where, cta))
 
     def _send(self, value: Tensor, target: View, where: View) -> None:
         """Start a store of threads whose bytes arrive at a barrier."""
@@ -398,23 +418,24 @@ class Member(Worker):
 
 @dataclass(frozen=True, slots=True)
 class _Overlap:
-    """The elements of a tensor's block that lie in a block of memory, as places in both."""
+    """Elements of a tensor's block that lie in one CTA's memory, as places in both."""
 
-    source: tuple[slice, ...]
-    target: tuple[slice, ...]
+    block: tuple[slice, ...]
+    memory: tuple[slice, ...]
 
-    @staticmethod
-    def of(
-        one: Split, shape: tuple[int, ...], rank: int, two: Split, view: View, cta: int
-    ) -> _Overlap | None:
-        """Return the overlap of CTA `rank`'s block and what CTA `cta` holds of a view."""
-        mine = one.window(rank, shape)
-        theirs = two.window(cta, tuple(view.data.shape))
-        source, target = [], []
-        for a, b in zip(mine, theirs, strict=True):
-            low, high = max(a.start, b.start), min(a.stop, b.stop)
-            if low >= high:
-                return None
-            source.append(slice(low - a.start, high - a.start))
-            target.append(slice(low - b.start, high - b.start))
-        return _Overlap(tuple(source), tuple(target))
+
+def _overlap(mine: tuple[slice, ...], theirs: tuple[slice, ...]) -> _Overlap | None:
+    """Return where two windows of one tensor overlap."""
+    block, memory = [], []
+    for a, b in zip(mine, theirs, strict=True):
+        low, high = max(a.start, b.start), min(a.stop, b.stop)
+        if low >= high:
+            return None
+        block.append(slice(low - a.start, high - a.start))
+        memory.append(slice(low - b.start, high - b.start))
+    return _Overlap(tuple(block), tuple(memory))
+
+
+def _narrowed(view: View, at: tuple[slice, ...]) -> View:
+    key = ("part", *((part.start, part.stop) for part in at))
+    return view.derive(key, view.layout, lambda tensor: tensor[at])

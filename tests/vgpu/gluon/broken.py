@@ -206,6 +206,11 @@ BUGS: tuple[Bug, ...] = (
         ("quarters not waited for", "buffer.load(", *EARLY),
     ),
     *_bugs(
+        "resplit_loads",
+        ("read before it is there", "kept.load(by_cols)", *EARLY),
+        ("relaxed barrier", "kept.load(by_rows)", Kind.RACE_SMEM),
+    ),
+    *_bugs(
         "skewed_turns",
         ("acknowledged by each", "mbarrier.arrive(turn", Kind.BARRIER_OVER_ARRIVAL),
         ("acknowledgement not waited for", "mbarrier.arrive(", Kind.BARRIER_NOT_INITIALISED),

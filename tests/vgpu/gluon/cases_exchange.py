@@ -49,4 +49,8 @@ SKEWED_TURNS = Case(
     values=lambda: {"out_ptr": torch.zeros(1)},
     reference=lambda _values: {"out_ptr": torch.ones(1)}, options={"num_ctas": 2},
 )  # fmt: skip
-CASES = (RESPLIT_STORES, RESPLIT_REGISTERS, SKEWED_TURNS)
+RESPLIT_LOADS = Case(
+    name="resplit_loads", arch=90, kernel=kernels_exchange.resplit_loads, values=_tiles,
+    reference=lambda values: {"out_ptr": values["x_ptr"] + 0.5 + 0.5}, options={"num_ctas": 2},
+)  # fmt: skip
+CASES = (RESPLIT_LOADS, RESPLIT_STORES, RESPLIT_REGISTERS, SKEWED_TURNS)

@@ -114,3 +114,27 @@ def skewed_turns(out_ptr, BROKEN: gl.constexpr):
     gl.store(out_ptr, 1.0)
     mbarrier.invalidate(turn)
     mbarrier.invalidate(ack)
+
+
+@gluon.jit
+def resplit_loads(
+    x_ptr, out_ptr, tiles, ROWS: gl.constexpr, COLS: gl.constexpr, BROKEN: gl.constexpr
+):
+    """out = x + 1; each CTA keeps half of the rows; it reads and rewrites half of the columns."""
+    by_rows: gl.constexpr = gl.BlockedLayout([1, 4], [4, 8], [4, 1], [1, 0], cga_layout=[[1, 0]])
+    by_cols: gl.constexpr = gl.BlockedLayout([1, 4], [4, 8], [4, 1], [1, 0], cga_layout=[[0, 1]])
+    held: gl.constexpr = gl.SwizzledSharedLayout(1, 1, 1, [1, 0], cga_layout=[[1, 0]])
+    kept = gl.allocate_shared_memory(gl.float32, [ROWS, COLS], held)
+    for i in range(tiles):
+        value = gl.load(x_ptr + i * ROWS * COLS + _offsets(ROWS, COLS, by_rows))
+        kept.store(value + 0.5)
+        if BROKEN != "read before it is there":
+            cluster.barrier()
+        moved = kept.load(by_cols)
+        kept.store(moved + 0.5)  # where this CTA has read, on both
+        if BROKEN != "relaxed barrier":
+            cluster.barrier()
+        else:
+            cluster.barrier(relaxed=True)
+        result = kept.load(by_rows)
+        gl.store(out_ptr + i * ROWS * COLS + _offsets(ROWS, COLS, by_rows), result)
