@@ -34,6 +34,7 @@ ALLOWED: dict[str, set[str]] = {
 }
 ALLOWED["build"].add("vgpu")  # the virtual GPU is the driver that Triton compiles for
 ALLOWED["validate"].add("vgpu")
+ALLOWED["cli"].add("vgpu")  # it runs kernels that users wrote
 
 HEAVY = {"torch", "triton", "numpy"}
 MAY_BE_HEAVY = {"build", "vgpu", "validate"}

@@ -81,7 +81,9 @@ class Code(StrEnum):
     SPILLS = "F4G603", "every schedule that fits spills registers"
 
     VALIDATION_FAILED = "F4G701", "a generated module failed a rung of its certificate"
+    CALL_FAILED = "F4G702", "a function that should launch kernels raised, or launched none"
 
     CANNOT_WRITE = "F4G801", "an output cannot be written"
     STALE = "F4G802", "a generated module is not what its spec compiles to now"
     NO_MODULE = "F4G803", "there is no generated module to work on"
+    NO_FUNCTION = "F4G804", "there is no function of that name to run"

@@ -13,11 +13,12 @@ from flash4gen.vgpu.concurrent.jobs import Policy as Policy
 from flash4gen.vgpu.concurrent.machine import FatalError, Machine, Progress, Settings
 from flash4gen.vgpu.concurrent.sites import Site
 from flash4gen.vgpu.errors import VirtualGpuError
-from flash4gen.vgpu.launch import bind_arguments, ctas_of, exact_arithmetic, explain
+from flash4gen.vgpu.launch import bind_arguments, exact_arithmetic, explain
 from flash4gen.vgpu.memory import GlobalMemory
 from flash4gen.vgpu.parse import parse_ttgir
 from flash4gen.vgpu.parse.tree import Operation
 from flash4gen.vgpu.report import Collector, Redundant, Report
+from flash4gen.vgpu.split import ctas_of
 from flash4gen.vgpu.transpile import Sites, operation_at, transpile
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class CheckedProgram:
 def prepare_checked(text: str) -> CheckedProgram:
     """Parse and transpile a TTGIR text for the checked machine; remembered by text."""
     module = parse_ttgir(text)
-    sites = Sites()
+    sites = Sites(ctas_of(module))
     run = transpile(module, sites)
     findings = tuple(over_allocations(module))
     warps = module.attributes.get("ttg.num-warps", 4)
@@ -146,7 +147,7 @@ def _run(
     state: tuple[Settings, Progress, Collector],
 ) -> None:
     settings, progress, collector = state
-    memory, log = GlobalMemory(), GlobalLog()
+    memory, log, ctas = GlobalMemory(), GlobalLog(), settings.ctas
     try:
         values = bind_arguments(memory, program.kernel, arguments)
     except VirtualGpuError as error:
@@ -158,12 +159,13 @@ def _run(
     progress.waiting.extend((x, y, z) for z, y, x in order)
     while progress.waiting:
         x, y, z = progress.waiting.popleft()
+        start = base + (x + grid[0] * (y + grid[1] * z)) * share
         machine = Machine(
             memory,
             log,
             (x, y, z),
             grid,
-            scratch=base + (x + grid[0] * (y + grid[1] * z)) * share,
+            scratch=[start + cta * (share // ctas) for cta in range(ctas)],
             settings=settings,
             progress=progress,
             collector=collector,

@@ -132,27 +132,35 @@ class Cta:
             )
         return barrier
 
-    def init_barrier(self, view: View, count: int) -> None:
+    def init_barrier(self, view: View, count: int) -> Iterable[None]:
         """Make a barrier."""
         if view.offset in view.buffer.barriers:
             raise FaultError(
                 FindingKind.BARRIER_REINIT, f"{view.name} is initialised while it is a barrier"
             )
         view.buffer.barriers[view.offset] = Barrier(count, f"{view.name}+{view.offset}")
+        return ()
 
     def inval_barrier(self, view: View) -> None:
         """End the life of a barrier."""
         self.barrier(view)
         del view.buffer.barriers[view.offset]
 
-    def expect(self, view: View, size: int) -> None:
-        """Announce bytes to a barrier, and arrive."""
+    def expect(self, view: View, size: int, route: object = None) -> None:  # noqa: ARG002
+        """Announce bytes to a barrier, and arrive; a route is for clusters."""
         barrier = self.barrier(view)
         barrier.expect(size)
         barrier.arrive(1)
 
-    def arrive(self, view: View, count: int, *, threads: bool = False) -> None:
-        """Arrive at a barrier."""
+    def arrive(
+        self,
+        view: View,
+        count: int,
+        *,
+        threads: bool = False,
+        route: object = None,  # noqa: ARG002
+    ) -> None:
+        """Arrive at a barrier; a route is for clusters."""
         if threads:
             raise FaultError(FindingKind.UNSUPPORTED, "arrivals of every thread")
         self.barrier(view).arrive(count)
@@ -213,10 +221,9 @@ class Cta:
 
     def multiply(
         self,
-        a: View,
-        b: View,
+        operands: tuple[View, ...],
         d: View,
-        product: Callable[[Tensor, Tensor, Tensor | None], Tensor],
+        product: Callable[[tuple[Tensor, ...], Tensor | None], Tensor],
         *,
         accumulate: bool,
         pair: bool,
@@ -224,14 +231,17 @@ class Cta:
         """Start a product into tensor memory; what it reads may still be in the queue."""
         if pair:
             raise FaultError(FindingKind.UNSUPPORTED, "products of two CTAs in a program of one")
-        for view in (a, b, d) if accumulate else (a, b):
+        for view in (*operands, d) if accumulate else operands:
             if not (view.ready or self.tensor.accumulates_in_flight(view)):
                 value = view.peek()
                 if view is d:
                     d.data.copy_(value)
-        self.tensor.multiply(
-            lambda: product(a.peek(), b.peek(), d.data if accumulate else None), d, ()
-        )
+
+        def compute() -> Tensor:
+            values = tuple(view.peek() for view in operands)
+            return product(values, d.data if accumulate else None)
+
+        self.tensor.multiply(compute, d, ())
 
     def transfer(self, source: View, target: View) -> None:
         """Start a copy from shared to tensor memory, in order with the products."""

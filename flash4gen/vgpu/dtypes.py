@@ -29,6 +29,11 @@ _DTYPES = {
     "i16": torch.int16,
     "i32": torch.int32,
     "i64": torch.int64,
+    # Only boxes of TMA descriptors have a sign; what is moved are bits.
+    "ui8": torch.int8,
+    "ui16": torch.int16,
+    "ui32": torch.int32,
+    "ui64": torch.int64,
     "index": torch.int64,
     "f16": torch.float16,
     "bf16": torch.bfloat16,

@@ -23,10 +23,10 @@ from flash4gen.vgpu.parse.tree import (
     DescriptorType,
     Function,
     Location,
-    Module,
     PointerType,
     ScalarType,
 )
+from flash4gen.vgpu.split import ctas_of
 from flash4gen.vgpu.transpile import operation_at, transpile
 
 if TYPE_CHECKING:
@@ -76,12 +76,6 @@ def is_concurrent(text: str) -> bool:
     """Whether a text has what plain functions cannot run: partitions, clusters, some engines."""
     one = '"ttg.num-ctas" = 1 ' in text or "ttg.num-ctas" not in text
     return not one or any(name in text for name in _CONCURRENT)
-
-
-def ctas_of(module: Module) -> int:
-    """Return how many CTAs a program has."""
-    count = module.attributes.get("ttg.num-ctas", 1)
-    return count if isinstance(count, int) else 1
 
 
 def execute(program: Program, arguments: Sequence[Any], grid: Grid, scratch: Tensor | None) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from flash4gen.vgpu.dtypes import int_dtype
 from flash4gen.vgpu.errors import FaultError, FindingKind
+from flash4gen.vgpu.shadow import Shadow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,18 +77,25 @@ class Region:
 
 
 class WriteLog:
-    """Which program wrote each element of each storage, in one launch."""
+    """Which program wrote each byte of each storage, in one launch; -1 is nobody."""
 
     def __init__(self) -> None:
-        self._owners: dict[tuple[int, int], Tensor] = {}
+        self._owners: dict[int, Shadow] = {}
 
-    def owners(self, tensor: Tensor, size: int) -> Tensor:
-        """Return the owner map of a tensor's storage in units of `size` bytes; -1 is nobody."""
-        storage = tensor.untyped_storage()
-        key = (storage.data_ptr(), size)
+    def record(self, cells: Tensor, index: Tensor | None, program: int) -> int | None:
+        """Note a write of cells, or of those at an index, and return another who wrote there."""
+        storage = cells.untyped_storage()
+        key = storage.data_ptr()
         if key not in self._owners:
-            self._owners[key] = torch.full((storage.nbytes() // size,), -1, dtype=torch.int32)
-        return self._owners[key]
+            unit = cells.element_size()
+            self._owners[key] = Shadow(storage.nbytes(), unit, blank=-1, dtype=torch.int32)
+        owners = self._owners[key]
+        before = owners.get(cells, index)
+        others = before[(before != -1) & (before != program)]
+        if others.numel():
+            return int(others[0])
+        owners.put(cells, index, program)
+        return None
 
 
 class GlobalMemory:
@@ -147,7 +155,7 @@ class GlobalMemory:
         flat = region.flat(size)
         index = index.reshape(-1)
         flat[index] = value.reshape(-1).view(int_dtype(size))
-        self._log(region, index, size, program)
+        self._record(region, flat, index, program)
 
     def update(
         self,
@@ -220,14 +228,13 @@ class GlobalMemory:
             bad = int(offset.reshape(-1)[~inside][0]) + region.base
             raise FaultError(FindingKind.OUT_OF_BOUNDS, _outside(region, bad, size, access))
 
-    def _log(self, region: Region, index: Tensor, size: int, program: int) -> None:
-        owners = self.log.owners(region.tensor, size)
-        start = region.tensor.storage_offset() * region.tensor.element_size() // size
-        index = index + start
-        before = owners[index]
-        if bool(((before != -1) & (before != program)).any()):
-            raise FaultError(FindingKind.WRITE_OVERLAP, _overlap(region, before, program))
-        owners[index] = program
+    def _record(self, region: Region, cells: Tensor, index: Tensor | None, program: int) -> None:
+        other = self.log.record(cells, index, program)
+        if other is not None:
+            raise FaultError(
+                FindingKind.WRITE_OVERLAP,
+                f"programs {other} and {program} both write the same element of {region.name}",
+            )
 
     def scalar_load(self, address: int, dtype: torch.dtype) -> Tensor:
         """Load one element as a one-element tensor."""
@@ -256,13 +263,7 @@ class GlobalMemory:
 
     def log_box(self, address: int, view: Tensor, program: int) -> None:
         """Record that a program wrote a box of elements that `box` returned."""
-        region = self.region(address)
-        size = view.element_size()
-        owners = self.log.owners(region.tensor, size)
-        before = owners.as_strided(view.shape, view.stride(), view.storage_offset())
-        if bool(((before != -1) & (before != program)).any()):
-            raise FaultError(FindingKind.WRITE_OVERLAP, _overlap(region, before, program))
-        before.fill_(program)
+        self._record(self.region(address), view, None, program)
 
 
 def _is_dense(tensor: Tensor) -> bool:
@@ -307,8 +308,3 @@ def _outside(region: Region, address: int, size: int, access: str) -> str:
         f"a tensor of shape {shape} whose elements end at byte {region.end - region.base}"
         + ("" if region.dense else " and leave gaps")
     )
-
-
-def _overlap(region: Region, before: Tensor, program: int) -> str:
-    other = int(before[(before != -1) & (before != program)][0])
-    return f"programs {other} and {program} both write the same element of {region.name}"

@@ -45,6 +45,7 @@ class Buffer:
         barriers: the mbarriers that live in it, by byte offset.
         checked: the same on the checked machine.
         history: the accesses to it on the checked machine.
+        twins: in a cluster, the same allocation on every CTA.
     """
 
     space: str
@@ -59,6 +60,7 @@ class Buffer:
         self.barriers: dict[int, Barrier] = {}
         self.checked: dict[int, CheckedBarrier] = {}
         self.history: History | None = None
+        self.twins: tuple[Buffer, ...] = ()
 
     def view(self, shape: tuple[int, ...], dtype: torch.dtype, layout: str) -> View:
         """Return the whole allocation as a row-major tensor."""
@@ -150,6 +152,18 @@ class View:
             child = View(self.buffer, of(self.data), of(self.state), layout)
             self._children[key] = child
         return child
+
+    def twin(self, rank: int) -> View:
+        """Return the same window on another CTA's part of the allocation."""
+        other = self._children.get(("twin", rank))
+        if other is None:
+            buffer, size = self.buffer.twins[rank], self.data.element_size()
+            data = buffer.data.view(self.data.dtype)
+            state = buffer.state.view(int_dtype(size))
+            place = self.data.shape, self.data.stride(), self.data.storage_offset()
+            other = View(buffer, data.as_strided(*place), state.as_strided(*place), self.layout)
+            self._children["twin", rank] = other
+        return other
 
     def mark(self, state: int) -> None:
         """Set the state of every element."""

@@ -26,6 +26,7 @@ from flash4gen.vgpu.parse.tree import (
     TensorType,
     Type,
 )
+from flash4gen.vgpu.spread import spread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -212,7 +213,9 @@ class _FunctionWriter:
             raise finding_at(op, unsupported("").kind, message) from error
 
     def _plain(self, op: Operation) -> None:
-        match lower(op, _Regions(self._functions, self._shared)):
+        regions = _Regions(self._functions, self._shared)
+        ctas = 1 if self._sites is None else self._sites.ctas
+        match lower(op, regions) if ctas == 1 else spread(op, regions, ctas):
             case Constant(value):
                 self._values[op.results[0]] = self._bind("c", value)
             case Alias(operands):
@@ -376,9 +379,14 @@ def _lifted_type(kind: Type) -> Type:
 
 
 class Sites:
-    """Numbers the operations of a module that may turn out to be redundant."""
+    """Numbers the operations of a module that may turn out to be redundant.
 
-    def __init__(self) -> None:
+    Args:
+        ctas: of a program of the module.
+    """
+
+    def __init__(self, ctas: int = 1) -> None:
+        self.ctas = ctas
         self.synchronising: list[Site] = []
 
     def site(self, op: Operation) -> Site:

@@ -94,7 +94,7 @@ def test_the_version() -> None:
 def test_without_a_command_it_helps() -> None:
     ended = flash4gen()
     assert "Usage: flash4gen" in ended.stdout + ended.stderr
-    for name in ("check", "compile", "validate", "explain", "list"):
+    for name in ("check", "compile", "validate", "explain", "list", "vgpu"):
         assert name in flash4gen("--help").stdout
         assert "Usage" in flash4gen(name, "--help").stdout
 
@@ -113,6 +113,9 @@ def test_without_a_command_it_helps() -> None:
         ("explain", "F4G999"),
         ("explain",),
         ("list", "things"),
+        ("vgpu", "walk", "x.py::f"),
+        ("vgpu", "run"),
+        ("vgpu", "run", "x.py::f", "--policy", "fastest"),
     ],
     ids=" ".join,
 )

@@ -10,6 +10,7 @@ from triton.experimental.gluon import language as gl
 from triton.experimental.gluon.language.nvidia.ampere import async_copy
 from triton.experimental.gluon.language.nvidia.blackwell import (
     TensorMemoryLayout,
+    TensorMemoryScalesLayout,
     add2,
     allocate_tensor_memory,
     fma2,
@@ -17,6 +18,8 @@ from triton.experimental.gluon.language.nvidia.blackwell import (
     mbarrier,
     mul2,
     sub2,
+    tcgen05_commit,
+    tcgen05_mma_scaled,
     tma,
 )
 
@@ -111,3 +114,65 @@ def forever(out_ptr):
     while value == 0:
         value = gl.load(out_ptr)
     gl.store(out_ptr, value)
+
+
+@gluon.jit
+def through_two_views(words_ptr, halves_ptr, N: gl.constexpr, APART: gl.constexpr):
+    """Partitions write words, and from word `APART` on their halves, ordered by nothing."""
+    gl.warp_specialize(
+        [
+            (_fill, (words_ptr, 1.0, N)),
+            (_fill_halves, (halves_ptr + 2 * APART, N)),
+        ],
+        [4], [24],
+    )  # fmt: skip
+
+
+@gluon.jit
+def _fill_halves(out_ptr, N: gl.constexpr):
+    layout: gl.constexpr = gl.BlockedLayout([1], [32], [4], [0])
+    i = gl.arange(0, N, layout)
+    gl.store(out_ptr + i, gl.full([N], 2, gl.int16, layout))
+
+
+@gluon.jit
+def programs_through_two_views(words_ptr, halves_ptr, N: gl.constexpr, APART: gl.constexpr):
+    """Program 0 writes words, the others from word `APART` on halves."""
+    if gl.program_id(0) == 0:
+        _fill(words_ptr, 1.0, N)
+    else:
+        _fill_halves(halves_ptr + 2 * APART, N)
+
+
+@gluon.jit
+def scaled_product(
+    a_desc, b_desc, sa_ptr, sb_ptr, out_ptr, A: gl.constexpr, B: gl.constexpr, WAITS: gl.constexpr
+):
+    """out = (A·its scales)·(B·its scales)ᵀ for rows of 128 elements with a scale for each 32."""
+    a = gl.allocate_shared_memory(a_desc.dtype, a_desc.block_type.shape, a_desc.layout)
+    b = gl.allocate_shared_memory(b_desc.dtype, b_desc.block_type.shape, b_desc.layout)
+    in_tmem: gl.constexpr = TensorMemoryLayout([128, 128], col_stride=1)
+    acc = allocate_tensor_memory(gl.float32, [128, 128], in_tmem)
+    sa = allocate_tensor_memory(gl.uint8, [128, 4], TensorMemoryScalesLayout())
+    sb = allocate_tensor_memory(gl.uint8, [128, 4], TensorMemoryScalesLayout())
+    scales: gl.constexpr = sa.get_reg_layout()
+    row = gl.arange(0, 128, gl.SliceLayout(1, scales))
+    at = row[:, None] * 4 + gl.arange(0, 4, gl.SliceLayout(0, scales))[None, :]
+    sa.store(gl.load(sa_ptr + at))
+    sb.store(gl.load(sb_ptr + at))
+    bar = mbarrier.allocate_mbarrier()
+    mbarrier.init(bar, count=1)
+    mbarrier.expect(bar, a_desc.block_type.nbytes + b_desc.block_type.nbytes)
+    tma.async_load(a_desc, [0, 0], bar, a)
+    tma.async_load(b_desc, [0, 0], bar, b)
+    mbarrier.wait(bar, 0)
+    tcgen05_mma_scaled(a, b.permute((1, 0)), acc, sa, sb, A, B, use_acc=False)
+    tcgen05_commit(bar)
+    if not WAITS:
+        sa.store(gl.load(sb_ptr + at))  # while the product may still read them
+    mbarrier.wait(bar, 1)
+    mbarrier.invalidate(bar)
+    layout: gl.constexpr = acc.get_reg_layout()
+    row = gl.arange(0, 128, gl.SliceLayout(1, layout))
+    at = row[:, None] * 128 + gl.arange(0, 128, gl.SliceLayout(0, layout))[None, :]
+    gl.store(out_ptr + at, acc.load())

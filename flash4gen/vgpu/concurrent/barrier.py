@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from flash4gen.vgpu.errors import FindingKind
 
@@ -36,6 +36,19 @@ class Actor:
     site: Site
     partition: str
     clock: int
+
+
+class Blocked(Protocol):
+    """What a partition may wait for."""
+
+    @property
+    def over(self) -> bool:
+        """Whether the wait is over."""
+        ...
+
+    def reasons(self) -> list[tuple[FindingKind, str]]:
+        """Say why it is not, if nothing is under way any more."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +120,15 @@ class CheckedBarrier:
         """Note that a transfer of that many bytes is under way."""
         self.issued += count
         self._started(actor)
+        last = self._completed[-1] if self._completed else None
+        if last is not None and not self.clocks.covers(actor.clock, last.clock):
+            self.report(
+                FindingKind.BARRIER_TX_BYTES,
+                f"bytes for phase {self.phase} of {self.name} are not ordered behind the end of "
+                f"phase {last.index}, and may count for that one",
+                actor,
+                None,
+            )
         if self.issued > self.announced and self._announcers == {actor.partition}:
             self.report(
                 FindingKind.BARRIER_TX_BYTES,
@@ -263,3 +285,33 @@ class CheckedBarrier:
                 actor,
                 None,
             )
+
+
+@dataclass(frozen=True, slots=True)
+class BarrierWait:
+    """A wait for one phase of a barrier."""
+
+    barrier: CheckedBarrier
+    target: int
+
+    @property
+    def over(self) -> bool:
+        """Whether the phase is complete."""
+        return self.barrier.phase > self.target
+
+    def reasons(self) -> list[tuple[FindingKind, str]]:
+        """Say what the phase lacks."""
+        barrier = self.barrier
+        found = []
+        if barrier.pending == 0 and barrier.bytes > 0:
+            message = (
+                f"phase {barrier.phase} of {barrier.name} lacks {barrier.bytes} bytes that no "
+                "transfer brings"
+            )
+            found.append((FindingKind.BARRIER_TX_BYTES, message))
+        message = (
+            f"wait for phase {self.target} of {barrier.name}, whose phase {barrier.phase} lacks "
+            f"{barrier.pending} of {barrier.count} arrivals and {barrier.bytes} bytes, and "
+            "nothing is under way that would bring them"
+        )
+        return [*found, (FindingKind.DEADLOCK, message)]

@@ -1,23 +1,28 @@
-"""Clusters: one partition on all CTAs of a program.
+"""Clusters: the same partition on one CTA of several, which runs by itself.
 
-The text describes tensors of the whole cluster. Each CTA has memories, engines, barriers and
-clocks of its own; what is in registers exists once, and an operation runs on all CTAs in turn.
-Nothing but barriers orders one CTA with another, so that any skew between them is checked, though
-only one is run. Triton itself makes initialisations of barriers known to the cluster and keeps it
-together at the end; both are taken as given.
+Each CTA has memories, engines, barriers, registers and clocks of its own and goes on as its own
+waits allow, so that any skew between CTAs can happen. An allocation is made on all CTAs at once;
+a view of it has a twin on every other CTA, which is how one reaches the memory of another. CTAs
+meet at cluster barriers, where elements change hands, and where barriers are initialised: Triton
+makes initialisations known to the cluster and keeps it together at the end, and that is taken as
+given. Nothing else but barriers orders one CTA with another.
 """
 
 from __future__ import annotations
 
-import re
-from functools import lru_cache
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from flash4gen.vgpu.concurrent.jobs import Policy
+from flash4gen.vgpu.concurrent.clocks import ALWAYS
+from flash4gen.vgpu.concurrent.jobs import Job
 from flash4gen.vgpu.concurrent.worker import Worker
 from flash4gen.vgpu.errors import FaultError, FindingKind
+from flash4gen.vgpu.lowering import unsupported
+from flash4gen.vgpu.onchip import Buffer
+from flash4gen.vgpu.split import Split, split_of_layout
+from flash4gen.vgpu.spread import join
 from flash4gen.vgpu.transfer import Box
 
 if TYPE_CHECKING:
@@ -25,420 +30,412 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from flash4gen.vgpu.concurrent.barrier import CheckedBarrier
     from flash4gen.vgpu.concurrent.machine import Machine
     from flash4gen.vgpu.concurrent.sites import Site
-    from flash4gen.vgpu.concurrent.worker import Partition
-    from flash4gen.vgpu.engines import PendingDot
-    from flash4gen.vgpu.onchip import Transform, View
+    from flash4gen.vgpu.concurrent.worker import Route
+    from flash4gen.vgpu.onchip import View
     from flash4gen.vgpu.parse.tree import MemDescType
     from flash4gen.vgpu.transfer import Transfer
 
-
-@lru_cache(maxsize=512)
-def places(layout: str, ctas: int) -> tuple[tuple[int, ...], ...]:
-    """Return for every CTA which block of the tensor it holds, in the layout's dimensions."""
-    written = re.search(r"CGALayout = (\[\[.*?\]\])", layout)
-    bases = re.findall(r"\[([\d, ]+)\]", written.group(1)) if written else []
-    vectors = [tuple(int(part) for part in base.split(",")) for base in bases]
-    rank = len(vectors[0]) if vectors else 1
-    found = []
-    for cta in range(ctas):
-        place = [0] * rank
-        for bit, vector in enumerate(vectors):
-            if cta >> bit & 1:
-                place = [one + two for one, two in zip(place, vector, strict=True)]
-        found.append(tuple(place))
-    return tuple(found)
+_PAIR = 2
 
 
-def _counts(layout: str, ctas: int) -> tuple[int, ...]:
-    """Return how many blocks there are in each of the layout's dimensions."""
-    return tuple(max(axis) + 1 for axis in zip(*places(layout, ctas), strict=True))
+@dataclass(eq=False)
+class Meeting:
+    """Where the CTAs of a cluster wait for each other; each leaves something for the others.
 
+    Attributes:
+        size: CTAs that must come.
+        site: the operation at which they meet.
+        number: of the meeting, among those of the partition.
+        left: what each has left, by its rank.
+        gone: how many have gone on.
+    """
 
-def local_shape(shape: tuple[int, ...], layout: str, ctas: int) -> tuple[int, ...]:
-    """Return the shape that one CTA holds; leading dimensions are not split."""
-    counts = _counts(layout, ctas)
-    lead = len(shape) - len(counts)
-    return shape[:lead] + tuple(n // k for n, k in zip(shape[lead:], counts, strict=True))
-
-
-class ClusterView:
-    """A view on every CTA; `parts` has one for each."""
-
-    def __init__(self, parts: tuple[View, ...], layout: str) -> None:
-        self.parts = parts
-        self.layout = layout
+    size: int
+    site: Site
+    number: int
+    left: dict[int, tuple[Any, ...]] = field(default_factory=dict)
+    gone: int = 0
 
     @property
-    def name(self) -> str:
-        """What messages call it."""
-        return self.parts[0].name
+    def over(self) -> bool:
+        """Whether all have come."""
+        return len(self.left) == self.size
 
-    @property
-    def shared(self) -> bool:
-        """Whether it is one thing for all CTAs, which the first one holds, as some barriers are."""
-        return len(set(places(self.layout, len(self.parts)))) == 1
+    def reasons(self) -> list[tuple[FindingKind, str]]:
+        """Say who does not come."""
+        missing = [str(cta) for cta in range(self.size) if cta not in self.left]
+        message = f"the CTAs of the cluster meet here, and CTA {', '.join(missing)} does not come"
+        return [(FindingKind.DEADLOCK, message)]
 
-    def derive(self, key: object, layout: str, of: Transform) -> ClusterView:
-        """Return the view that `of` makes of every part."""
-        return ClusterView(tuple(part.derive(key, layout, of) for part in self.parts), layout)
 
-    def of(self, cta: int) -> View:
-        """Return the barrier that a CTA uses: its own, or the first one's if it is shared."""
-        return self.parts[0 if self.shared else cta]
+@dataclass(eq=False)
+class Meetings:
+    """The meetings under way, and allocations that not every CTA has made yet.
 
-    def slices(self) -> Iterator[tuple[slice, ...]]:
-        """Yield for every CTA which part of the whole tensor it holds."""
-        shape = self.parts[0].data.shape
-        for place in places(self.layout, len(self.parts)):
-            lead = len(shape) - len(place)
-            yield (slice(None),) * lead + tuple(
-                slice(k * n, (k + 1) * n) for k, n in zip(place, shape[lead:], strict=True)
+    Both are counted by CTA and partition: the k-th of one CTA is that of the others.
+    """
+
+    size: int
+    _counts: dict[object, int] = field(default_factory=dict)
+    _open: dict[tuple[str, int], Meeting] = field(default_factory=dict)
+    _buffers: dict[tuple[str, Site, int], dict[int, Buffer]] = field(default_factory=dict)
+
+    def _count(self, key: object) -> int:
+        self._counts[key] = number = self._counts.get(key, 0) + 1
+        return number
+
+    def come(self, label: str, rank: int, site: Site) -> Meeting:
+        """Return the next meeting of a CTA's partition."""
+        number = self._count((label, rank))
+        meeting = self._open.setdefault((label, number), Meeting(self.size, site, number))
+        if meeting.site is not site:
+            raise FaultError(
+                FindingKind.DEADLOCK,
+                "the CTAs of the cluster meet at different operations: another is at "
+                f"{meeting.site.operation.name}, TTGIR line {meeting.site.operation.line}",
             )
+        return meeting
 
-    def join(self, values: Sequence[Tensor]) -> Tensor:
-        """Return the whole tensor made of what the CTAs hold."""
-        shape = self.parts[0].data.shape
-        counts = _counts(self.layout, len(self.parts))
-        lead = len(shape) - len(counts)
-        whole = shape[:lead] + tuple(n * k for n, k in zip(shape[lead:], counts, strict=True))
-        full = torch.empty(whole, dtype=values[0].dtype)
-        for where, value in zip(self.slices(), values, strict=True):
-            full[where] = value
-        return full
+    def go(self, label: str, meeting: Meeting) -> bool:
+        """Leave a meeting; whether everyone has left."""
+        meeting.gone += 1
+        if meeting.gone < self.size:
+            return False
+        del self._open[label, meeting.number]
+        return True
+
+    def buffer(self, label: str, rank: int, site: Site, make: Callable[[], Buffer]) -> Buffer:
+        """Return a CTA's part of an allocation, which the first that comes makes for all."""
+        key = label, site, self._count((label, site, rank))
+        waiting = self._buffers.get(key)
+        if waiting is None:
+            twins = tuple(make() for _ in range(self.size))
+            for buffer in twins:
+                buffer.twins = twins
+            waiting = self._buffers[key] = dict(enumerate(twins))
+        mine = waiting.pop(rank)
+        if not waiting:
+            del self._buffers[key]
+        return mine
 
 
-class ClusterWorker:
-    """A partition on all CTAs; offers what `Worker` offers, for views of the cluster."""
+class Member(Worker):
+    """A partition on one CTA of a cluster.
 
-    def __init__(self, machine: Machine, name: str, clocks: Sequence[int]) -> None:
-        self.machine = machine
-        self.name = name
-        self.agents = tuple(
-            Worker(machine, f"{name} of CTA {cta}".strip(), clock)
-            for cta, clock in enumerate(clocks)
-        )
-        first = self.agents[0]
-        self.blocked: tuple[CheckedBarrier, int] | None = None
-        self._pending: list[tuple[CheckedBarrier, int]] = []
-        self.children: list[ClusterWorker] = []
-        self.joining = False
-        self.body: Generator[None, None, Any] | None = None
-        self.done = False
-        self.result: Any = None
-        self.program, self.grid, self.linear = first.program, first.grid, first.linear
-        self.memory, self.tensormaps = first.memory, first.tensormaps
-        self.take_scratch = first.take_scratch
-        self.load, self.load_one = first.load, first.load_one
-        self.store, self.update = first.store, first.update
-        self.turn = first.turn
+    Args:
+        machine: of the program.
+        label: of the partition; the same on every CTA.
+        clock: what it knows at first.
+        rank: of its CTA.
+    """
 
-    @property
-    def at(self) -> Site:
-        """The operation that runs."""
-        return self.agents[0].at
+    def __init__(self, machine: Machine, label: str, clock: int, rank: int) -> None:
+        self.rank = rank
+        super().__init__(machine, label, clock)
+        self.ctas = machine.settings.ctas
 
-    @at.setter
-    def at(self, site: Site) -> None:
-        for agent in self.agents:
-            agent.at = site
+    def _named(self, label: str) -> str:
+        return f"{label} of CTA {self.rank}" if label else f"CTA {self.rank}"
 
-    @property
-    def clock(self) -> int:
-        """The clock of the first CTA."""
-        return self.agents[0].clock
+    def child(self, name: str) -> Member:
+        """Return a new partition of this CTA that knows what this one knows."""
+        return Member(self.machine, name, self.machine.clocks.copy(self.clock), self.rank)
 
-    @property
-    def warps(self) -> int:
-        """Warps on each CTA."""
-        return self.agents[0].warps
+    # --- the other CTAs -----------------------------------------------------------------------
 
-    @warps.setter
-    def warps(self, count: int) -> None:
-        for agent in self.agents:
-            agent.warps = count
+    def meet(
+        self, values: tuple[Any, ...] = (), *, ordered: bool = True, candidate: int = ALWAYS
+    ) -> Generator[None, None, list[tuple[Any, ...]]]:
+        """Wait for the same partition on all CTAs and return what each left, by rank.
 
-    @property
-    def ready(self) -> bool:
-        """Whether it can go on."""
-        if self.blocked is not None:
-            return all(barrier.phase > target for barrier, target in self._pending)
-        return not self.joining or all(child.done for child in self.children)
+        Args:
+            values: what to leave.
+            ordered: whether each learns what the others know.
+            candidate: of the edges that this adds.
+        """
+        self.machine.step()
+        clocks = self.machine.clocks
+        meeting = self.machine.meetings.come(self.label, self.rank, self.at)
+        meeting.left[self.rank] = (clocks.copy(self.clock), values)
+        self.release()
+        self.blocked = meeting
+        while not meeting.over:
+            yield
+        self.blocked = None
+        left = [meeting.left[rank] for rank in range(self.ctas)]
+        if ordered:
+            for rank, (clock, _) in enumerate(left):
+                if rank != self.rank:
+                    clocks.join(self.clock, clock, candidate)
+        if self.machine.meetings.go(self.label, meeting):
+            for clock, _ in left:
+                clocks.free(clock)
+        return [values for _, values in left]
 
-    def actor(self, clock: int) -> Any:
-        """Return the first CTA's partition, at the operation that runs."""
-        return self.agents[0].actor(clock)
+    def cluster_barrier(self, *, relaxed: bool) -> Iterable[None]:
+        """Wait for all CTAs; unless `relaxed`, learn what each knows."""
+        self.begin()
+        yield from self.meet(ordered=not relaxed, candidate=self.at.candidate)
 
-    def _pairs(self, view: ClusterView) -> Iterator[tuple[Worker, View]]:
-        return zip(self.agents, view.parts, strict=True)
+    def _split(self, view: View) -> Split:
+        return split_of_layout(view.layout, self.ctas)
 
-    def _arrivers(self, view: ClusterView) -> Iterator[tuple[Worker, View]]:
-        for cta, agent in enumerate(self.agents):
-            yield agent, view.of(cta)
+    def _on(self, view: View, rank: int) -> View:
+        """Return the same view on another CTA."""
+        return view if rank == self.rank else view.twin(rank)
 
-    def _owners(self, view: ClusterView) -> list[tuple[Worker, View]]:
-        """Return who makes and awaits a barrier: every CTA its own, the first a shared one."""
-        return list(self._pairs(view))[: 1 if view.shared else None]
+    def _home(self, view: View, rank: int | None = None) -> View:
+        """Return the barrier that a CTA uses: its own, or that of the first it shares it with."""
+        return self._on(view, self._split(view).first(self.rank if rank is None else rank))
+
+    def _shares(self, view: View) -> bool:
+        return len(set(self._split(view).places)) < self.ctas
 
     # --- on-chip memory -----------------------------------------------------------------------
 
-    def allocate(self, kind: MemDescType, dtype: torch.dtype, size: int, name: str) -> ClusterView:  # noqa: ARG002
-        """Return a new allocation on every CTA; `size` is that of all together."""
-        shape = local_shape(kind.shape, kind.layout, len(self.agents))
-        parts = (agent.allocate_local(kind, shape, dtype, name) for agent in self.agents)
-        return ClusterView(tuple(parts), kind.layout)
+    def allocate_local(
+        self, kind: MemDescType, shape: tuple[int, ...], dtype: torch.dtype, name: str
+    ) -> View:
+        """Return this CTA's part of a new allocation on all."""
+        size = torch.Size(shape).numel() * dtype.itemsize
+        buffer = self.machine.meetings.buffer(
+            self.label, self.rank, self.at, lambda: Buffer(kind.space, size, name)
+        )
+        return buffer.view(shape, dtype, kind.layout)
 
-    def deallocate(self, view: ClusterView) -> None:
-        """Give an allocation back."""
-        for agent, part in self._pairs(view):
-            agent.deallocate(part)
+    def _overlaps(
+        self, split: Split, shape: tuple[int, ...], view: View
+    ) -> Iterator[tuple[int, _Overlap]]:
+        """Yield whose memory of a view holds which of the elements of this CTA's block."""
+        held = self._split(view)
+        mine = split.window(self.rank, shape)
+        for cta in range(self.ctas):
+            found = _overlap(mine, held.window(cta, tuple(view.data.shape)))
+            if found is not None:
+                yield cta, found
 
-    def read(self, view: ClusterView) -> Tensor:
-        """Return the whole tensor."""
-        return view.join([agent.read(part) for agent, part in self._pairs(view)])
+    def read_across(self, view: View, split: Split, shape: tuple[int, ...]) -> Tensor:
+        """Return this CTA's block of a tensor out of the memory of all CTAs."""
+        value = torch.empty(shape, dtype=view.data.dtype)
+        for cta, at in self._overlaps(split, shape, view):
+            value[at.block] = self.read(_narrowed(self._on(view, cta), at.memory))
+        return value
 
-    def value(self, view: ClusterView) -> Tensor:
-        """Return the whole tensor for the job that runs."""
-        return view.join([agent.value(part) for agent, part in self._pairs(view)])
-
-    def write(self, view: ClusterView, value: Tensor) -> None:
-        """Store each CTA's part of a tensor."""
-        for (agent, part), where in zip(self._pairs(view), view.slices(), strict=True):
-            agent.write(part, value[where])
-
-    def skip(self, view: ClusterView) -> None:
-        """Note that a predicated-off write would have come here."""
-        for agent, part in self._pairs(view):
-            agent.skip(part)
+    def write_across(self, view: View, split: Split, value: Tensor) -> None:
+        """Store this CTA's block of a tensor in the memory of all CTAs."""
+        for cta, at in self._overlaps(split, tuple(value.shape), view):
+            self.write(_narrowed(self._on(view, cta), at.memory), value[at.block])
 
     # --- barriers -----------------------------------------------------------------------------
 
-    def init_barrier(self, view: ClusterView, count: int) -> None:
-        """Make the barriers; a shared one takes the arrivals of every CTA."""
-        clocks = self.machine.clocks
-        times = len(self.agents) if view.shared else 1
-        for maker, part in self._owners(view):
-            epoch = maker.thread, clocks.counts[maker.thread]
-            maker.init_barrier(part, count * times)
-            for agent in self.agents:
-                clocks.learn(agent.clock, *epoch)
+    def init_barrier(self, view: View, count: int) -> Iterable[None]:
+        """Make a barrier, one that is shared on the first CTA for the arrivals of all."""
+        split = self._split(view)
+        epoch = self.thread, self.machine.clocks.counts[self.thread]
+        if split.first(self.rank) == self.rank:
+            sharers = split.places.count(split.places[self.rank])
+            self.machine.init_barrier(view, count * sharers, self)
+        for thread, known in (yield from self.meet(epoch, ordered=False)):
+            self.machine.clocks.learn(self.clock, thread, known)
 
-    def inval_barrier(self, view: ClusterView) -> None:
-        """End the life of the barriers."""
-        for agent, part in self._owners(view):
-            agent.inval_barrier(part)
+    def inval_barrier(self, view: View) -> None:
+        """End the life of a barrier."""
+        if self._split(view).first(self.rank) == self.rank:
+            super().inval_barrier(view)
 
-    def expect(self, view: ClusterView, size: int) -> None:
-        """Announce bytes of every CTA."""
-        for agent, part in self._arrivers(view):
-            agent.expect(part, size)
+    def expect(self, view: View, size: int, route: Route | None = None) -> None:
+        """Announce bytes to the barriers that a route leads to."""
+        for barrier in self._routed(view, route):
+            self.announce(barrier, size)
 
-    def arrive(self, view: ClusterView, count: int, *, threads: bool = False) -> None:
-        """Arrive from every CTA."""
-        for agent, part in self._arrivers(view):
-            agent.arrive(part, count, threads=threads)
+    def arrive(
+        self, view: View, count: int, *, threads: bool = False, route: Route | None = None
+    ) -> None:
+        """Arrive at the barriers that a route leads to."""
+        for barrier in self._routed(view, route):
+            self.arrive_at(barrier, count, threads=threads)
 
-    def wait_barrier(self, view: ClusterView, parity: int) -> Iterable[None]:
-        """Wait on every CTA for its own barrier, on the first for a shared one."""
-        self.agents[0].begin()
-        jobs = self.machine.jobs
-        waits = []
-        for agent, part in self._owners(view):
-            barrier, actor = agent.barrier(part), agent.actor(agent.clock)
-            waits.append((agent, barrier, barrier.target(actor, parity)))
-        if jobs.policy is Policy.RANDOM and jobs.random.random() < 0.5:
-            yield
-        self._pending = [(barrier, target) for _, barrier, target in waits]
-        while unmet := [pair for pair in self._pending if pair[0].phase <= pair[1]]:
-            self.blocked = unmet[0]
-            yield
-        self.blocked = None
-        for agent, barrier, target in waits:
-            barrier.pass_wait(agent.actor(agent.clock), target, agent.thread)
+    def _routed(self, view: View, route: Route | None) -> list[View]:
+        """Return the barriers that an arrival of this CTA reaches: without a route, its own."""
+        kept, multicast = route or (None, 0)
+        everyone = range(self.ctas)
+        if multicast:
+            reached = [cta for cta in everyone if not (cta ^ self.rank) & ~multicast]
+        elif kept is not None and kept != self.ctas - 1:
+            reached = [cta for cta in everyone if cta & kept == self.rank]
+        else:
+            return [self._home(view)]
+        if self._shares(view):
+            raise unsupported("arrivals from other CTAs at a barrier that CTAs share")
+        return [self._on(view, cta) for cta in reached]
 
-    def fence(self) -> None:
-        """Let the async proxy of every CTA see its generic writes."""
-        for agent in self.agents:
-            agent.fence()
+    def wait_barrier(self, view: View, parity: int) -> Iterable[None]:
+        """Wait for the phase of a parity; of the CTAs that share a barrier, only the first does."""
+        if self._split(view).first(self.rank) == self.rank:
+            yield from super().wait_barrier(view, parity)
 
-    def cluster_barrier(self) -> None:
-        """Let all CTAs learn what each knows."""
-        self.agents[0].begin()
-        clocks, first, *rest = self.machine.clocks, *self.agents
-        candidate = self.at.candidate
-        before = [clocks.copy(agent.clock) for agent in self.agents]
-        for agent in (first, *rest):
-            for clock in before:
-                if clock != agent.clock:
-                    clocks.join(agent.clock, clock, candidate)
-            agent.release()
-        for clock in before:
-            clocks.free(clock)
+    def arrive_copies(self, view: View, *, counted: bool) -> None:
+        """Arrive at a barrier when all cp.async so far are done."""
+        super().arrive_copies(self._home(view), counted=counted)
 
     # --- transfers ----------------------------------------------------------------------------
 
-    def copy(self, target: ClusterView, fetch: Callable[[], Tensor]) -> None:
-        """Start cp.async on every CTA."""
-        value = fetch()
-        for (agent, part), where in zip(self._pairs(target), target.slices(), strict=True):
-            mine = value[where]
-            agent.copy(part, lambda mine=mine: mine)  # type: ignore[misc]
-
-    def commit_copies(self) -> None:
-        """Close the open groups."""
-        for agent in self.agents:
-            agent.commit_copies()
-
-    def wait_copies(self, pending: int) -> None:
-        """Wait for all groups but the last `pending`."""
-        for agent in self.agents:
-            agent.wait_copies(pending)
-
-    def _boxes(self, view: ClusterView, box: Transfer) -> list[Box]:
-        if not isinstance(box, Box) or len(box.shape) != view.parts[0].data.dim():
-            raise FaultError(
-                FindingKind.UNSUPPORTED, "transfers of a cluster that change rank, and gathers"
-            )
-        shape = tuple(view.parts[0].data.shape)
-        return [
-            Box(
-                box.descriptor,
-                tuple(c + (w.start or 0) for c, w in zip(box.coordinates, where, strict=True)),
-                shape,
-                box.combine,
-            )
-            for where in view.slices()
-        ]
+    def _own(self, view: View, box: Transfer) -> Transfer:
+        """Return this CTA's block of a box."""
+        shape = tuple(view.data.shape)
+        if not isinstance(box, Box) or len(box.shape) != len(shape):
+            raise unsupported("transfers of a cluster that change rank, and gathers")
+        window = self._split(view).window(self.rank, shape)
+        starts = tuple(c + (w.start or 0) for c, w in zip(box.coordinates, window, strict=True))
+        return Box(box.descriptor, starts, shape, box.combine)
 
     def tma_load(
-        self, target: ClusterView, where: ClusterView, source: Transfer, *, multicast: bool = False
+        self, target: View, where: View, source: Transfer, *, multicast: bool = False
     ) -> None:
-        """Start the loads of every CTA; with `multicast`, one for all that hold the same."""
-        boxes = self._boxes(target, source)
-        at = places(target.layout, len(self.agents))
-        for cta, agent in enumerate(self.agents):
-            peers = [other for other in range(len(at)) if at[other] == at[cta]]
-            if not multicast:
-                peers = [cta]
-            elif peers[0] != cta:
-                continue
-            agent.incoming_box(
-                tuple(target.parts[peer] for peer in peers),
-                tuple(where.of(peer) for peer in peers),
-                boxes[cta],
-            )
+        """Start this CTA's load; with `multicast`, one for all that hold the same block."""
+        box, places = self._own(target, source), self._split(target).places
+        peers = [cta for cta in range(self.ctas) if places[cta] == places[self.rank]]
+        if not multicast:
+            peers = [self.rank]
+        elif peers[0] != self.rank:
+            return
+        targets = tuple(self._on(target, peer) for peer in peers)
+        self.incoming_box(targets, tuple(self._home(where, peer) for peer in peers), box)
 
-    def tma_store(self, source: ClusterView, target: Transfer) -> None:
-        """Start the stores of every CTA; what several hold, the first stores."""
-        seen = set()
-        boxes = self._boxes(source, target)
-        for (agent, part), box in zip(self._pairs(source), boxes, strict=True):
-            if box.coordinates not in seen:
-                agent.tma_store(part, box)
-            seen.add(box.coordinates)
+    def tma_store(self, source: View, target: Transfer) -> None:
+        """Start this CTA's store; what several hold, the first stores."""
+        box = self._own(source, target)
+        if self._split(source).first(self.rank) == self.rank:
+            super().tma_store(source, box)
 
-    def wait_stores(self, pending: int, *, written: bool) -> None:
-        """Wait for all stores but the last `pending`."""
-        for agent in self.agents:
-            agent.wait_stores(pending, written=written)
+    def try_cancel(self, target: View, where: View) -> None:
+        """Let the first CTA ask for a program, and every CTA have the answer."""
+        if self.rank == 0:
+            everyone = range(self.ctas)
+            answer = torch.tensor(self.machine.cancel(), dtype=torch.int64)
+            targets = tuple(self._on(target, cta) for cta in everyone)
+            wheres = tuple(self._home(where, cta) for cta in everyone)
+            self.incoming(targets, wheres, lambda: answer)
+
+    def store_async(self, value: Tensor, split: Split, target: View, where: View) -> None:
+        """Send the elements of this CTA to the CTAs that hold them in shared memory."""
+        if split.first(self.rank) != self.rank:
+            raise unsupported("ttng.async_shared_store of elements that several CTAs hold")
+        for cta, at in self._overlaps(split, tuple(value.shape), target):
+            part = _narrowed(self._on(target, cta), at.memory)
+            self._send(value[at.block], part, self._home(where, cta))
+
+    def _send(self, value: Tensor, target: View, where: View) -> None:
+        """Start a store of threads whose bytes arrive at a barrier."""
+        clocks = self.machine.clocks
+        barrier, clock = self.barrier(where), clocks.copy(self.clock)
+        thread = self.machine.lane(self)
+        by = clock, thread, clocks.tick(clock, thread)
+        self.touch(target, write=True, by=by, proxy=False)
+        size, actor = value.numel() * value.element_size(), self.actor(clock)
+        barrier.issue(size, actor)
+        self.release()
+        self.machine.note(thread, self)
+
+        def run() -> None:
+            target.write(value)
+            barrier.deliver(size, actor)
+            clocks.free(clock)
+
+        self.machine.jobs.issue(Job(run, self.at, self.name))
 
     # --- products -----------------------------------------------------------------------------
 
-    def dot(self, reads: tuple[ClusterView, ...], compute: Callable[[], Tensor]) -> PendingDot:
-        """Start a wgmma on every CTA; the first one's makes the value."""
-        empty = torch.empty(0)
-        dots = [
-            agent.dot(tuple(view.parts[cta] for view in reads), (lambda: empty) if cta else compute)
-            for cta, agent in enumerate(self.agents)
-        ]
-        return dots[0]
+    @property
+    def _leads(self) -> bool:
+        """Whether it is the first of its pair."""
+        return self.rank % _PAIR == 0
 
-    def wait_dots(self, pending: int) -> None:
-        """Wait for all wgmma but the last `pending`."""
-        for agent in self.agents:
-            agent.wait_dots(pending)
+    def _pair(self, view: View) -> tuple[View, ...]:
+        return self._on(view, self.rank), self._on(view, self.rank + 1)
+
+    def _joined(self, views: Sequence[View]) -> Tensor:
+        """Return what a pair holds, for the job that runs."""
+        split = self._split(views[0])
+        places = split.places[self.rank : self.rank + _PAIR]
+        low = tuple(min(axis) for axis in zip(*places, strict=True))
+        near = [tuple(p - o for p, o in zip(place, low, strict=True)) for place in places]
+        counts = tuple(max(axis) + 1 for axis in zip(*near, strict=True))
+        return join([self.value(view) for view in views], counts, near)
 
     def multiply(
         self,
-        a: ClusterView,
-        b: ClusterView,
-        d: ClusterView,
-        product: Callable[[Tensor, Tensor, Tensor | None], Tensor],
+        operands: tuple[View, ...],
+        d: View,
+        product: Callable[[tuple[Tensor, ...], Tensor | None], Tensor],
         *,
         accumulate: bool,
         pair: bool,
     ) -> None:
-        """Start a product of every CTA, or one of the pair, which the first issues."""
+        """Start a product of this CTA, or one of the pair, which its first CTA issues."""
         if not pair:
-            for cta, agent in enumerate(self.agents):
-                agent.multiply(
-                    a.parts[cta], b.parts[cta], d.parts[cta], product,
-                    accumulate=accumulate, pair=False,
-                )  # fmt: skip
+            super().multiply(operands, d, product, accumulate=accumulate, pair=False)
             return
+        if not self._leads:
+            return
+        both, both_d = [self._pair(view) for view in operands], self._pair(d)
+        rows = d.data.shape[-2]
 
         def run() -> None:
-            start = self.value(d) if accumulate else None
-            whole = product(self.value(a), self.value(b), start)
-            for part, where in zip(d.parts, d.slices(), strict=True):
-                part.write(whole[where])
+            start = self._joined(both_d) if accumulate else None
+            whole = product(tuple(self._joined(views) for views in both), start)
+            for number, part in enumerate(both_d):
+                part.write(whole[number * rows : (number + 1) * rows])
 
-        self.agents[0].tensor.issue(a.parts + b.parts, d.parts, run)
+        if self._split(d).counts[-2:] != (self.ctas, 1):
+            raise unsupported("a product of two CTAs whose rows are not split between them")
+        self.tensor.issue(tuple(view for views in both for view in views), both_d, run)
 
-    def transfer(self, source: ClusterView, target: ClusterView) -> None:
-        """Start a copy from shared to tensor memory on every CTA."""
-        for cta, agent in enumerate(self.agents):
-            agent.transfer(source.parts[cta], target.parts[cta])
+    def transfer(self, source: View, target: View) -> None:
+        """Start a copy from shared to tensor memory; a pair's first CTA copies for both."""
+        if not self.machine.settings.pair:
+            super().transfer(source, target)
+        elif self._leads:
+            for one, two in zip(self._pair(source), self._pair(target), strict=True):
+                super().transfer(one, two)
 
-    def commit(self, views: tuple[ClusterView, ...], *, everywhere: bool) -> None:
-        """Arrive behind the products: each CTA at its own barriers, or `everywhere`."""
+    def commit(self, views: tuple[View, ...], *, everywhere: bool) -> None:
+        """Arrive behind the products: at this CTA's barriers, the pair's, or `everywhere`."""
         pair = self.machine.settings.pair
-        for cta, agent in enumerate(self.agents[:1] if pair else self.agents):
-            agent.begin()
-            barriers = []
-            for view in views:
-                own = [part for _, part in self._owners(view)]
-                barriers += own if everywhere or pair else [view.of(cta)]
-            agent.tensor.arrive(tuple(agent.barrier(part) for part in barriers))
+        if pair and not self._leads:
+            return
+        reached = range(self.rank, self.rank + (_PAIR if pair else 1))
+        if everywhere:
+            if self.ctas > _PAIR:
+                raise unsupported("commits to other CTAs in clusters of more than two")
+            reached = range(self.ctas)
+        self.begin()
+        barriers = [self.barrier(self._home(view, cta)) for view in views for cta in reached]
+        self.tensor.arrive(tuple(barriers))
 
-    # --- partitions ---------------------------------------------------------------------------
 
-    def child(self, name: str) -> ClusterWorker:
-        """Return a new partition that knows what this one knows, CTA by CTA."""
-        clocks = self.machine.clocks
-        return ClusterWorker(
-            self.machine, name, [clocks.copy(agent.clock) for agent in self.agents]
-        )
+@dataclass(frozen=True, slots=True)
+class _Overlap:
+    """Elements of a tensor's block that lie in one CTA's memory, as places in both."""
 
-    def absorb(self, child: ClusterWorker) -> None:
-        """Learn what a partition knew."""
-        for agent, other in zip(self.agents, child.agents, strict=True):
-            agent.absorb(other)
+    block: tuple[slice, ...]
+    memory: tuple[slice, ...]
 
-    def fork(self, partitions: Sequence[Partition]) -> None:
-        """Start partitions."""
-        for name, warps, function, arguments in partitions:
-            child = self.machine.start(self.child(name), function, arguments)
-            child.warps = warps
-            self.children.append(child)
-        for agent in self.agents:
-            agent.release()
 
-    def join(self) -> Iterable[None]:
-        """Wait for the partitions."""
-        self.joining = True
-        while not self.ready:
-            yield
-        self.joining = False
-        for child in self.children:
-            self.absorb(child)
-            self.machine.finish(child)
-        self.children = []
+def _overlap(mine: tuple[slice, ...], theirs: tuple[slice, ...]) -> _Overlap | None:
+    """Return where two windows of one tensor overlap."""
+    block, memory = [], []
+    for a, b in zip(mine, theirs, strict=True):
+        low, high = max(a.start, b.start), min(a.stop, b.stop)
+        if low >= high:
+            return None
+        block.append(slice(low - a.start, high - a.start))
+        memory.append(slice(low - b.start, high - b.start))
+    return _Overlap(tuple(block), tuple(memory))
 
-    def close(self) -> int:
-        """Return a clock that knows what any CTA knows at the end."""
-        for agent in self.agents[1:]:
-            self.machine.clocks.join(self.clock, agent.clock)
-        return self.clock
+
+def _narrowed(view: View, at: tuple[slice, ...]) -> View:
+    key = ("part", *((part.start, part.stop) for part in at))
+    return view.derive(key, view.layout, lambda tensor: tensor[at])

@@ -1,8 +1,9 @@
-"""Who touched each element of global memory last, and whether that is ordered.
+"""Who touched each piece of global memory last, and whether that is ordered.
 
 Only tensors that the launch has begun to write are watched: each has one map of the last write and
-one of the last read of every element. Within a program the clocks decide. Programs of a grid have
-no order at all, except by atomics, whose protocols are taken on trust.
+one of the last read of every piece of its storage, whatever the widths of accesses. Within a
+program the clocks decide. Programs of a grid have no order at all, except by atomics, whose
+protocols are taken on trust.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from flash4gen.vgpu.errors import FindingKind
+from flash4gen.vgpu.shadow import Shadow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,8 +27,6 @@ if TYPE_CHECKING:
 _PROGRAM, _THREAD = 44, 32
 _COUNT_MASK = (1 << _THREAD) - 1
 _THREAD_MASK = (1 << (_PROGRAM - _THREAD)) - 1
-
-Key = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +60,8 @@ class GlobalLog:
     """The last accesses to the elements that a launch writes."""
 
     def __init__(self) -> None:
-        self._writes: dict[Key, Tensor] = {}
-        self._reads: dict[Key, Tensor] = {}
+        self._writes: dict[int, Shadow] = {}
+        self._reads: dict[int, Shadow] = {}
         self._sites: dict[tuple[int, int], dict[Site, tuple[int, str]]] = {}
 
     @property
@@ -76,19 +76,19 @@ class GlobalLog:
     def read(self, clocks: Clocks, cells: Tensor, index: Tensor | None, who: Toucher) -> Found:
         """Check a read of cells, or of those at an index, and remember it."""
         key = _key(cells)
-        found = self._against(clocks, _pick(self._writes[key], cells, index), who, "read", "write")
-        _put(self._map(self._reads, cells), cells, index, who.packed)
+        found = self._against(clocks, self._writes[key].get(cells, index), who, "read", "write")
+        self._map(self._reads, cells).put(cells, index, who.packed)
         self._remember(who)
         return found
 
     def write(self, clocks: Clocks, cells: Tensor, index: Tensor | None, who: Toucher) -> Found:
         """Check a write of cells, or of those at an index, and remember it."""
         writes = self._map(self._writes, cells)
-        found = self._against(clocks, _pick(writes, cells, index), who, "written", "write")
+        found = self._against(clocks, writes.get(cells, index), who, "written", "write")
         reads = self._reads.get(_key(cells))
         if reads is not None and not found.message:
-            found = self._against(clocks, _pick(reads, cells, index), who, "written", "read")
-        _put(writes, cells, index, who.packed)
+            found = self._against(clocks, reads.get(cells, index), who, "written", "read")
+        writes.put(cells, index, who.packed)
         self._remember(who)
         return found
 
@@ -109,11 +109,11 @@ class GlobalLog:
                     return Found(FindingKind.RACE_GLOBAL, message, other)
         return Found(FindingKind.RACE_GLOBAL, "", None)
 
-    def _map(self, maps: dict[Key, Tensor], cells: Tensor) -> Tensor:
+    def _map(self, maps: dict[int, Shadow], cells: Tensor) -> Shadow:
         key = _key(cells)
         if key not in maps:
-            size = cells.untyped_storage().nbytes() // cells.element_size()
-            maps[key] = torch.zeros(size, dtype=torch.int64)
+            size = cells.untyped_storage().nbytes()
+            maps[key] = Shadow(size, cells.element_size(), blank=0, dtype=torch.int64)
         return maps[key]
 
     def _remember(self, who: Toucher) -> None:
@@ -130,8 +130,8 @@ class GlobalLog:
         return site, name
 
 
-def _key(cells: Tensor) -> Key:
-    return cells.untyped_storage().data_ptr(), cells.element_size()
+def _key(cells: Tensor) -> int:
+    return cells.untyped_storage().data_ptr()
 
 
 def _distinct(values: Tensor) -> Iterator[int]:
@@ -139,16 +139,3 @@ def _distinct(values: Tensor) -> Iterator[int]:
     for value in (low,) if low == high else torch.unique(values).tolist():
         if value:
             yield value
-
-
-def _pick(shadow: Tensor, cells: Tensor, index: Tensor | None) -> Tensor:
-    if index is None:
-        return shadow.as_strided(cells.shape, cells.stride(), cells.storage_offset())
-    return shadow[index + cells.storage_offset()]
-
-
-def _put(shadow: Tensor, cells: Tensor, index: Tensor | None, value: int) -> None:
-    if index is None:
-        shadow.as_strided(cells.shape, cells.stride(), cells.storage_offset()).fill_(value)
-    else:
-        shadow[index + cells.storage_offset()] = value

@@ -6,11 +6,11 @@ import random
 from collections import deque
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from flash4gen.vgpu.concurrent.barrier import Actor, CheckedBarrier
 from flash4gen.vgpu.concurrent.clocks import Clocks
-from flash4gen.vgpu.concurrent.cluster import ClusterWorker
+from flash4gen.vgpu.concurrent.cluster import Meetings, Member
 from flash4gen.vgpu.concurrent.history import History
 from flash4gen.vgpu.concurrent.jobs import Job, Jobs, Policy
 from flash4gen.vgpu.concurrent.watch import Watch
@@ -20,16 +20,13 @@ from flash4gen.vgpu.errors import FaultError, FindingKind
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from flash4gen.vgpu.concurrent.agent import Agent
     from flash4gen.vgpu.concurrent.globals import GlobalLog
     from flash4gen.vgpu.concurrent.sites import Site
     from flash4gen.vgpu.cta import TensorMap
     from flash4gen.vgpu.memory import GlobalMemory
     from flash4gen.vgpu.onchip import Buffer, View
     from flash4gen.vgpu.report import Collector
-
-
-AnyWorker: TypeAlias = Worker | ClusterWorker
-W = TypeVar("W", Worker, ClusterWorker)
 
 
 class FatalError(Exception):
@@ -84,7 +81,7 @@ class Machine:
         log: who touched it last.
         program: id in the grid.
         grid: extents of the grid.
-        scratch: address of this program's global scratch, or 0 if it has none.
+        scratch: address of the global scratch of each CTA, or 0 if it has none.
         settings: of the run.
         progress: of the run; updated.
         collector: takes the findings.
@@ -98,7 +95,7 @@ class Machine:
         program: tuple[int, int, int],
         grid: tuple[int, int, int],
         *,
-        scratch: int,
+        scratch: Sequence[int],
         settings: Settings,
         progress: Progress,
         collector: Collector,
@@ -111,7 +108,7 @@ class Machine:
         self.tensormaps: dict[int, TensorMap] = {}
         self.origin = origin
         self.executed = progress.executed
-        self._scratch = scratch
+        self._scratch = list(scratch)
         self.settings = settings
         self._progress = progress
         self._collector = collector
@@ -127,12 +124,13 @@ class Machine:
         self._last: dict[int, Actor] = {}
         self._lanes: list[int] = []
         self._barriers: list[tuple[CheckedBarrier, Actor]] = []
-        self._workers: list[AnyWorker] = []
+        self._workers: list[Worker] = []
         self._turn = 0
+        self.meetings = Meetings(settings.ctas)
 
     # --- threads ------------------------------------------------------------------------------
 
-    def thread(self, kind: str, worker: Worker) -> int:
+    def thread(self, kind: str, worker: Agent) -> int:
         """Return the thread of the clocks for one kind of work of a partition."""
         key = (kind, worker.name)
         if key not in self._threads:
@@ -207,10 +205,10 @@ class Machine:
             buffer.history = History(proxies=buffer.space == "smem")
         return buffer.history
 
-    def take_scratch(self, size: int, alignment: int) -> int:
-        """Return the address of the next piece of this program's global scratch."""
-        address = (self._scratch + alignment - 1) // alignment * alignment
-        self._scratch = address + size
+    def take_scratch(self, cta: int, size: int, alignment: int) -> int:
+        """Return the address of the next piece of a CTA's global scratch."""
+        address = (self._scratch[cta] + alignment - 1) // alignment * alignment
+        self._scratch[cta] = address + size
         return address
 
     def cancel(self) -> tuple[int, int]:
@@ -263,26 +261,29 @@ class Machine:
 
     def run(self, function: Callable[..., Any], arguments: Sequence[Any]) -> None:
         """Run the whole program."""
-        clock = self.clocks.new()
-        root: AnyWorker
-        if self.settings.ctas == 1:
-            root = self.start(Worker(self, "", clock), function, tuple(arguments))
-        else:
-            clocks = [clock, *(self.clocks.new() for _ in range(self.settings.ctas - 1))]
-            root = self.start(ClusterWorker(self, "", clocks), function, tuple(arguments))
-        while not root.done:
+        roots = [self.start(worker, function, tuple(arguments)) for worker in self._roots()]
+        while not all(root.done for root in roots):
             self._round()
-        self._close(root)
+        self._close(roots)
         self.clocks.settle()
         self._progress.needed.update(self.clocks.needed)
 
-    def start(self, worker: W, function: Callable[..., Any], arguments: tuple[Any, ...]) -> W:
+    def _roots(self) -> list[Worker]:
+        """Return the program, or what it is on each CTA."""
+        ctas = self.settings.ctas
+        if ctas == 1:
+            return [Worker(self, "", self.clocks.new())]
+        return [Member(self, "", self.clocks.new(), cta) for cta in range(ctas)]
+
+    def start(
+        self, worker: Worker, function: Callable[..., Any], arguments: tuple[Any, ...]
+    ) -> Worker:
         """Let a partition run."""
         worker.body = function(worker, *arguments)
         self._workers.append(worker)
         return worker
 
-    def finish(self, worker: AnyWorker) -> None:
+    def finish(self, worker: Worker) -> None:
         """Forget a partition that has ended."""
         self._workers.remove(worker)
 
@@ -304,7 +305,7 @@ class Machine:
         elif not jobs.advance():
             self._deadlock()
 
-    def _go_on(self, ready: list[AnyWorker]) -> None:
+    def _go_on(self, ready: list[Worker]) -> None:
         if self.jobs.policy is Policy.RANDOM:
             worker = self.jobs.pick(ready)
         else:
@@ -325,32 +326,20 @@ class Machine:
 
     def _deadlock(self) -> None:
         """File one finding for every partition that waits."""
-        stuck = [worker for worker in self._workers if worker.blocked is not None]
-        for worker in stuck:
-            if worker.blocked is None:
-                continue
-            barrier, target = worker.blocked
-            if barrier.pending == 0 and barrier.bytes > 0:
-                self.report(
-                    FindingKind.BARRIER_TX_BYTES,
-                    f"phase {barrier.phase} of {barrier.name} lacks {barrier.bytes} bytes that "
-                    "no transfer brings",
-                    worker.actor(worker.clock),
-                )
-            others = [w.name or "the program" for w in stuck if w is not worker]
+        stuck = [(w, w.blocked) for w in self._workers if w.blocked is not None]
+        for worker, blocked in stuck:
+            others = [w.name or "the program" for w, _ in stuck if w is not worker]
             also = f"; waiting as well: {', '.join(others)}" if others else ""
-            self.report(
-                FindingKind.DEADLOCK,
-                f"wait for phase {target} of {barrier.name}, whose phase {barrier.phase} lacks "
-                f"{barrier.pending} of {barrier.count} arrivals and {barrier.bytes} bytes, and "
-                f"nothing is under way that would bring them{also}",
-                worker.actor(worker.clock),
-            )
+            for kind, message in blocked.reasons():
+                tail = also if kind is FindingKind.DEADLOCK else ""
+                self.report(kind, message + tail, worker.actor(worker.clock))
         raise FatalError
 
-    def _close(self, root: AnyWorker) -> None:
+    def _close(self, roots: Sequence[Worker]) -> None:
         """Check that nothing is under way at the end that should have ended."""
-        clock = root.close()
+        clock = self.clocks.new()
+        for root in roots:
+            self.clocks.join(clock, root.clock)
         while self.jobs.advance():
             pass
         for thread, kind in enumerate(self._kinds):

@@ -1,200 +1,71 @@
-"""One partition while it runs: it does what the operations ask, and every access is checked.
+"""One partition while it runs: its barriers, its engines, and the partitions it starts.
 
-It offers the operations what `flash4gen.vgpu.cta.Cta` offers them. Methods that may block return
-an iterable that the generated code delegates to.
+Methods that may block return an iterable that the generated code delegates to.
 """
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from flash4gen.vgpu.concurrent.barrier import Actor, CheckedBarrier
+from flash4gen.vgpu.concurrent.agent import Agent
+from flash4gen.vgpu.concurrent.barrier import BarrierWait, CheckedBarrier
 from flash4gen.vgpu.concurrent.engines import Dots, Products, Stores, Transfers
-from flash4gen.vgpu.concurrent.footprint import footprint
-from flash4gen.vgpu.concurrent.history import Access
 from flash4gen.vgpu.concurrent.jobs import Job, Policy
 from flash4gen.vgpu.errors import FaultError, FindingKind
-from flash4gen.vgpu.onchip import EMPTY, SKIPPED, Buffer, View
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Sequence
 
     from torch import Tensor
 
+    from flash4gen.vgpu.concurrent.barrier import Blocked
     from flash4gen.vgpu.concurrent.machine import Machine
-    from flash4gen.vgpu.concurrent.sites import Site
     from flash4gen.vgpu.engines import PendingDot
-    from flash4gen.vgpu.parse.tree import MemDescType
+    from flash4gen.vgpu.onchip import View
     from flash4gen.vgpu.transfer import Transfer
 
 # Threads of a warp.
 _THREADS = 32
-_RACE = {"smem": FindingKind.RACE_SMEM, "tmem": FindingKind.RACE_TMEM}
-
 
 # Name, warps, function and arguments.
 Partition = tuple[str, int, "Callable[..., Any]", tuple[Any, ...]]
+# Which CTAs an arrival comes from, and to which it goes as well: masks of `ttng.arrive_barrier`.
+Route = tuple[int | None, int]
 
 
-class Worker:
-    """A partition of a program, or the program itself where it has none.
+class Worker(Agent):
+    """A partition with all that it may use.
 
     Attributes:
-        at: the operation that runs; set by the generated code.
-        blocked: the barrier and the phase it waits for, or None.
+        blocked: what it waits for, or None.
     """
 
-    def __init__(self, machine: Machine, name: str, clock: int) -> None:
-        self.machine = machine
-        self.name = name
-        self.clock = clock
-        self.thread = machine.thread("partition", self)
-        machine.clocks.tick(clock, self.thread)
-        self.at: Site = machine.origin
-        self.blocked: tuple[CheckedBarrier, int] | None = None
+    def __init__(self, machine: Machine, label: str, clock: int) -> None:
+        super().__init__(machine, self._named(label), clock)
+        self.label = label
+        self.blocked: Blocked | None = None
         self.children: list[Worker] = []
         self.joining = False
         self.body: Generator[None, None, Any] | None = None
         self.done = False
         self.result: Any = None
-        self.memory = machine.memory
-        self.program = machine.program
-        self.grid = machine.grid
-        self.linear = machine.linear
-        self.warps = machine.settings.warps
-        self.tensormaps = machine.tensormaps
-        self.take_scratch = machine.take_scratch
         self._tensor: Products | None = None
         self._dots: Dots | None = None
         self._copies: Transfers | None = None
         self._stores: Stores | None = None
 
+    def _named(self, label: str) -> str:
+        """Return what messages call the partition of that label."""
+        return label
+
     @property
     def ready(self) -> bool:
         """Whether it can go on."""
         if self.blocked is not None:
-            barrier, target = self.blocked
-            return barrier.phase > target
+            return self.blocked.over
         return not self.joining or all(child.done for child in self.children)
-
-    # --- clocks -------------------------------------------------------------------------------
-
-    def release(self) -> None:
-        """Begin a new epoch: what follows is not known to those who learn what came before."""
-        self.machine.clocks.tick(self.clock, self.thread)
-
-    def begin(self) -> None:
-        """Count a synchronising operation."""
-        self.machine.step()
-        self.machine.executed.add(self.at.candidate)
-
-    def actor(self, clock: int) -> Actor:
-        """Return this partition, at the operation that runs, with what a clock knows."""
-        return Actor(self.at, self.name, clock)
-
-    def report(
-        self, kind: FindingKind, message: str, other: tuple[Site, str] | None = None
-    ) -> None:
-        """File a finding of the operation that runs."""
-        self.machine.report(kind, message, self.actor(self.clock), other)
-
-    def turn(self) -> None:
-        """Count a turn of a loop."""
-        self.machine.step()
-
-    # --- accesses -----------------------------------------------------------------------------
-
-    def touch(
-        self, view: View, *, write: bool, by: tuple[int, int, int] | None = None, proxy: bool = True
-    ) -> bool:
-        """Check an access and remember it; return whether it collided with nothing.
-
-        Args:
-            view: what is accessed.
-            write: whether it is written.
-            by: clock, thread and count of a transfer or product; None is this partition.
-            proxy: whether such a transfer goes through the async proxy.
-        """
-        self.machine.step()
-        clocks = self.machine.clocks
-        clock, thread, count = by or (self.clock, self.thread, clocks.counts[self.thread])
-        where = view.footprint
-        if where is None:
-            where = view.footprint = footprint(view.data)
-        access = Access(
-            footprint=where,
-            write=write,
-            asynchronous=by is not None and proxy,
-            thread=thread,
-            count=count,
-            clock=clock,
-            site=self.at,
-            partition=self.name,
-        )
-        collisions = self.machine.history(view.buffer).add(clocks, access)
-        for collision in collisions:
-            earlier = collision.earlier
-            kind = _RACE[view.buffer.space] if collision.fenced else FindingKind.MISSING_FENCE
-            what = _verb(access) + " " + ("while" if collision.fenced else "after")
-            why = (
-                f"{what} nothing orders it with {_noun(earlier)}"
-                if collision.fenced
-                else f"{what} {_noun(earlier)}, without fence_async_shared between them"
-            )
-            place = f"{view.buffer.space} of {view.name}, {access.footprint}, is "
-            self.report(kind, place + why, (earlier.site, earlier.partition))
-        return not collisions
-
-    def read(self, view: View) -> Tensor:
-        """Return a copy of a view's elements."""
-        clean = self.touch(view, write=False)
-        return self._filled(view, self.actor(self.clock), clean=clean).clone()
-
-    def value(self, view: View) -> Tensor:
-        """Return a view's elements for the job that runs."""
-        job = self.machine.job
-        return self._filled(view, Actor(job.site, self.name, 0), clean=job.clean)
-
-    def _filled(self, view: View, actor: Actor, *, clean: bool) -> Tensor:
-        """Return elements; what nobody wrote is poison, and a finding if there is no other."""
-        if view.ready:
-            return view.data
-        if clean and view.holds(EMPTY):
-            self.machine.report(
-                FindingKind.UNINITIALISED,
-                f"{view.buffer.space} of {view.name} is read and was never written",
-                actor,
-            )
-        return view.patched((EMPTY, SKIPPED))
-
-    def write(self, view: View, value: Tensor) -> None:
-        """Store a tensor."""
-        self.touch(view, write=True)
-        view.write(value)
-
-    def skip(self, view: View) -> None:
-        """Note that a predicated-off write would have come here."""
-        self.machine.step()
-        view.skip()
-
-    def allocate(self, kind: MemDescType, dtype: torch.dtype, size: int, name: str) -> View:  # noqa: ARG002
-        """Return a new allocation."""
-        return self.allocate_local(kind, kind.shape, dtype, name)
-
-    def allocate_local(
-        self, kind: MemDescType, shape: tuple[int, ...], dtype: torch.dtype, name: str
-    ) -> View:
-        """Return a new allocation of what one CTA holds of a tensor."""
-        buffer = Buffer(kind.space, math.prod(shape) * dtype.itemsize, name)
-        return buffer.view(shape, dtype, kind.layout)
-
-    def deallocate(self, view: View) -> None:
-        """Give an allocation back: nobody may use it any more, or still be using it."""
-        self.touch(view, write=True)
-        view.mark(EMPTY)
 
     # --- global memory ------------------------------------------------------------------------
 
@@ -228,24 +99,39 @@ class Worker:
         """Return the mbarrier at a view; raises `FaultError` if there is none."""
         return self.machine.barrier(view)
 
-    def init_barrier(self, view: View, count: int) -> None:
+    def init_barrier(self, view: View, count: int) -> Iterable[None]:
         """Make a barrier."""
         self.machine.step()
         self.machine.init_barrier(view, count, self)
+        return ()
 
     def inval_barrier(self, view: View) -> None:
         """End the life of a barrier."""
         self.machine.step()
         self.machine.inval_barrier(view, self)
 
-    def expect(self, view: View, size: int) -> None:
-        """Announce bytes to a barrier, and arrive."""
-        barrier = self.barrier(view)
-        barrier.expect(size, self.actor(self.clock))
-        self.arrive(view, 1)
+    def expect(self, view: View, size: int, route: Route | None = None) -> None:  # noqa: ARG002
+        """Announce bytes to a barrier, and arrive; a route is for clusters."""
+        self.announce(view, size)
 
-    def arrive(self, view: View, count: int, *, threads: bool = False) -> None:
+    def announce(self, view: View, size: int) -> None:
+        """Announce bytes to this very barrier, and arrive."""
+        self.barrier(view).expect(size, self.actor(self.clock))
+        self.arrive_at(view, 1)
+
+    def arrive(
+        self,
+        view: View,
+        count: int,
+        *,
+        threads: bool = False,
+        route: Route | None = None,  # noqa: ARG002
+    ) -> None:
         """Arrive at a barrier; if `threads`, that often for each thread of the partition."""
+        self.arrive_at(view, count, threads=threads)
+
+    def arrive_at(self, view: View, count: int, *, threads: bool = False) -> None:
+        """Arrive at this very barrier."""
         self.begin()
         count *= self.warps * _THREADS if threads else 1
         self.barrier(view).arrive(count, self.actor(self.clock))
@@ -260,8 +146,8 @@ class Worker:
         target = barrier.target(actor, parity)
         if machine.jobs.policy is Policy.RANDOM and machine.jobs.random.random() < 0.5:
             yield
-        while barrier.phase <= target:
-            self.blocked = barrier, target
+        self.blocked = BarrierWait(barrier, target)
+        while not self.blocked.over:
             yield
         self.blocked = None
         barrier.pass_wait(actor, target, self.thread)
@@ -426,10 +312,9 @@ class Worker:
 
     def multiply(
         self,
-        a: View,
-        b: View,
+        operands: tuple[View, ...],
         d: View,
-        product: Callable[[Tensor, Tensor, Tensor | None], Tensor],
+        product: Callable[[tuple[Tensor, ...], Tensor | None], Tensor],
         *,
         accumulate: bool,
         pair: bool,
@@ -440,9 +325,9 @@ class Worker:
 
         def run() -> None:
             start = self.value(d) if accumulate else None
-            d.write(product(self.value(a), self.value(b), start))
+            d.write(product(tuple(self.value(view) for view in operands), start))
 
-        self.tensor.issue((a, b), (d,), run)
+        self.tensor.issue(operands, (d,), run)
 
     def transfer(self, source: View, target: View) -> None:
         """Start a copy from shared to tensor memory, in order with the products."""
@@ -471,7 +356,7 @@ class Worker:
             child.warps = warps
             self.children.append(child)
         self.release()
-        self.name = "default"
+        self.name = self._named("default")
 
     def join(self) -> Iterable[None]:
         """Wait for the partitions."""
@@ -483,17 +368,4 @@ class Worker:
             self.absorb(child)
             self.machine.finish(child)
         self.children = []
-        self.name = ""
-
-    def close(self) -> int:
-        """Return what is known at the end."""
-        return self.clock
-
-
-def _verb(access: Access) -> str:
-    return "written" if access.write else "read"
-
-
-def _noun(access: Access) -> str:
-    what = "write" if access.write else "read"
-    return f"an asynchronous {what}" if access.asynchronous else f"a {what}"
+        self.name = self._named(self.label)

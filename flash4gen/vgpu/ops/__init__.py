@@ -9,6 +9,7 @@ from flash4gen.vgpu.ops import (
     elementwise,
     math_ops,
     memory_ops,
+    scaled_product,
     shape,
     tensor_core,
 )
@@ -20,6 +21,7 @@ __all__ = [
     "elementwise",
     "math_ops",
     "memory_ops",
+    "scaled_product",
     "shape",
     "tensor_core",
 ]

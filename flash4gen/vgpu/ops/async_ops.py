@@ -64,7 +64,12 @@ def _async_wait(op: Operation) -> Lowered:
 
 @operation("ttng.init_barrier")
 def _init_barrier(op: Operation) -> Lowered:
-    return Step(lambda cta, view, count: cta.init_barrier(view, count), op.operands, machine=True)
+    return Step(
+        lambda cta, view, count: cta.init_barrier(view, count),
+        op.operands,
+        machine=True,
+        blocks=True,
+    )
 
 
 @operation("ttng.inval_barrier")
@@ -72,22 +77,32 @@ def _inval_barrier(op: Operation) -> Lowered:
     return Step(lambda cta, view: cta.inval_barrier(view), op.operands, machine=True)
 
 
-@operation("ttng.barrier_expect")
+def _route(op: Operation) -> tuple[int | None, int] | None:
+    """Return from which CTAs of a cluster an arrival comes, and to which it goes as well."""
+    kept = integer(op, "fromCTA") if "fromCTA" in op.attributes else None
+    multicast = integer(op, "multicastCTA") if "multicastCTA" in op.attributes else 0
+    return None if kept is None and not multicast else (kept, multicast)
+
+
+@operation("ttng.barrier_expect", attributes=("fromCTA",))
 def _barrier_expect(op: Operation) -> Lowered:
+    route = _route(op)
+
     def expect(cta: Cta, view: View, size: int, predicate: Any) -> None:
         if predicate is None or predicate:
-            cta.expect(view, size)
+            cta.expect(view, size, route)
 
     return Step(expect, arguments(op, 3), machine=True)
 
 
-@operation("ttng.arrive_barrier", attributes=("perThread",))
+@operation("ttng.arrive_barrier", attributes=("perThread", "fromCTA", "multicastCTA"))
 def _arrive_barrier(op: Operation) -> Lowered:
     threads = bool(op.attributes.get("perThread", False))
+    route = _route(op)
 
     def arrive(cta: Cta, view: View, count: int, predicate: Any) -> None:
         if predicate is None or predicate:
-            cta.arrive(view, count, threads=threads)
+            cta.arrive(view, count, threads=threads, route=route)
 
     return Step(arrive, arguments(op, 3), machine=True)
 
@@ -112,9 +127,14 @@ def _fence(_op: Operation) -> Lowered:
 
 @operation("ttng.cluster_barrier", attributes=("relaxed",))
 def _cluster_barrier(op: Operation) -> Lowered:
-    if op.attributes.get("relaxed"):
-        return Nothing()  # orders no memory
-    return Step(lambda cta: cta.cluster_barrier(), (), machine=True)
+    relaxed = bool(op.attributes.get("relaxed", False))
+    return Step(lambda cta: cta.cluster_barrier(relaxed=relaxed), (), machine=True, blocks=True)
+
+
+@operation("ttng.async_shared_store")
+def _async_shared_store(op: Operation) -> Lowered:
+    # Only clusters have it; `spread` says how their CTAs hold the tensor.
+    raise unsupported(f"{op.name} in a program of one CTA")
 
 
 @operation(
@@ -223,6 +243,8 @@ def _tma_reduce(op: Operation) -> Lowered:
     box = _box_type(op).shape
     if op.words[0] not in _REDUCE:
         raise unsupported(f"ttng.async_tma_reduce {op.words[0]} is not supported")
+    if op.words[0] in ("min", "max") and str(_box_type(op).element).startswith("ui"):
+        raise unsupported(f"ttng.async_tma_reduce {op.words[0]} of numbers without a sign")
     combine = _REDUCE[op.words[0]]
 
     def reduce(cta: Cta, descriptor: Descriptor, source: View, *coordinates: int) -> None:

@@ -215,7 +215,8 @@ def _tc_gen5_mma(op: Operation) -> Lowered:
     predicates = tuple(op.subscripts[5 + i][0] for i in range(len(barriers)))
     count = len(barriers)
 
-    def product(left: Tensor, right: Tensor, start: Tensor | None) -> Tensor:
+    def product(values: tuple[Tensor, ...], start: Tensor | None) -> Tensor:
+        left, right = values
         if start is None:
             return widen(left) @ widen(right)
         return _multiply_add(widen(left), widen(right), start)
@@ -227,7 +228,7 @@ def _tc_gen5_mma(op: Operation) -> Lowered:
             cta.skip(d)
             return
 
-        cta.multiply(a, b, d, product, accumulate=bool(use_d), pair=pair)
+        cta.multiply((a, b), d, product, accumulate=bool(use_d), pair=pair)
         on = tuple(view for view, live in zip(rest[:count], rest[count:], strict=True) if live)
         if on:
             cta.commit(on, everywhere=everywhere)

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.vgpu.gluon import cases_attention, cases_cluster, cases_copy, cases_matmul
+from tests.vgpu.gluon import (
+    cases_attention,
+    cases_cluster,
+    cases_copy,
+    cases_exchange,
+    cases_matmul,
+    cases_pair,
+)
 
 if TYPE_CHECKING:
     from tests.vgpu.gluon.case import Case
@@ -14,6 +21,8 @@ ALL: tuple[Case, ...] = (
     *cases_matmul.CASES,
     *cases_attention.CASES,
     *cases_cluster.CASES,
+    *cases_exchange.CASES,
+    *cases_pair.CASES,
 )
 
 

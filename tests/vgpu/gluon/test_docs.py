@@ -38,6 +38,29 @@ def test_the_broken_kernel_of_the_page(tmp_path: Path) -> None:
     assert output(block("python"), tmp_path) == block("text")
 
 
+def test_the_command_line_of_the_page(tmp_path: Path) -> None:
+    """The kernel is that of the page, with its launch in a function."""
+    code = block("python")
+    head, launch = code.split("x = torch.randn(", 1)
+    launch = "x = torch.randn(" + launch.split("for policy in Policy")[0].rstrip()
+    launch += "\nadd_one[(1,)](x_desc, y, 8, num_warps=4, enable_fp_fusion=False)\n"
+    head = "".join(line for line in head.splitlines(True) if "flash4gen" not in line)
+    body = "".join(f"    {line}" for line in launch.splitlines(True))
+    (tmp_path / "add_one.py").write_text(f"{head}def main():\n{body}")
+    shown = block("console").split("\n", 1)
+    arguments = shown[0].removeprefix("$ flash4gen ").split()
+    result = subprocess.run(
+        [sys.executable, "-m", "flash4gen", *arguments],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(PAGE.parents[1]), "COLUMNS": "300"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 1
+    assert result.stdout.replace(f"{tmp_path}/", "") == shown[1]
+
+
 def test_the_repair_that_the_page_names(tmp_path: Path) -> None:
     lines = block("python").split("\n")
     at = next(i for i, line in enumerate(lines) if "mbarrier.arrive" in line)
