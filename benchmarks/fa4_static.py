@@ -174,7 +174,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Compile everything and print the table; 1 if a required figure is not reached."""
     options = _options(arguments)
     given = dict(options.ours)
-    python: Path | None = options.fa4_python
+    python: Path | None = options.fa4_python and options.fa4_python.absolute()
     console = Console(width=None if sys.stdout.isatty() else 150)
     with tempfile.TemporaryDirectory(prefix="flash4gen-fa4-") as folder:
         scratch = Path(folder)
