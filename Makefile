@@ -4,8 +4,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 WORKERS ?= 2
+FA4 := .venv-fa4
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench bench-static clean
 
 demo: $(STAMP)
 	$(BIN)/flash4gen compile specs/gemma2_9b_local.attn specs/llama3_8b.attn \
@@ -22,8 +23,11 @@ lint: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.numbers
 
+bench-static: $(STAMP) $(FA4)/.installed
+	$(BIN)/python -m benchmarks.fa4_static --fa4-python $(FA4)/bin/python
+
 clean:
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv $(FA4) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # Installs again when pyproject.toml changes.
 $(STAMP): pyproject.toml
@@ -32,4 +36,10 @@ $(STAMP): pyproject.toml
 	    echo "Name another one: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+# FlashAttention-4 with its own versions of everything; several GB, and only for bench-static.
+$(FA4)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(FA4)
+	$(FA4)/bin/python -m pip install --quiet '.[fa4]'
 	@touch $@

@@ -17,6 +17,9 @@ class Facts:
         threads: threads of one block.
         tensor_instructions: (mnemonic, count) of the tensor-core instructions in the SASS.
         instructions: all instructions in the SASS.
+        spill_stores, spill_loads: of these, those that store and load spilled registers.
+        loop_spills: of these, those inside the innermost loops over the keys, where they cost
+            time on every turn; spills around the loops cost next to nothing.
     """
 
     registers: int
@@ -26,6 +29,9 @@ class Facts:
     threads: int
     tensor_instructions: tuple[tuple[str, int], ...]
     instructions: int
+    spill_stores: int
+    spill_loads: int
+    loop_spills: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

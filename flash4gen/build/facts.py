@@ -7,18 +7,16 @@ import subprocess
 import tempfile
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import triton
 
 from flash4gen.build.artefact import Facts
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from flash4gen.build.sass.analyse import analyse_listings
+from flash4gen.build.sass.kinds import Kind
+from flash4gen.build.sass.listing import read_listings
 
 _USAGE = re.compile(r"REG:(\d+) STACK:(\d+)")
-_INSTRUCTION = re.compile(r"^\s*/\*[0-9a-f]{4,}\*/\s+(?:\{\s*)?(?:@!?U?P\w+\s+)?([A-Z][\w.]*)")
-_TENSOR = re.compile(r"^(HMMA|HGMMA|UTC\w*MMA|IMMA|QMMA|QGMMA|OMMA)\b")
 
 
 def disassemble(cubin: bytes) -> str:
@@ -40,8 +38,10 @@ def read_facts(cubin: bytes, sass: str, metadata: Any) -> Facts:
     usage = _USAGE.search(_tool("cuobjdump", "-res-usage", cubin=cubin))
     if usage is None:
         raise RuntimeError("cuobjdump printed no resource usage")
-    mnemonics = Counter(_mnemonics(sass))
-    tensor = {name: n for name, n in mnemonics.items() if _TENSOR.match(name)}
+    listings = read_listings(sass)
+    instructions = [i for listing in listings for i in listing.instructions]
+    tensor = Counter(i.mnemonic for i in instructions if i.kind is Kind.MMA)
+    kernel = analyse_listings(listings)
     return Facts(
         registers=int(usage[1]),
         # Triton's kernels call nothing and index no local array: their stack is spilled registers.
@@ -50,15 +50,11 @@ def read_facts(cubin: bytes, sass: str, metadata: Any) -> Facts:
         tmem_columns=int(metadata.tmem_size or 0),
         threads=int(metadata.num_warps) * 32,
         tensor_instructions=tuple(sorted(tensor.items())),
-        instructions=mnemonics.total(),
+        instructions=len(instructions),
+        spill_stores=kernel.spill_stores,
+        spill_loads=kernel.spill_loads,
+        loop_spills=kernel.loop_spills,
     )
-
-
-def _mnemonics(sass: str) -> Iterator[str]:
-    for line in sass.splitlines():
-        found = _INSTRUCTION.match(line)
-        if found:
-            yield found[1]
 
 
 def _tool(name: str, *options: str, cubin: bytes) -> str:

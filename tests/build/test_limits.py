@@ -19,6 +19,9 @@ FITS = Facts(
     threads=256,
     tensor_instructions=(),
     instructions=1000,
+    spill_stores=0,
+    spill_loads=0,
+    loop_spills=0,
 )
 
 

@@ -35,6 +35,9 @@ FACTS = Facts(
     threads=128,
     tensor_instructions=(("UTCHMMA", 56),),
     instructions=2_968,
+    spill_stores=0,
+    spill_loads=0,
+    loop_spills=0,
 )
 ARTEFACT = Artefact(
     kernel="_forward_kernel", target="b200", ttgir="", ptx="", sass="", cubin=b"", facts=FACTS
