@@ -31,11 +31,6 @@ class Seen:
     scene: Scene
     reports: tuple[Report, ...]
 
-    @property
-    def steps(self) -> int:
-        """Of the longest run."""
-        return max(report.steps for report in self.reports)
-
     def executed(self, line: int) -> bool:
         """Whether the synchronising operation of that line ran."""
         told = (entry for report in self.reports for entry in report.redundant)
@@ -96,9 +91,7 @@ def _failures(subject: Subject, seen: tuple[Seen, ...]) -> tuple[Failure, ...]:
 
 
 def _score(seen: tuple[Seen, ...], progress: Callable[[str], None]) -> MutationScore:
-    """Run the mutants, the scene that does most first: most mutants end there."""
-    ordered = sorted(seen, key=lambda view: view.steps, reverse=True)
-    launches = [Launch(view.scene.fresh, GRID) for view in ordered]
+    launches = [Launch(view.scene.fresh, GRID) for view in seen]
     return score_launches(seen[0].scene.text, launches, progress=progress)
 
 

@@ -40,9 +40,9 @@ class Launch:
     grid: Sequence[int]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Baseline:
-    """What the kernel as it is did in one launch, under every policy.
+    """What the kernel as it is did in one launch, under every policy, and what the launch is worth.
 
     Attributes:
         launch: the launch.
@@ -50,6 +50,8 @@ class _Baseline:
         steps: of the longest run.
         implied: lines of operations that ran and could go.
         idle: lines of operations that did not run.
+        tried: mutants that ran in it.
+        found: those of them that had a finding.
     """
 
     launch: Launch
@@ -57,6 +59,13 @@ class _Baseline:
     steps: int
     implied: frozenset[int]
     idle: frozenset[int]
+    tried: int = 0
+    found: int = 0
+
+    @property
+    def yields(self) -> float:
+        """Findings to expect per step, judging by the mutants so far."""
+        return (self.found + 1) / (self.tried + 1) / self.steps
 
 
 def score(
@@ -101,7 +110,7 @@ def score_launches(
 
     Args:
         text: the TTGIR of a kernel without findings.
-        launches: those to try, the most telling first.
+        launches: those to try; which come first is settled by what they find.
         policies: the schedules to try, in order.
         only: which mutants to run.
         progress: told each mutant before it runs.
@@ -113,11 +122,18 @@ def score_launches(
     bases = tuple(_baseline(text, launch, policies) for launch in launches)
     chosen = tuple(mutant for mutant in mutants(text) if only(mutant))
     flagged: list[tuple[Mutant, Finding]] = []
+    without_effect: list[Mutant] = []
     silent: list[Mutant] = []
     wrong: list[Mutant] = []
     for number, mutant in enumerate(chosen):
         progress(f"mutant {number + 1} of {len(chosen)}")
-        found, same = _run(mutant.text, bases, policies)
+        found, same = _run(mutant.text, bases, policies[:1])
+        if found is None and same and proven_without_effect(text, mutant):
+            without_effect.append(mutant)
+            continue
+        if found is None:
+            found, rest = _run(mutant.text, bases, policies[1:])
+            same = same and rest
         if found is not None:
             flagged.append((mutant, found))
             continue
@@ -125,15 +141,15 @@ def score_launches(
         if not same:
             wrong.append(mutant)
     groups: dict[Verdict, list[Mutant]] = {verdict: [] for verdict in Verdict}
-    told = _without_effect(silent)
+    told = _told_by_others(silent)
     for mutant in silent:
-        verdict = Verdict.MISSED if mutant in wrong else _verdict(text, mutant, bases, told)
+        verdict = Verdict.MISSED if mutant in wrong else _verdict(mutant, bases, told)
         groups[verdict].append(mutant)
     return MutationScore(
         mutants=chosen,
         flagged=tuple(flagged),
         implied=tuple(groups[Verdict.IMPLIED]),
-        without_effect=tuple(groups[Verdict.WITHOUT_EFFECT]),
+        without_effect=tuple(without_effect),
         missed=tuple(groups[Verdict.MISSED]),
         unreached=tuple(groups[Verdict.UNREACHED]),
         wrong=tuple(wrong),
@@ -141,12 +157,8 @@ def score_launches(
     )
 
 
-def _verdict(
-    text: str, mutant: Mutant, bases: Sequence[_Baseline], told: frozenset[int]
-) -> Verdict:
-    """Return what a mutant without a finding is."""
-    if proven_without_effect(text, mutant):
-        return Verdict.WITHOUT_EFFECT
+def _verdict(mutant: Mutant, bases: Sequence[_Baseline], told: frozenset[int]) -> Verdict:
+    """Return what a mutant without a finding is, if the text proves nothing."""
     ran = [base for base in bases if mutant.line not in base.idle]
     if not ran or mutant.line in told:
         return Verdict.UNREACHED
@@ -168,7 +180,7 @@ def proven_without_effect(text: str, mutant: Mutant) -> bool:
     )
 
 
-def _without_effect(silent: Sequence[Mutant]) -> frozenset[int]:
+def _told_by_others(silent: Sequence[Mutant]) -> frozenset[int]:
     """Return the lines of operations that nothing in these launches depends on, by contradiction.
 
     Bytes announced wrongly by an operation that runs do not balance; a barrier that is used and was
@@ -192,7 +204,7 @@ def _baseline(text: str, launch: Launch, policies: Sequence[Policy]) -> _Baselin
     return _Baseline(
         launch,
         _tensors(arguments),
-        max((report.steps for report in reports), default=0),
+        max((report.steps for report in reports), default=1),
         implied=frozenset(line for line, executed in agreed if executed),
         idle=frozenset(line for line, executed in agreed if not executed),
     )
@@ -203,8 +215,10 @@ def _run(
 ) -> tuple[Finding | None, bool]:
     """Return the first finding, and whether the numbers were right in every run without one."""
     same = True
+    ordered = sorted(bases, key=lambda base: base.yields, reverse=True)
     for policy in policies:
-        for base in bases:
+        for base in ordered:
+            base.tried += 1
             arguments = base.launch.arguments()
             report = check_ttgir(
                 text,
@@ -215,6 +229,7 @@ def _run(
                 redundancy=False,
             )
             if report.findings:
+                base.found += 1
                 return report.findings[0], same
             pairs = zip(_tensors(arguments), base.outputs, strict=True)
             same = same and all(_same(a, b) for a, b in pairs)
