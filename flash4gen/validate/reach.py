@@ -1,8 +1,8 @@
 """Finds lengths at which the first program of a launch goes through its loops most often.
 
 In: attention and schedule. Out: pairs of lengths. A pipelined loop has copies of its body ahead of
-it and predicates within, which take effect only from some number of turns on; a mask bounds how many
-there are, and which lengths it leaves that many to is found here by trying.
+it and predicates within, which take effect only from some number of turns on; a mask bounds how
+many there are, and which lengths it leaves that many to is found here by trying.
 """
 
 from __future__ import annotations
@@ -33,8 +33,7 @@ def longest_loops(attention: Attention, schedule: Schedule, known: set[Shape]) -
     enough = 2 * schedule.stages + 3
     limits = bounds(attention.mask)
     turns = {
-        shape: _turns(attention, schedule, limits, shape)
-        for shape in known | _candidates(attention, schedule)
+        shape: _turns(schedule, limits, shape) for shape in known | _candidates(attention, schedule)
     }
     turns = {shape: found for shape, found in turns.items() if sum(found) <= _MOST_TURNS}
     added: set[Shape] = set()
@@ -67,9 +66,7 @@ def _candidates(attention: Attention, schedule: Schedule) -> set[Shape]:
     return {(q, k) for q in queries for k in keys}
 
 
-def _turns(
-    attention: Attention, schedule: Schedule, limits: KeyBounds, shape: Shape
-) -> tuple[int, ...]:
+def _turns(schedule: Schedule, limits: KeyBounds, shape: Shape) -> tuple[int, ...]:
     """Return the turns of the first program's loops: masked and full, of each range of keys."""
     seq_q, seq_k = shape
     last_tile = (seq_q - 1) // schedule.tile_q

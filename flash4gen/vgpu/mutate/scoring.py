@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,8 @@ from flash4gen.vgpu.mutate.model import Mutant, MutantKind, MutationScore, Verdi
 from flash4gen.vgpu.prove import proofs
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from flash4gen.vgpu.errors import Finding
     from flash4gen.vgpu.report import Report
 

@@ -73,9 +73,7 @@ class Digest:
         self._line: Callable[[int], Operation] | None = None
         self._type = TypeReader({k: v for k, v in aliases.items() if isinstance(v, str)})
 
-    def module(
-        self, raw: RawOp, line: Callable[[int], Operation] | None = None
-    ) -> Module:
+    def module(self, raw: RawOp, line: Callable[[int], Operation] | None = None) -> Module:
         """Return the module that the outermost operation spells.
 
         Args:
@@ -89,7 +87,8 @@ class Digest:
             if isinstance(item, dict):
                 attributes.update(item)
             elif isinstance(item, RawRegion):
-                functions = [self._function(op) for block in item.blocks for op in block.operations]
+                nested = [op for block in item.blocks for op in block.operations]
+                functions = [self._function(op) for op in nested if isinstance(op, RawOp)]
         return Module(attributes, tuple(functions))
 
     def _function(self, raw: RawOp) -> Function:

@@ -33,7 +33,9 @@ class TtgirSyntaxError(Exception):
 
 # An operation that begins and ends on its line. Lines of this form stand alone wherever they stand.
 _RESULTS = r"(?:%[\w$.-]+(?::\d+)?(?:, %[\w$.-]+)* = )?"
-_ALONE = re.compile(rf'\s*{_RESULTS}(?!tt\.func)(?:[a-z_]\w*(?:\.[\w$-]+)+|"[^"]*").* loc\(#loc\d*\)')
+_ALONE = re.compile(
+    rf'\s*{_RESULTS}(?!tt\.func)(?:[a-z_]\w*(?:\.[\w$-]+)+|"[^"]*").* loc\(#loc\d*\)'
+)
 # What stands for such a line while the nesting is read.
 _MARK = "\x01"
 

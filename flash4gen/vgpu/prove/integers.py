@@ -1,8 +1,8 @@
 """Linear arithmetic over the integers: sums of variables, formulas of them, and a refuter.
 
-In: formulas. Out: whether they contradict each other. The refuter is sound and incomplete: it splits
-disjunctions and eliminates variables (Fourier and Motzkin), with constants rounded to what integers
-can reach. What it refutes has no solution; what it does not refute may have one.
+In: formulas. Out: whether they contradict each other. The refuter is sound and incomplete: it
+splits disjunctions and eliminates variables (Fourier and Motzkin), with constants rounded to what
+integers can reach. What it refutes has no solution; what it does not refute may have one.
 """
 
 from __future__ import annotations
@@ -287,5 +287,7 @@ def _eliminate_one(rows: list[_Row]) -> list[_Row]:
     below = [row for row in rows if row[0].get(variable, 0) > 0]
     rest = [row for row in rows if variable not in row[0]]
     return rest + [
-        _combined(low, -high[0][variable], high, low[0][variable]) for low in below for high in above
+        _combined(low, -high[0][variable], high, low[0][variable])
+        for low in below
+        for high in above
     ]

@@ -18,6 +18,7 @@ from flash4gen.vgpu.prove.integers import (
     Some,
     Sum,
     Variables,
+    Zero,
     both,
     equal,
     less,
@@ -50,52 +51,63 @@ def constant(op: Operation) -> Scalar | None:
 
 def evaluate(op: Operation, values: tuple[object, ...], variables: Variables) -> Scalar | None:
     """Return the value of an operation on scalars; None if nothing is known of it."""
-    match op.name.removeprefix("arith."), values:
-        case "addi", (Sum() as a, Sum() as b):
-            return a + b
-        case "subi", (Sum() as a, Sum() as b):
-            return a - b
-        case "muli", (Sum() as a, Sum() as b) if b.number is not None:
-            return a * b.number
-        case "muli", (Sum() as a, Sum() as b) if a.number is not None:
-            return b * a.number
-        case ("maxsi" | "minsi") as which, (Sum() as a, Sum() as b):
-            return _extreme(a, b, variables, largest=which == "maxsi")
-        case "divsi", (Sum() as a, Sum(terms=(), constant=b)) if b > 0:
-            return _quotient(a, b, variables)
-        case "remsi", (Sum() as a, Sum(terms=(), constant=b)) if b > 0:
-            return a - _quotient(a, b, variables) * b
-        case "cmpi", (Sum() as a, Sum() as b):
+    name = op.name.removeprefix("arith.")
+    match values:
+        case (Sum() as a, Sum() as b) if name == "cmpi":
             return _compared(op.words[0], a, b)
-        case "select", (c, a, b) if is_condition(c):
-            return merged(((c, a), (negation(c), b)), variables)
-        case "andi", (a, b) if is_condition(a) and is_condition(b):
-            return both(a, b)
-        case "ori", (a, b) if is_condition(a) and is_condition(b):
-            return Some((a, b))
-        case "xori", (a, b) if is_condition(a) and is_condition(b):
-            return Some((both(a, negation(b)), both(negation(a), b)))
-        case ("extsi" | "index_cast"), (Sum() as a,):
+        case (Sum() as a, Sum() as b):
+            return _integer(name, a, b, variables)
+        case (Sum() as a,) if name in ("extsi", "index_cast"):
             return a
+        case (NotNegative() | Zero() | All() | Some() as a, *rest):
+            if name == "select":
+                return merged(((a, rest[0]), (negation(a), rest[1])), variables)
+            return _condition(name, a, rest[0]) if rest else None
     return None
 
 
-def is_condition(value: object) -> bool:
-    """Whether a value is a condition."""
-    return isinstance(value, Formula)
+def _integer(name: str, a: Sum, b: Sum, variables: Variables) -> Sum | None:
+    match name:
+        case "addi":
+            return a + b
+        case "subi":
+            return a - b
+        case "muli":
+            factor, other = (b.number, a) if b.number is not None else (a.number, b)
+            return None if factor is None else other * factor
+        case "maxsi" | "minsi":
+            return _extreme(a, b, variables, largest=name == "maxsi")
+        case "divsi" | "remsi" if (b.number or 0) > 0:
+            quotient = _quotient(a, b.constant, variables)
+            return quotient if name == "divsi" else a - quotient * b.constant
+    return None
+
+
+def _condition(name: str, a: Formula, b: object) -> Formula | None:
+    if not isinstance(b, Formula):
+        return None
+    match name:
+        case "andi":
+            return both(a, b)
+        case "ori":
+            return Some((a, b))
+        case "xori":
+            return Some((both(a, negation(b)), both(negation(a), b)))
+    return None
 
 
 def merged(cases: tuple[tuple[Formula, object], ...], variables: Variables) -> Scalar | None:
     """Return the value that is the one of the case whose condition holds; one of them must."""
-    values = [value for _, value in cases]
-    if all(isinstance(value, Sum) for value in values):
-        if all(value == values[0] for value in values):
-            return values[0]
+    sums = [(when, value) for when, value in cases if isinstance(value, Sum)]
+    conditions = [(when, value) for when, value in cases if isinstance(value, Formula)]
+    if len(sums) == len(cases):
+        if all(value == sums[0][1] for _, value in sums):
+            return sums[0][1]
         result = variables.new()
-        variables.defined(Some(tuple(both(c, equal(result, value)) for c, value in cases)))
+        variables.defined(Some(tuple(both(when, equal(result, value)) for when, value in sums)))
         return result
-    if all(is_condition(value) for value in values):
-        return Some(tuple(both(c, value) for c, value in cases))
+    if len(conditions) == len(cases):
+        return Some(tuple(both(when, value) for when, value in conditions))
     return None
 
 

@@ -16,14 +16,13 @@ from flash4gen.vgpu.prove.integers import (
     TRUE,
     Formula,
     NotNegative,
-    Some,
     Sum,
     Variables,
     both,
     less,
     negation,
 )
-from flash4gen.vgpu.prove.scalars import Scalar, constant, evaluate, is_condition, merged, unknown
+from flash4gen.vgpu.prove.scalars import Scalar, constant, evaluate, merged, unknown
 
 if TYPE_CHECKING:
     from flash4gen.vgpu.parse.tree import Function, Operand, Type
@@ -112,8 +111,8 @@ class Walk:
 
     def _condition(self, operand: Operand) -> Formula:
         value = self._use(operand)
-        if is_condition(value):
-            return value  # type: ignore[return-value]
+        if isinstance(value, Formula):
+            return value
         return NotNegative(self.variables.new())
 
     def _merge(self, kind: Type | None, cases: tuple[tuple[Formula, Value], ...]) -> Value:
@@ -239,8 +238,7 @@ class Walk:
     def _for(self, op: Operation, path: Formula) -> None:
         (variable, start), *carried = op.bindings
         low, high, step = (
-            self._use(operand)
-            for operand in (start, op.labelled["to"][0], op.labelled["step"][0])
+            self._use(operand) for operand in (start, op.labelled["to"][0], op.labelled["step"][0])
         )
         initial = tuple(self._use(value) for _, value in carried)
         names = tuple(name for name, _ in carried)
