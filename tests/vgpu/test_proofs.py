@@ -213,7 +213,9 @@ SUMS = st.builds(
 )
 FORMULAS = st.recursive(
     st.builds(NotNegative, SUMS) | st.builds(Zero, SUMS),
-    lambda parts: st.builds(All, st.tuples(parts, parts)) | st.builds(Some, st.tuples(parts, parts)),
+    lambda parts: (
+        st.builds(All, st.tuples(parts, parts)) | st.builds(Some, st.tuples(parts, parts))
+    ),
     max_leaves=6,
 )
 
