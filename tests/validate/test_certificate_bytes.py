@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from flash4gen import compile_spec
-from tests.project import GENERATED, PACKAGE
+from tests.project import GENERATED, ROOT
 
-ROOT = PACKAGE.parent
+if TYPE_CHECKING:
+    from pathlib import Path
+
 CERTIFICATES = sorted(GENERATED.glob("*/*.certificate.json"))
 PROVE = """
 import sys

@@ -141,11 +141,7 @@ def score_launches(
         silent.append(mutant)
         if not same:
             wrong.append(mutant)
-    groups: dict[Verdict, list[Mutant]] = {verdict: [] for verdict in Verdict}
-    told = _told_by_others(silent)
-    for mutant in silent:
-        verdict = Verdict.MISSED if mutant in wrong else _verdict(mutant, bases, told)
-        groups[verdict].append(mutant)
+    groups = _grouped(silent, wrong, bases)
     return MutationScore(
         mutants=chosen,
         flagged=tuple(flagged),
@@ -158,8 +154,20 @@ def score_launches(
     )
 
 
+def _grouped(
+    silent: Sequence[Mutant], wrong: Sequence[Mutant], bases: Sequence[_Baseline]
+) -> dict[Verdict, list[Mutant]]:
+    """Sort the mutants without a finding, of which the text proves nothing."""
+    groups: dict[Verdict, list[Mutant]] = {verdict: [] for verdict in Verdict}
+    told = _told_by_others(silent)
+    for mutant in silent:
+        verdict = Verdict.MISSED if mutant in wrong else _verdict(mutant, bases, told)
+        groups[verdict].append(mutant)
+    return groups
+
+
 def _verdict(mutant: Mutant, bases: Sequence[_Baseline], told: frozenset[int]) -> Verdict:
-    """Return what a mutant without a finding is, if the text proves nothing."""
+    """Return what such a mutant is, its numbers being right."""
     ran = [base for base in bases if mutant.line not in base.idle]
     if not ran or mutant.line in told:
         return Verdict.UNREACHED
