@@ -126,7 +126,7 @@ def main() -> None:
         measured = milliseconds_per_step(policy)
         table.add_row(f"256×128 KV step, {policy}", f"{measured:.2f} ms", f"{MS_PER_STEP} ms")
     run = mutation()
-    table.add_row("mutation run, one core", f"{run.seconds:.0f} s", f"{MUTATION_SECONDS:.0f} s")
+    table.add_row("mutation run, one process", f"{run.seconds:.0f} s", f"{MUTATION_SECONDS:.0f} s")
     table.add_row("mutants missed", f"{len(run.missed)} of {len(run.mutants)}", "0")
     (base, short), (base_long, long) = peaks()
     grown = f"{(short - base) / 2**20:.1f} and {(long - base_long) / 2**20:.1f} MiB"

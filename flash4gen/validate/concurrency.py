@@ -15,17 +15,13 @@ from flash4gen.validate.blame import Failure, blame
 from flash4gen.validate.certificate import Json, Rung, Status
 from flash4gen.validate.scenes import GRID, Scene, scenes
 from flash4gen.vgpu import Policy, Report, VirtualGpuError, check_ttgir
-from flash4gen.vgpu.mutate import Mutant, mutants
+from flash4gen.vgpu.mutate import Launch, Mutant, MutationScore, score_launches
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
 
     from flash4gen.validate.subject import Subject
-
-# A mutant may go on for so many times the steps of the kernel before it counts as endless.
-_PATIENCE = 4
-_SPARE_STEPS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +31,6 @@ class Seen:
     scene: Scene
     reports: tuple[Report, ...]
 
-    @property
-    def steps(self) -> int:
-        """Of the longest run."""
-        return max(report.steps for report in self.reports)
-
     def executed(self, line: int) -> bool:
         """Whether the synchronising operation of that line ran."""
         told = (entry for report in self.reports for entry in report.redundant)
@@ -48,26 +39,6 @@ class Seen:
     def redundant(self, line: int) -> bool:
         """Whether it could go, by every report."""
         return all(any(entry.line == line for entry in r.redundant) for r in self.reports)
-
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """What became of the mutants; each is in exactly one of the four groups.
-
-    Attributes:
-        mutants: all of them.
-        flagged: those with a finding.
-        redundant: those of operations that could go, wherever they ran.
-        unreached: those of operations that took effect in no launch: Triton pipelines a loop for
-            more turns than a mask may leave it. Nothing is said about these.
-        missed: the others.
-    """
-
-    mutants: int
-    flagged: int
-    redundant: int
-    unreached: int
-    missed: tuple[Mutant, ...]
 
 
 def concurrency_rung(
@@ -83,13 +54,13 @@ def concurrency_rung(
         subject: what is validated.
         module: its module, imported.
         progress: told each step before it runs.
-        mutate: run the mutants too.
+        mutate: run the mutants too; each that no scene flags must be proven redundant.
     """
     seen = tuple(_watched(scene, progress) for scene in scenes(subject, module))
     failures = _failures(subject, seen)
     score = _score(seen, progress) if mutate and not failures else None
     if score is not None:
-        failures += tuple(Failure(reason=_told(mutant)) for mutant in score.missed)
+        failures += tuple(Failure(reason=_told(mutant)) for mutant in _survivors(score))
     return Rung(
         "concurrency",
         Status.FAILED if failures else Status.PASSED,
@@ -119,37 +90,14 @@ def _failures(subject: Subject, seen: tuple[Seen, ...]) -> tuple[Failure, ...]:
     return tuple(found.values())
 
 
-def _score(seen: tuple[Seen, ...], progress: Callable[[str], None]) -> Score:
-    flagged = redundant = unreached = 0
-    missed: list[Mutant] = []
-    everything = mutants(seen[0].scene.text)
-    for number, mutant in enumerate(everything):
-        progress(f"mutant {number + 1} of {len(everything)}")
-        reached = [view for view in seen if view.executed(mutant.line)]
-        if not reached:
-            unreached += 1
-        elif any(_is_flagged(mutant, view) for view in reached):
-            flagged += 1
-        elif _is_redundant(mutant.line, seen):
-            redundant += 1
-        else:
-            missed.append(mutant)
-    return Score(len(everything), flagged, redundant, unreached, tuple(missed))
+def _score(seen: tuple[Seen, ...], progress: Callable[[str], None]) -> MutationScore:
+    launches = [Launch(view.scene.fresh, GRID) for view in seen]
+    return score_launches(seen[0].scene.text, launches, progress=progress)
 
 
-def _is_flagged(mutant: Mutant, view: Seen) -> bool:
-    limit = _PATIENCE * view.steps + _SPARE_STEPS
-    return any(
-        check_ttgir(
-            mutant.text,
-            view.scene.fresh(),
-            GRID,
-            policy=policy,
-            step_limit=limit,
-            redundancy=False,
-        ).findings
-        for policy in Policy
-    )
+def _survivors(score: MutationScore) -> tuple[Mutant, ...]:
+    """Return the mutants of which nothing is proven: what no scene reaches is missed as well."""
+    return score.missed + score.unreached
 
 
 def _is_redundant(line: int, seen: tuple[Seen, ...]) -> bool:
@@ -174,20 +122,22 @@ def _told(mutant: Mutant) -> str:
     return f"nothing found, nor proven redundant: {mutant.kind} {mutant.op}: {mutant.detail}{where}"
 
 
-def _summary(seen: tuple[Seen, ...], failures: tuple[Failure, ...], score: Score | None) -> str:
+def _summary(
+    seen: tuple[Seen, ...], failures: tuple[Failure, ...], score: MutationScore | None
+) -> str:
     runs = f"{len(seen)} shapes in {len(Policy)} schedules"
-    count = len(failures) - (len(score.missed) if score else 0)
+    count = len(failures) - (len(_survivors(score)) if score else 0)
     text = f"{runs}: {f'{count} findings' if count else 'no race, deadlock or overrun'}"
     if score is None:
         return f"{text}; mutants not run"
     return (
-        f"{text}; {score.mutants} mutants: {score.flagged} flagged, {score.redundant} redundant, "
-        f"{score.unreached} unreached, {len(score.missed)} missed"
+        f"{text}; {len(score.mutants)} mutants: {len(score.flagged)} flagged, "
+        f"{len(score.redundant)} redundant, {len(_survivors(score))} missed"
     )
 
 
 def _details(
-    seen: tuple[Seen, ...], failures: tuple[Failure, ...], score: Score | None
+    seen: tuple[Seen, ...], failures: tuple[Failure, ...], score: MutationScore | None
 ) -> dict[str, Json]:
     details: dict[str, Json] = {
         "schedules": [policy.value for policy in Policy],
@@ -197,11 +147,11 @@ def _details(
     }
     if score is not None:
         details["mutants"] = {
-            "all": score.mutants,
-            "flagged": score.flagged,
-            "redundant": score.redundant,
-            "unreached": score.unreached,
-            "missed": len(score.missed),
+            "all": len(score.mutants),
+            "flagged": len(score.flagged),
+            "redundant": len(score.redundant),
+            "of these without effect in any launch": len(score.without_effect),
+            "missed": len(_survivors(score)),
         }
     if failures:
         details["failures"] = [failure.to_json() for failure in failures]

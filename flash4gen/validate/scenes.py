@@ -16,6 +16,7 @@ from flash4gen.ir.nodes import Lengths
 from flash4gen.validate.cases import Case
 from flash4gen.validate.inputs import make_inputs
 from flash4gen.validate.loops import plan_cases
+from flash4gen.validate.reach import longest_loops
 from flash4gen.vgpu import HostDescriptor, virtual_gpu
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def scenes(subject: Subject, module: ModuleType) -> tuple[Scene, ...]:
 
 
 def _cases(subject: Subject) -> list[Case]:
-    """One tile; pipelines half full; full and drained; and the longest of the function rung."""
+    """One tile; pipelines half full; full and drained; each loop at its longest."""
     schedule = subject.choice.schedule
     long = (2 * schedule.depth + 3) * schedule.tile_k + 3
     short = schedule.depth * schedule.tile_k + 1
@@ -69,6 +70,7 @@ def _cases(subject: Subject) -> list[Case]:
     shapes |= {(case.seq_q, case.seq_k) for case in planned[-1:] if case.seq_k}
     if subject.attention.lengths is Lengths.EQUAL:
         shapes = {(max(shape), max(shape)) for shape in shapes}
+    shapes |= longest_loops(subject.attention, schedule, shapes)
     return [
         Case(name=f"{seq_q} x {seq_k}", seq_q=seq_q, seq_k=seq_k)
         for seq_q, seq_k in sorted(shapes, key=lambda shape: (shape[1], shape[0]))

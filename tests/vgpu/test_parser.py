@@ -137,3 +137,33 @@ def test_what_triton_prints_for_partitions_of_warps() -> None:
     text = ttgir(100, kernels.specialised, x, torch.zeros(128, 128), 8, 128)
     names = [op.name for op in parse_ttgir(text).kernel.body.blocks[0].operations]
     assert "ttg.warp_specialize" in names
+
+
+def test_a_text_reads_the_same_line_by_line() -> None:
+    """A second text with the same aliases is read line by line, where lines allow it."""
+    text = FRESH.replace("BODY", "%a = arith.constant 1 : i32 loc(#loc)")
+    other = FRESH.replace("BODY", "%a = arith.constant 2 : i32 loc(#loc)")
+    broken = FRESH.replace("BODY", "%a = arith.constant 2 : i32 loc(#loc) loc(#loc)")
+    first, again, second = parse_ttgir(text), parse_ttgir(text), parse_ttgir(other)
+    assert first == again != second
+    (loop, _) = second.kernel.body.blocks[0].operations
+    (constant, combined, _) = loop.regions[0].blocks[0].operations
+    assert (constant.operands, constant.line) == ((2,), 5)
+    assert (combined.name, combined.line) == ("arith.addi", 6)
+    with pytest.raises(TtgirSyntaxError, match="TTGIR line 5"):
+        parse_ttgir(broken)
+
+
+FRESH = """#loc = loc("by_lines.py":1:1)
+module {
+  tt.func public @kernel(%n: i32 loc(#loc)) {
+    scf.for %i = %n to %n step %n : i32 {
+      BODY
+      %b = arith.addi
+        %a, %a : i32 loc(#loc)
+      scf.yield loc(#loc)
+    } loc(#loc)
+    tt.return loc(#loc)
+  } loc(#loc)
+} loc(#loc)
+"""

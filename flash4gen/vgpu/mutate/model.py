@@ -50,33 +50,40 @@ class Verdict(StrEnum):
     """What became of a mutant."""
 
     FLAGGED = "flagged"
-    REDUNDANT = "redundant"
+    IMPLIED = "implied"
+    WITHOUT_EFFECT = "without effect"
     UNREACHED = "unreached"
     MISSED = "missed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MutationScore:
-    """The verdicts of a mutation run; every mutant is in exactly one of the four groups.
+    """The verdicts of a mutation run; every mutant is in exactly one of the first five groups.
 
     Attributes:
         mutants: all of them, in the order of the text.
         flagged: those with a finding, each with its first.
-        redundant: those without, of operations that ran and are proven redundant in the kernel as
-            it is.
+        implied: those without, of operations that ran and that every other ordering implies.
+        without_effect: those without, which no launch of any arguments can tell from the kernel.
         missed: the others that ran.
-        unreached: those of operations that never took effect in this launch: nothing is known.
+        unreached: those of operations that never took effect in these launches: nothing is known.
         wrong: those without a finding whose numbers differed nevertheless.
         seconds: time of the whole run.
     """
 
     mutants: tuple[Mutant, ...]
     flagged: tuple[tuple[Mutant, Finding], ...]
-    redundant: tuple[Mutant, ...]
+    implied: tuple[Mutant, ...]
+    without_effect: tuple[Mutant, ...]
     missed: tuple[Mutant, ...]
     unreached: tuple[Mutant, ...] = ()
     wrong: tuple[Mutant, ...] = ()
     seconds: float = 0.0
+
+    @property
+    def redundant(self) -> tuple[Mutant, ...]:
+        """Those proven to change nothing, for either reason."""
+        return self.implied + self.without_effect
 
     def __str__(self) -> str:
         counts = f"{len(self.mutants)} mutants: {len(self.flagged)} flagged, "

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from lark import Token
 
-from flash4gen.vgpu.parse.raw import Group, Paren, RawBlock, RawLoc, RawOp, RawRegion, number
+from flash4gen.vgpu.parse.raw import (
+    Group,
+    Paren,
+    RawBlock,
+    RawLine,
+    RawLoc,
+    RawOp,
+    RawRegion,
+    number,
+)
 from flash4gen.vgpu.parse.tree import (
     Attribute,
     Block,
@@ -25,7 +34,7 @@ from flash4gen.vgpu.parse.tree import (
 from flash4gen.vgpu.parse.types import TypeReader
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 # Words that stand between the types of an operation.
 _ARROWS = ("->", "to")
@@ -61,17 +70,25 @@ class Digest:
     def __init__(self, aliases: Mapping[str, Any]) -> None:
         self._aliases = aliases
         self._locations: dict[str, Location] = {}
+        self._line: Callable[[int], Operation] | None = None
         self._type = TypeReader({k: v for k, v in aliases.items() if isinstance(v, str)})
 
-    def module(self, raw: RawOp) -> Module:
-        """Return the module that the outermost operation spells."""
+    def module(self, raw: RawOp, line: Callable[[int], Operation] | None = None) -> Module:
+        """Return the module that the outermost operation spells.
+
+        Args:
+            raw: that operation.
+            line: reads operations that have a line for themselves.
+        """
+        self._line = line
         attributes: dict[str, Attribute] = {}
         functions: list[Function] = []
         for item in raw.items:
             if isinstance(item, dict):
                 attributes.update(item)
             elif isinstance(item, RawRegion):
-                functions = [self._function(op) for block in item.blocks for op in block.operations]
+                nested = [op for block in item.blocks for op in block.operations]
+                functions = [self._function(op) for op in nested if isinstance(op, RawOp)]
         return Module(attributes, tuple(functions))
 
     def _function(self, raw: RawOp) -> Function:
@@ -98,10 +115,17 @@ class Digest:
         return Region(tuple(self._block(block) for block in raw.blocks))
 
     def _block(self, raw: RawBlock) -> Block:
-        operations = tuple(self._operation(op) for op in raw.operations)
+        operations = tuple(self._nested(op) for op in raw.operations)
         return Block(raw.label, self._arguments(raw.arguments), operations)
 
-    def _operation(self, raw: RawOp) -> Operation:
+    def _nested(self, raw: RawOp | RawLine) -> Operation:
+        if isinstance(raw, RawOp):
+            return self.operation(raw)
+        assert self._line is not None
+        return self._line(raw.line)
+
+    def operation(self, raw: RawOp) -> Operation:
+        """Return one operation."""
         parts = _Parts()
         items = raw.items
         colon = _type_colon(items)

@@ -3,11 +3,17 @@
 Lines that begin with `#` define aliases of layouts and locations, above and below the module; they
 are read first, so that everything else can be resolved while it is built. The grammar knows no
 single operation: it yields tokens and nesting, and `digest.py` sorts them into an `Operation`.
+
+Nearly every line is an operation by itself. Such lines are read apart from the nesting around them,
+and remembered.
 """
 
 from __future__ import annotations
 
-from functools import cache
+import re
+from contextlib import suppress
+from dataclasses import replace
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,14 +21,23 @@ from lark import Lark, Token
 from lark.exceptions import LarkError, UnexpectedInput
 
 from flash4gen.vgpu.parse.digest import Digest
-from flash4gen.vgpu.parse.raw import transformer
+from flash4gen.vgpu.parse.raw import RawOp, transformer
 
 if TYPE_CHECKING:
-    from flash4gen.vgpu.parse.tree import Module
+    from flash4gen.vgpu.parse.tree import Module, Operation
 
 
 class TtgirSyntaxError(Exception):
     """The text is not TTGIR as this grammar knows it; names the line."""
+
+
+# An operation that begins and ends on its line. Lines of this form stand alone wherever they stand.
+_RESULTS = r"(?:%[\w$.-]+(?::\d+)?(?:, %[\w$.-]+)* = )?"
+_ALONE = re.compile(
+    rf'\s*{_RESULTS}(?!tt\.func)(?:[a-z_]\w*(?:\.[\w$-]+)+|"[^"]*").* loc\(#loc\d*\)'
+)
+# What stands for such a line while the nesting is read.
+_MARK = "\x01"
 
 
 @cache
@@ -47,16 +62,72 @@ def parse_ttgir(text: str) -> Module:
     is_alias = [line.startswith("#") for line in lines]
     alias_text = "\n".join(line for line, alias in zip(lines, is_alias, strict=True) if alias)
     # Blank lines stand in for the aliases, so that line numbers stay those of the whole text.
-    body = "\n".join("" if alias else line for line, alias in zip(lines, is_alias, strict=True))
+    body = ["" if alias else line for line, alias in zip(lines, is_alias, strict=True)]
     try:
-        aliases = _aliases(alias_text)
-        raw = _parser().parse(body, start="op")
-        return Digest(aliases).module(raw)  # type: ignore[arg-type]
+        lexicon = _lexicon(alias_text)
+        if lexicon.familiar:
+            # Where that fails the text is not so regular, or wrong: reading it as one tells.
+            with suppress(LarkError):
+                return lexicon.by_lines(body)
+        lexicon.familiar = True
+        return lexicon.as_one(body)
     except UnexpectedInput as error:
         shown = lines[error.line - 1].strip() if 0 < error.line <= len(lines) else ""
         raise TtgirSyntaxError(f"TTGIR line {error.line}: cannot read `{shown[:160]}`") from error
     except LarkError as error:
         raise TtgirSyntaxError(f"TTGIR: {error}") from error
+
+
+class _Lexicon:
+    """What is known of the texts with one set of aliases.
+
+    The first is read as one. Those that follow are mutants of it, most likely, and differ in a line
+    or two: of these each line is read once.
+
+    Attributes:
+        familiar: whether there was one before.
+    """
+
+    def __init__(self, aliases: dict[str, Any]) -> None:
+        self.familiar = False
+        self._digest = Digest(aliases)
+        self._lines: dict[str, Operation] = {}
+
+    def as_one(self, body: list[str]) -> Module:
+        """Return the module of a text.
+
+        Raises:
+            LarkError: it is wrong.
+        """
+        return self._digest.module(_read("\n".join(body)))
+
+    def by_lines(self, body: list[str]) -> Module:
+        """Return the same, with lines that are operations by themselves read one by one.
+
+        Raises:
+            LarkError: it is wrong, or does not keep to lines.
+        """
+        text = "\n".join(_MARK if _ALONE.fullmatch(line) else line for line in body)
+        return self._digest.module(
+            _read(text), lambda number: replace(self._operation(body[number - 1]), line=number)
+        )
+
+    def _operation(self, line: str) -> Operation:
+        found = self._lines.get(line)
+        if found is None:
+            found = self._lines[line] = self._digest.operation(_read(line))
+        return found
+
+
+def _read(text: str) -> RawOp:
+    raw = _parser().parse(text, start="op")
+    assert isinstance(raw, RawOp)
+    return raw
+
+
+@lru_cache(maxsize=16)
+def _lexicon(alias_text: str) -> _Lexicon:
+    return _Lexicon(_aliases(alias_text))
 
 
 def _aliases(text: str) -> dict[str, Any]:

@@ -39,7 +39,14 @@ class RawBlock:
 
     label: str
     arguments: list[Any]
-    operations: list[RawOp]
+    operations: list[RawOp | RawLine]
+
+
+@dataclass(frozen=True, slots=True)
+class RawLine:
+    """An operation that has a line for itself, and is read elsewhere."""
+
+    line: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +115,9 @@ class _Build(Transformer[Token, Any]):
             items=list(rest[:-1]),
             loc=rest[-1],
         )
+
+    def line(self, mark: Token) -> RawLine:
+        return RawLine(mark.line or 0)
 
     def paren(self, *items: Any) -> Paren:
         return Paren(list(items))

@@ -137,3 +137,60 @@ def test_a_wait_for_groups_leaves_one_more_pending() -> None:
     ]
     assert "1 pending became 2" in details
     assert "0 pending became 1" in details
+
+
+# --- operations that no kernel here uses ----------------------------------------------------------
+
+BARRIER = "!ttg.memdesc<1xi64, #bar, #smem, mutable>"
+TILE = "!ttg.memdesc<32x64xf16, #bar, #smem, mutable>"
+
+
+def kinds(*lines: str) -> list[str]:
+    """Return how the one synchronising operation among some lines is broken."""
+    body = "\n".join(f"{line} loc(#loc)" for line in lines)
+    text = f"""#bar = #ttg.swizzled_shared<{{vec = 1, perPhase = 1, maxPhase = 1, order = [0]}}>
+#loc = loc(unknown)
+#smem = #ttg.shared_memory
+module {{
+tt.func public @k(%x: i32 loc(#loc), %ptr: !tt.ptr<f16> loc(#loc)) {{
+%bar = ttg.local_alloc : () -> {BARRIER} loc(#loc)
+%tile = ttg.local_alloc : () -> {TILE} loc(#loc)
+{body}
+tt.return loc(#loc)
+}} loc(#loc)
+}} loc(#loc)
+"""
+    found = mutants(text)
+    assert len({mutant.line for mutant in found}) == 1
+    for mutant in found:
+        parse_ttgir(mutant.text)
+    return [mutant.kind.value for mutant in found]
+
+
+READ = f"%value = ttg.local_load %tile : {TILE} -> tensor<32x64xf16>"
+
+
+@pytest.mark.parametrize(
+    "wait",
+    [
+        "ttng.wait_barrier_named %x, 128 : i32, i32",
+        "ttng.cluster_barrier",
+        "ttng.cluster_wait",
+        "ttng.fence_async_shared {bCluster = true}",
+    ],
+)
+def test_waits_of_many_are_left_out_and_moved_behind(wait: str) -> None:
+    assert kinds(wait, READ) == ["delete", "move"]
+
+
+@pytest.mark.parametrize(
+    "arrival",
+    [
+        "ttng.arrive_barrier_named %x, 128 : i32, i32",
+        "ttng.cluster_arrive {relaxed = false}",
+        f"ttng.async_copy_mbarrier_arrive %bar : {BARRIER}",
+        f"ttng.tc_gen5_commit %bar : {BARRIER}",
+    ],
+)
+def test_arrivals_are_left_out_and_moved_ahead(arrival: str) -> None:
+    assert kinds(READ, arrival) == ["delete", "move"]

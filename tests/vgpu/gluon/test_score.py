@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from torch import Tensor
 
 from flash4gen.vgpu import Policy, check_ttgir
-from flash4gen.vgpu.mutate import Mutant, MutantKind, score
+from flash4gen.vgpu.mutate import Launch, Mutant, MutantKind, score, score_launches
 from tests.vgpu.gluon.all_cases import ALL, by_name
 
 if TYPE_CHECKING:
@@ -87,6 +88,30 @@ def test_what_never_runs_is_not_called_redundant() -> None:
         "ttng.wait_barrier", "ttng.arrive_barrier", "ttng.barrier_expect",
     }  # fmt: skip
     assert result.redundant == ()
+
+
+def test_what_one_launch_does_not_reach_another_may() -> None:
+    case = by_name("ring_copy")
+    idle = replace(case, values=lambda: case.values() | {"tiles": 0})
+    launches = [Launch(idle.fresh, case.grid), Launch(case.fresh, case.grid)]
+    result = score_launches(case.text(), launches)
+    assert len(result.flagged) == len(result.mutants)
+
+
+def test_numbers_that_are_nan_both_times_are_not_wrong() -> None:
+    """Only a mutant without a finding has its numbers compared: here the redundant wait's."""
+    case = by_name("attention_two_roles")
+    text = case.text(EXTRA_WAIT)
+
+    def fresh() -> list[Any]:
+        arguments = case.fresh(EXTRA_WAIT)
+        for tensor in (a for a in arguments if isinstance(a, Tensor)):
+            tensor.fill_(float("nan"))
+        return arguments
+
+    result = score(text, fresh, case.grid, only=lambda m: m.line == extra_wait(case))
+    assert result.wrong == ()
+    assert [mutant.kind for mutant in result.implied] == [MutantKind.DELETE]
 
 
 def test_a_kernel_with_findings_has_no_score() -> None:

@@ -1,0 +1,84 @@
+"""Finds lengths at which the first program of a launch goes through its loops most often.
+
+In: attention and schedule. Out: pairs of lengths. A pipelined loop has copies of its body ahead of
+it and predicates within, which take effect only from some number of turns on; a mask bounds how
+many there are, and which lengths it leaves that many to is found here by trying.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flash4gen.ir.expr import Literal, walk
+from flash4gen.ir.masks import KeyBounds, QueryTile, bounds, loops
+from flash4gen.ir.nodes import Lengths
+from flash4gen.schedule.model import TileOrder
+
+if TYPE_CHECKING:
+    from flash4gen.ir.nodes import Attention
+    from flash4gen.schedule.model import Schedule
+
+Shape = tuple[int, int]
+"""Queries and keys."""
+
+_MOST_TURNS = 300
+"""Lengths that make one program take more turns than this are left alone."""
+
+
+def longest_loops(attention: Attention, schedule: Schedule, known: set[Shape]) -> set[Shape]:
+    """Return what to add to some shapes so that each loop turns as often as a mask allows.
+
+    Turns beyond those that fill and drain a pipeline twice count for nothing.
+    """
+    enough = 2 * schedule.stages + 3
+    limits = bounds(attention.mask)
+    turns = {
+        shape: _turns(schedule, limits, shape) for shape in known | _candidates(attention, schedule)
+    }
+    turns = {shape: found for shape, found in turns.items() if sum(found) <= _MOST_TURNS}
+    added: set[Shape] = set()
+    for loop in range(len(next(iter(turns.values()), ()))):
+        reached = max(min(turns[s][loop], enough) for s in known | added if s in turns)
+        best = max(min(found[loop], enough) for found in turns.values())
+        if best > reached:
+            shapes = (s for s, found in turns.items() if min(found[loop], enough) == best)
+            added.add(min(shapes, key=lambda shape: (sum(turns[shape]), shape)))
+    return added
+
+
+def _candidates(attention: Attention, schedule: Schedule) -> set[Shape]:
+    """Return lengths around the tiles and the mask's own constants."""
+    constants = {0} | {
+        abs(node.value)
+        for node in walk(attention.mask)
+        if isinstance(node, Literal) and type(node.value) is int
+    }
+    queries = {schedule.tile_q * n + extra for n in (1, 2) for extra in (-1, 0, 1)}
+    queries |= {n + schedule.tile_q for n in constants}
+    keys = {
+        n + tiles * schedule.tile_k + extra
+        for n in constants
+        for tiles in range(2 * schedule.stages + 5)
+        for extra in (1, schedule.tile_k // 2 + 1)
+    }
+    if attention.lengths is Lengths.EQUAL:
+        return {(n, n) for n in queries | keys}
+    return {(q, k) for q in queries for k in keys}
+
+
+def _turns(schedule: Schedule, limits: KeyBounds, shape: Shape) -> tuple[int, ...]:
+    """Return the turns of the first program's loops: masked and full, of each range of keys."""
+    seq_q, seq_k = shape
+    last_tile = (seq_q - 1) // schedule.tile_q
+    tile = last_tile if schedule.order is TileOrder.LONGEST_FIRST else 0
+    first = tile * schedule.tile_q
+    last = min(first + schedule.tile_q, seq_q) - 1
+    at = QueryTile(first=first, last=last, seq_q=seq_q, seq_k=seq_k, h=0, hkv=0)
+    return tuple(
+        turns
+        for loop in loops(limits, at, schedule.tile_k)
+        for turns in (
+            loop.full_first - loop.first + loop.last - loop.full_last,
+            loop.full_last - loop.full_first,
+        )
+    )

@@ -1,0 +1,47 @@
+"""Lengths that make each loop of the first program turn as often as its mask allows."""
+
+from __future__ import annotations
+
+import pytest
+
+from flash4gen.ir.masks import bounds
+from flash4gen.validate.reach import _turns, longest_loops
+from tests.ir.notation import attention
+from tests.validate.subjects import FULL, PINS, choice_for
+
+WINDOW = attention(name="window", mask="k <= q_end and q_end - k < 1000", pins=PINS)
+
+
+def most_turns(mask: str, target: str, known: set[tuple[int, int]]) -> tuple[int, int]:
+    """Return the most masked and the most full tiles of the shapes with what is added to them."""
+    variant = attention(name="some", mask=mask, pins=PINS)
+    schedule = choice_for(variant, target).schedule
+    shapes = known | longest_loops(variant, schedule, known)
+    turns = [_turns(schedule, bounds(variant.mask), shape) for shape in shapes]
+    return max(masked for masked, _ in turns), max(full for _, full in turns)
+
+
+@pytest.mark.parametrize(
+    ("mask", "masked", "full"),
+    [
+        ("k <= q_end", 5, 7),  # 64 queries by 16 keys: the diagonal crosses five tiles
+        ("k <= q_end and q_end - k < 1000", 7, 7),  # and so does the window's far edge
+        ("k <= q_end and q_end - k < 16", 6, 0),  # no tile is free of edges
+    ],
+)
+def test_every_loop_turns_as_often_as_it_can(mask: str, masked: int, full: int) -> None:
+    """Seven turns fill and drain a pipeline of two stages twice: more are not looked for."""
+    found = most_turns(mask, "rtx5090", {(1, 1)})
+    assert (min(found[0], 7), min(found[1], 7)) == (masked, full)
+
+
+def test_nothing_is_added_where_nothing_is_gained() -> None:
+    schedule = choice_for(FULL, "rtx5090").schedule
+    assert longest_loops(FULL, schedule, {(64, 16 * 7 + 3)}) == set()
+
+
+def test_lengths_beyond_all_patience_are_left_alone() -> None:
+    far = attention(name="far", mask="k <= q_end and q_end - k < 1000000", pins=PINS)
+    schedule = choice_for(far, "rtx5090").schedule
+    added = longest_loops(far, schedule, {(1, 1)})
+    assert max(seq_k for _, seq_k in added) < 10_000
