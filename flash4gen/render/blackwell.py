@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
@@ -11,8 +10,8 @@ from flash4gen.ir.masks import bounds
 from flash4gen.ir.masks.scalar import ZERO
 from flash4gen.ir.nodes import DType, EmptyRow
 from flash4gen.render import expressions
-from flash4gen.render.blackwell_kernel import specialised
 from flash4gen.render.blackwell_constants import FRAGMENT, blackwell_constants, chunk
+from flash4gen.render.blackwell_kernel import specialised
 from flash4gen.render.context import Header, Impl, Interface
 from flash4gen.render.context_blackwell import (
     BlackwellContext,
@@ -235,7 +234,12 @@ def _element_names(schedule: BlackwellSchedule) -> dict[Var, str]:
 
 
 def _softmax(
-    attention: Attention, schedule: BlackwellSchedule, folded: FoldedScore, walk: Walk, *, bits: bool
+    attention: Attention,
+    schedule: BlackwellSchedule,
+    folded: FoldedScore,
+    walk: Walk,
+    *,
+    bits: bool,
 ) -> SoftmaxRole:
     read = variables(folded.body) - {Var.S}
     if not bits:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import TYPE_CHECKING
 
@@ -79,7 +80,9 @@ def _techniques(schedule: BlackwellSchedule, reasons: dict[str, str]) -> tuple[C
         integer("FRAGMENT", FRAGMENT, "columns that a thread loads or stores at a time"),
         integer("COLUMNS", columns, "likewise, of an output"),
         integer("OUT_COLUMNS", min(STAGED_COLUMNS, schedule.value_pad), "of one staging buffer"),
-        decimal("THRESHOLD", float(schedule.rescale_threshold), reasons.get("rescale_threshold", "")),
+        decimal(
+            "THRESHOLD", float(schedule.rescale_threshold), reasons.get("rescale_threshold", "")
+        ),
     ]
     if schedule.emulated:
         shares = emulated(schedule.emulated, schedule.tile_k // FRAGMENT)
@@ -89,7 +92,9 @@ def _techniques(schedule: BlackwellSchedule, reasons: dict[str, str]) -> tuple[C
         found.append(integer("EARLY", schedule.early, reasons.get("early", "")))
     return (
         *found,
-        integer("SOFTMAX_REGISTERS", schedule.softmax_registers, reasons.get("softmax_registers", "")),
+        integer(
+            "SOFTMAX_REGISTERS", schedule.softmax_registers, reasons.get("softmax_registers", "")
+        ),
         integer("OTHER_REGISTERS", schedule.other_registers, reasons.get("other_registers", "")),
     )
 
@@ -120,7 +125,7 @@ def emulated(columns: int, fragments: int) -> tuple[int, ...]:
     """Spread columns over all fragments but the last, in pairs, as evenly as they go."""
     pairs, parts = columns // 2, fragments - 1
     ends = [pairs * part // parts for part in range(parts + 1)]
-    return (*(2 * (b - a) for a, b in zip(ends, ends[1:], strict=False)), 0)
+    return (*(2 * (b - a) for a, b in itertools.pairwise(ends)), 0)
 
 
 def _limits(schedule: BlackwellSchedule, hardware: Hardware) -> tuple[Constant, ...]:

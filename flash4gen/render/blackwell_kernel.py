@@ -1,4 +1,4 @@
-"""The kernel that starts the roles of a ``blackwell`` module, its memory, and its launch, as text."""
+"""The kernel that starts the roles of a ``blackwell`` module, its memory and its launch, as text."""
 
 from __future__ import annotations
 
@@ -48,9 +48,7 @@ _INTEGERS = {
 }
 
 
-def specialised(
-    schedule: BlackwellSchedule, hardware: Hardware, empty_value: str
-) -> Specialised:
+def specialised(schedule: BlackwellSchedule, hardware: Hardware, empty_value: str) -> Specialised:
     """Return the context of ``shared/specialised``."""
     longest = schedule.order is TileOrder.LONGEST_FIRST
     plan = memory_plan(schedule)

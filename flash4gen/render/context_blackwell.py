@@ -6,17 +6,19 @@ As in ``context``, every decision is made before this point.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from flash4gen.render.context import (
-    Arithmetic,
-    Constants,
-    Eager,
-    Header,
-    Impl,
-    Interface,
-    Mask,
-    Score,
-)
+if TYPE_CHECKING:
+    from flash4gen.render.context import (
+        Arithmetic,
+        Constants,
+        Eager,
+        Header,
+        Impl,
+        Interface,
+        Mask,
+        Score,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,7 +90,7 @@ def score(attention: Attention, body: Expr | None = None) -> Score:
 
 
 def mask(attention: Attention, rows: str = "TILE_Q") -> Mask:
-    """Return the mask concern with its loop bounds; ``rows`` names a work tile's query positions."""
+    """Return the mask concern with its loop bounds; ``rows`` names the queries of a work tile."""
     known = bounds(attention.mask)
     # A mask that is never true has no range; its kernel runs no loop and stores empty rows.
     segments = known.segments or (_NOWHERE,)

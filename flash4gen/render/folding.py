@@ -1,7 +1,7 @@
 """Constant factors of a score, moved to where they cost nothing.
 
-The product q·k is multiplied by the scale, the score expression follows, and its value is multiplied
-by log2(e) for exp2. A factor at either end of the expression joins its neighbour there:
+The product q·k is multiplied by the scale, the score expression follows, and its value is times
+log2(e) in the exponent. A factor at either end of the expression joins its neighbour there:
 50 · tanh(scale · qk / 50) becomes tanh(qk · (scale / 50)), with 50 · log2(e) in the exponent.
 """
 

@@ -35,7 +35,9 @@ def key_mask(attention: Attention, mask: Mask, step_arguments: tuple[str, ...]) 
         for name in mask.range_arguments
     )
     parameters = tuple(
-        name for name in mask.range_parameters if name not in ("q_first", "q_last", "seq_q", "seq_k")
+        name
+        for name in mask.range_parameters
+        if name not in ("q_first", "q_last", "seq_q", "seq_k")
     )
     names = ("keys",) if len(segments) == 1 else ("first", "second")
     return KeyMask(

@@ -67,9 +67,7 @@ def render(
     skeleton = env.get_template(f"skeleton/{schedule.family.value}_forward.py.j2")
     if isinstance(schedule, BlackwellSchedule):
         head, face = header(lean, hardware, choice, origin), _interface(lean, hardware, origin)
-        text = in_gluon(
-            skeleton.render(ctx=blackwell_context(lean, hardware, choice, head, face))
-        )
+        text = in_gluon(skeleton.render(ctx=blackwell_context(lean, hardware, choice, head, face)))
     else:
         text = skeleton.render(ctx=_context(lean, hardware, choice, origin))
     return RenderedModule(

@@ -19,6 +19,8 @@ from flash4gen.validate.blame import Failure, blame
 from flash4gen.validate.inputs import Inputs, make_inputs
 from flash4gen.validate.oracle import attention_reference, working_precision
 from flash4gen.validate.tolerance import (
+    EXACT,
+    Accuracy,
     Comparison,
     compare,
     lse_allowance,
@@ -91,17 +93,23 @@ class Truth:
         )
 
 
-def truth_of(attention: Attention, inputs: Inputs) -> Truth:
+def truth_of(attention: Attention, inputs: Inputs, accuracy: Accuracy = EXACT) -> Truth:
     """Compute the reference and the budgets of one set of inputs."""
     q, k, v = inputs.q, inputs.k, inputs.v
     out, lse = attention_reference(attention, q, k, v)
     base_out, base_lse = working_precision(attention, q, k, v)
-    allowance = lse_allowance(attention, q, k, lse)
+    allowance = lse_allowance(attention, q, k, lse, accuracy)
     return Truth(out, lse, output_budget(out, base_out), lse_budget(lse, base_lse, allowance))
 
 
 def run_case(
-    attention: Attention, module: ModuleType, text: str, case: Case, runner: Runner
+    attention: Attention,
+    module: ModuleType,
+    text: str,
+    case: Case,
+    runner: Runner,
+    *,
+    accuracy: Accuracy = EXACT,
 ) -> CaseResult:
     """Run one case and its twin on the module's CPU path, and compare both with the reference.
 
@@ -111,6 +119,7 @@ def run_case(
         text: its text, to find the places of failures.
         case: what to run.
         runner: calls the module's function; see ``on_virtual_gpu`` and ``on_device``.
+        accuracy: of the kernel's techniques.
     """
     inputs = make_inputs(attention, case)
     file = (module.__file__ or "").replace("\\", "/").rpartition("/")[2]
@@ -123,7 +132,7 @@ def run_case(
     problems += [f"CPU path: {problem}" for problem in _form(attention, inputs, eager)]
     if not inputs.untouched:
         problems.append("an input was written to")
-    truth = truth_of(attention, inputs)
+    truth = truth_of(attention, inputs, accuracy)
     out, lse = truth.compare(ran.out, ran.lse)
     eager_out, eager_lse = truth.compare(*eager)
     problems += [*out.problems, *lse.problems]

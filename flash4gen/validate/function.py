@@ -18,7 +18,14 @@ from flash4gen.validate.execute import (
     run_case,
 )
 from flash4gen.validate.loops import CasePlan, plan_cases
-from flash4gen.validate.tolerance import LSE_RULE, OUT_RULE, Comparison
+from flash4gen.validate.tolerance import (
+    EXACT,
+    LSE_RULE,
+    OUT_RULE,
+    Accuracy,
+    Comparison,
+    accuracy_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -58,8 +65,11 @@ def run_rung(
 ) -> Rung:
     """Run all cases of a subject with a runner and tell what came out as a rung."""
     plan = plan_cases(subject.attention, subject.choice.schedule)
+    accuracy = accuracy_of(subject.choice.schedule)
     with one_thread():
-        found = results_of(subject.attention, module, subject.rendered.text, plan, runner, progress)
+        found = results_of(
+            subject.attention, module, subject.rendered.text, plan, runner, progress, accuracy
+        )
         results = tuple(found)
     failures = [failure for result in results for failure in result.failures]
     left = len(plan.cases) - len(results)
@@ -68,6 +78,7 @@ def run_rung(
     details: dict[str, Json] = {
         "rule_out": OUT_RULE,
         "rule_lse": LSE_RULE,
+        "error_of_exp2": accuracy.weight,
         "columns": COLUMNS,
         "loops": {kind.value: case for kind, case in plan.loops},
         "loops_too_long_to_run": [kind.value for kind in plan.too_long],
@@ -79,19 +90,20 @@ def run_rung(
     return Rung(name, status, _summary(results, plan), details)
 
 
-def results_of(
+def results_of(  # noqa: PLR0913 - two have defaults
     attention: Attention,
     module: ModuleType,
     text: str,
     plan: CasePlan,
     runner: Runner,
     progress: Callable[[str], None] = lambda _: None,
+    accuracy: Accuracy = EXACT,
 ) -> Iterator[CaseResult]:
     """Yield the result of each case, until too many have crashed."""
     crashes = 0
     for case in plan.cases:
         progress(case.name)
-        result = run_case(attention, module, text, case, runner)
+        result = run_case(attention, module, text, case, runner, accuracy=accuracy)
         yield result
         crashes += result.crashed
         if crashes == MOST_CRASHES:

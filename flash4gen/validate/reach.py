@@ -16,7 +16,7 @@ from flash4gen.schedule.model import TileOrder
 
 if TYPE_CHECKING:
     from flash4gen.ir.nodes import Attention
-    from flash4gen.schedule.model import Schedule
+    from flash4gen.schedule.model import AnySchedule
 
 Shape = tuple[int, int]
 """Queries and keys."""
@@ -25,12 +25,12 @@ _MOST_TURNS = 300
 """Lengths that make one program take more turns than this are left alone."""
 
 
-def longest_loops(attention: Attention, schedule: Schedule, known: set[Shape]) -> set[Shape]:
+def longest_loops(attention: Attention, schedule: AnySchedule, known: set[Shape]) -> set[Shape]:
     """Return what to add to some shapes so that each loop turns as often as a mask allows.
 
     Turns beyond those that fill and drain a pipeline twice count for nothing.
     """
-    enough = 2 * schedule.stages + 3
+    enough = 2 * schedule.depth + 3
     limits = bounds(attention.mask)
     turns = {
         shape: _turns(schedule, limits, shape) for shape in known | _candidates(attention, schedule)
@@ -46,19 +46,19 @@ def longest_loops(attention: Attention, schedule: Schedule, known: set[Shape]) -
     return added
 
 
-def _candidates(attention: Attention, schedule: Schedule) -> set[Shape]:
+def _candidates(attention: Attention, schedule: AnySchedule) -> set[Shape]:
     """Return lengths around the tiles and the mask's own constants."""
     constants = {0} | {
         abs(node.value)
         for node in walk(attention.mask)
         if isinstance(node, Literal) and type(node.value) is int
     }
-    queries = {schedule.tile_q * n + extra for n in (1, 2) for extra in (-1, 0, 1)}
-    queries |= {n + schedule.tile_q for n in constants}
+    queries = {schedule.tile_rows * n + extra for n in (1, 2) for extra in (-1, 0, 1)}
+    queries |= {n + schedule.tile_rows for n in constants}
     keys = {
         n + tiles * schedule.tile_k + extra
         for n in constants
-        for tiles in range(2 * schedule.stages + 5)
+        for tiles in range(2 * schedule.depth + 5)
         for extra in (1, schedule.tile_k // 2 + 1)
     }
     if attention.lengths is Lengths.EQUAL:
@@ -66,13 +66,13 @@ def _candidates(attention: Attention, schedule: Schedule) -> set[Shape]:
     return {(q, k) for q in queries for k in keys}
 
 
-def _turns(schedule: Schedule, limits: KeyBounds, shape: Shape) -> tuple[int, ...]:
+def _turns(schedule: AnySchedule, limits: KeyBounds, shape: Shape) -> tuple[int, ...]:
     """Return the turns of the first program's loops: masked and full, of each range of keys."""
     seq_q, seq_k = shape
-    last_tile = (seq_q - 1) // schedule.tile_q
+    last_tile = (seq_q - 1) // schedule.tile_rows
     tile = last_tile if schedule.order is TileOrder.LONGEST_FIRST else 0
-    first = tile * schedule.tile_q
-    last = min(first + schedule.tile_q, seq_q) - 1
+    first = tile * schedule.tile_rows
+    last = min(first + schedule.tile_rows, seq_q) - 1
     at = QueryTile(first=first, last=last, seq_q=seq_q, seq_k=seq_k, h=0, hkv=0)
     return tuple(
         turns

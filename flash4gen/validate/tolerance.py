@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from flash4gen.ir.expr import Apply, Expr, Literal, Op, Var, walk
+from flash4gen.schedule.blackwell.model import BlackwellSchedule
 from flash4gen.validate.oracle import evaluate, visible
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from flash4gen.ir.nodes import Attention
+    from flash4gen.schedule.model import AnySchedule
 
 OUT_RULE = (
     "in each 256 numbers max|out - ref| <= 2 max|base - ref| + 2 max|ref + 0.3 - 0.3 - ref|; "
@@ -35,7 +37,7 @@ OUT_RULE = (
 )
 LSE_RULE = (
     "max|lse - ref| <= 2 max|base - ref| + 2 ulp of the largest row maximum or lse in base 2 "
-    "+ 2^-22 per function of the score, carried through it; in float32"
+    "+ the error of each function of the score, carried through it, + that of exp2 in software"
 )
 
 _FUNCTIONS = frozenset({Op.EXP, Op.LOG, Op.TANH, Op.SIGMOID, Op.SQRT, Op.RSQRT, Op.POW})
@@ -45,6 +47,36 @@ GROUP = 256
 
 FUNCTION_ERROR = 2.0**-22
 """Error of a function of the score, of its value or of 1: GPUs build them from exp2 and log2."""
+
+TANH_ERROR = 2.0**-11
+"""Relative error of ``tanh.approx.f32`` (PTX ISA, tanh)."""
+
+EXP2_ERROR = 9.3e-5
+"""Largest relative error of a weight whose exp2 is the kernel's polynomial of degree 3."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accuracy:
+    """What a kernel's techniques cost by design, beside the working precision.
+
+    Attributes:
+        weight: relative error of a weight, and so of a row's sum, of which LSE is the logarithm.
+        tanh: of a hyperbolic tangent, of its value or of 1.
+    """
+
+    weight: float = 0.0
+    tanh: float = FUNCTION_ERROR
+
+
+EXACT = Accuracy()
+"""Of kernels that compute exp2 and the score's functions to float32's precision."""
+
+
+def accuracy_of(schedule: AnySchedule) -> Accuracy:
+    """Return what a schedule's techniques cost. The output's rule knows nothing of them."""
+    if not isinstance(schedule, BlackwellSchedule):
+        return EXACT
+    return Accuracy(weight=EXP2_ERROR if schedule.emulated else 0.0, tanh=TANH_ERROR)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +120,9 @@ def lse_budget(ref: Tensor, base: Tensor, allowance: float) -> Tensor:
     return 2 * (distance.max() if distance.numel() else distance.sum()) + allowance
 
 
-def lse_allowance(attention: Attention, q: Tensor, k: Tensor, lse: Tensor) -> float:
+def lse_allowance(
+    attention: Attention, q: Tensor, k: Tensor, lse: Tensor, accuracy: Accuracy = EXACT
+) -> float:
     """Return what the LSE may lose besides what the working precision in base e loses.
 
     A kernel works in base 2: it rounds ``row_max · log2 e`` to float32 and, having added a
@@ -101,9 +135,10 @@ def lse_allowance(attention: Attention, q: Tensor, k: Tensor, lse: Tensor) -> fl
         q: [batch, seq_q, heads, head_dim].
         k: [batch, seq_k, kv_heads, head_dim].
         lse: float64 reference, [batch, heads, seq_q].
+        accuracy: of the kernel's techniques.
     """
     peak, spread = _largest(lse[lse.isfinite()].abs()), 0.0
-    perturbed = tuple(_perturbed(attention.score))
+    perturbed = tuple(_perturbed(attention.score, accuracy))
     for b in range(q.shape[0]):
         for h in range(attention.heads):
             env = _environment(attention, q, k, b, h)
@@ -114,10 +149,10 @@ def lse_allowance(attention: Attention, q: Tensor, k: Tensor, lse: Tensor) -> fl
             if shifts:
                 spread = max(spread, _largest(torch.stack(shifts).sum(0)[seen]))
     if peak == 0:
-        return spread
+        return spread + accuracy.weight
     in_base_2 = torch.tensor(peak * math.log2(math.e), dtype=torch.float32)
     ulp = float(torch.nextafter(in_base_2, torch.tensor(math.inf)) - in_base_2)
-    return 2 * ulp + spread
+    return 2 * ulp + spread + accuracy.weight
 
 
 def compare(actual: Tensor, ref: Tensor, budget: Tensor, name: str) -> Comparison:
@@ -206,12 +241,13 @@ def _environment(attention: Attention, q: Tensor, k: Tensor, b: int, h: int) -> 
     return env
 
 
-def _perturbed(score: Expr) -> Iterator[Expr]:
+def _perturbed(score: Expr, accuracy: Accuracy) -> Iterator[Expr]:
     """Yield the score once for each function in it, with that function's value a little off."""
     for node in walk(score):
         if isinstance(node, Apply) and node.op in _FUNCTIONS:
             size = Apply(Op.MAX, (Literal(1.0), Apply(Op.ABS, (node,))))
-            off = Apply(Op.ADD, (node, Apply(Op.MUL, (Literal(FUNCTION_ERROR), size))))
+            error = accuracy.tanh if node.op is Op.TANH else FUNCTION_ERROR
+            off = Apply(Op.ADD, (node, Apply(Op.MUL, (Literal(error), size))))
             yield _replaced(score, node, off)
 
 

@@ -174,7 +174,7 @@ def _barriers(schedule: BlackwellSchedule) -> Iterator[Barrier]:
     # One "scores are there" per tile also where both share a slot: a tile that waits on the other's
     # would take the other's scores for its own.
     yield _barrier("s_full", max(score_slots(schedule), tiles), "mma")
-    # With two slots of one tile softmax may be a step ahead of the products, so each slot has its own.
+    # With two slots of one tile softmax may be a step ahead of the products: one for each slot.
     slots = 2 if schedule.plan is TensorPlan.DOUBLE_S else tiles
     yield _barrier("p_ready", slots, "softmax", "correction")
     if schedule.early:
