@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -33,7 +34,7 @@ CHOICES: dict[str, Pins] = {
     "always rescaled": {"rescale_threshold": 0},
     "one staging buffer": {"staging": 1},
 }
-MEANINGS: dict[str, dict[str, object]] = {
+MEANINGS: dict[str, dict[str, Any]] = {
     "window": {"mask": WINDOW},
     "two ranges": {"mask": "k < 4 or k <= q_end and q_end - k < 64"},
     "no interval": {"mask": "(q + k) % 3 == 0"},
@@ -66,7 +67,7 @@ def function(module: str, name: str) -> str:
     return ast.get_source_segment(module, found) or ""
 
 
-MODULES: dict[str, tuple[Pins, dict[str, object]]] = {
+MODULES: dict[str, tuple[Pins, dict[str, Any]]] = {
     **{name: (pins, {}) for name, pins in CHOICES.items()},
     **{name: ({}, changes) for name, changes in MEANINGS.items()},
     "plan disjoint": ({"plan": "disjoint"}, MEANINGS["64"]),

@@ -12,11 +12,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flash4gen.ir.masks import query_tiles
 from flash4gen.render import expressions
 from flash4gen.render.key_masks import key_mask
 from flash4gen.vgpu.ops.assembly import bits_below, selected
 from tests.ir.notation import attention
-from tests.masks.brute import elements, place, query_tiles
+from tests.masks.brute import elements, place
 
 if TYPE_CHECKING:
     from types import CodeType
@@ -112,7 +113,8 @@ def fragments(mask: str, at: QueryTile) -> list[bool]:
     scope["keys"] = eval(keys, scope)
     found: list[bool] = []
     for key in range(0, at.seq_k, 32):
-        exec(bits, scope | {"key": key}, words := {})
+        words: dict[str, torch.Tensor] = {}
+        exec(bits, scope | {"key": key}, words)
         kept = selected(torch.zeros(32), words["bits"].expand(32))
         found += (kept == 0).tolist()
     return found
