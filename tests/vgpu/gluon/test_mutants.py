@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 SYNCHRONISING = {
     "ttng.wait_barrier", "ttng.arrive_barrier", "ttng.barrier_expect", "ttng.init_barrier",
     "ttng.tc_gen5_commit", "ttng.fence_async_shared", "ttng.async_tma_store_wait",
-    "ttng.warp_group_dot_wait", "ttg.async_wait", "ttg.async_commit_group",
+    "ttng.warp_group_dot_wait", "ttg.async_wait", "ttg.async_commit_group", "ttng.cluster_barrier",
 }  # fmt: skip
 
 
