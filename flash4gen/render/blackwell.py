@@ -28,7 +28,13 @@ from flash4gen.render.context_blackwell import (
 )
 from flash4gen.render.folding import FoldedScore, fold
 from flash4gen.render.key_masks import key_mask
-from flash4gen.schedule.blackwell.model import BlackwellSchedule, Dispatch, RowMax, TensorPlan
+from flash4gen.schedule.blackwell.model import (
+    BlackwellSchedule,
+    Dispatch,
+    RowMax,
+    Tanh,
+    TensorPlan,
+)
 from flash4gen.schedule.model import TileOrder
 
 if TYPE_CHECKING:
@@ -65,7 +71,8 @@ def blackwell_context(
     names = _element_names(schedule)
     read = (var for var in expressions.ORDER if var in variables(attention.mask))
     masked = key_mask(attention, mask, tuple(names[var] for var in read))
-    helpers = expressions.arithmetic(attention, folded.body, approximate=True)
+    tanh = "tanh_approx" if schedule.tanh is Tanh.APPROX else "tanh_packed"
+    helpers = expressions.arithmetic(attention, folded.body, tanh)
     return BlackwellContext(
         header=head,
         imports=_imports(schedule, uses_libdevice=helpers.libdevice),

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from flash4gen.ir.hardware import Feature
 from flash4gen.schedule.blackwell.memory import TILE, memory_plan
-from flash4gen.schedule.blackwell.model import BlackwellSchedule, Dispatch, RowMax, TensorPlan
+from flash4gen.schedule.blackwell.model import (
+    BlackwellSchedule,
+    Dispatch,
+    RowMax,
+    Tanh,
+    TensorPlan,
+)
 from flash4gen.schedule.blackwell.registers import completed
 from flash4gen.schedule.blackwell.space import (
     EARLY,
@@ -62,6 +68,7 @@ def resolve(traits: Traits, hardware: Hardware, pins: Pins) -> BlackwellSchedule
         early=pins.get("early", EARLY),
         rescale_threshold=pins.get("rescale_threshold", THRESHOLD),
         row_max=pins.get("row_max") or _row_max(traits, hardware),
+        tanh=pins.get("tanh", Tanh.EXACT),
         staging=pins.get("staging", 1),
         head_pad=traits.head_pad,
         value_pad=traits.value_pad,
