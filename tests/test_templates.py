@@ -15,7 +15,7 @@ import pytest
 from jinja2 import Environment, StrictUndefined, nodes
 
 from flash4gen.driver import Plan, check_spec, plan_spec
-from flash4gen.render import context
+from flash4gen.render import context, context_blackwell
 from flash4gen.render.environment import environment
 from flash4gen.render.module import RenderedModule, render
 from tests.project import ROOT, TEMPLATES, shown
@@ -34,21 +34,47 @@ ARCHITECTURE = re.compile(
 
 CONTEXT_OF = {
     "concern/attend": context.Attend,
+    "concern/cluster": context_blackwell.Specialised,
+    "concern/correction": context_blackwell.Correction,
     "concern/epilogue": context.Epilogue,
+    "concern/exp2": context.Impl,
+    "concern/fetch": context_blackwell.Fetch,
+    "concern/key_mask": context_blackwell.KeyMask,
     "concern/load": context.Impl,
     "concern/mask": context.Mask,
+    "concern/mma": context_blackwell.Mma,
     "concern/order": context.Impl,
+    "concern/place": context.Impl,
+    "concern/row_max": context_blackwell.RowMaximum,
     "concern/score": context.Score,
     "concern/softmax": context.Impl,
+    "concern/softmax_role": context_blackwell.SoftmaxRole,
+    "concern/store_role": context_blackwell.StoreRole,
+    "concern/tensor_memory": context_blackwell.TensorMemory,
+    "concern/work": context_blackwell.Work,
     "shared/arithmetic.py.j2": context.Arithmetic,
     "shared/constants.py.j2": context.Constants,
+    "shared/copies.py.j2": context_blackwell.Fetch,
     "shared/eager.py.j2": context.Eager,
     "shared/header.py.j2": context.Header,
     "shared/interface.py.j2": context.Interface,
     "shared/layout.py.j2": context.Impl,
+    "shared/products.py.j2": context_blackwell.Mma,
+    "shared/spans.py.j2": context_blackwell.Spans,
+    "shared/specialised.py.j2": context_blackwell.Specialised,
     "shared/tiles.py.j2": context.Mask,
 }
 """What a macro's parameter `c` is, by folder or file."""
+
+SKELETONS: dict[str, tuple[Any, ...]] = {
+    "module": (context.RenderContext, context_blackwell.BlackwellContext),
+    "portable_forward": (context.RenderContext,),
+    "blackwell_forward": (context_blackwell.BlackwellContext,),
+}
+"""What `ctx` may be in a skeleton: what all modules share reads either."""
+
+TYPES = {**vars(context), **vars(context_blackwell)}
+"""Names in annotations: the two modules import from each other for the type checker alone."""
 
 
 def parsed(path: Path) -> nodes.Template:
@@ -129,14 +155,22 @@ def reads_of_c(path: Path) -> tuple[set[str], bool]:
 
 @pytest.mark.parametrize("path", sorted((TEMPLATES / "skeleton").glob("*.j2")), ids=shown)
 def test_a_skeleton_reads_fields_that_exist(path: Path) -> None:
-    for node in parsed(path).find_all(nodes.Getattr):
-        chain = dotted(node)
-        if chain and chain[0] == "ctx":
-            kind: Any = context.RenderContext
-            for name in chain[1:]:
-                hints = get_type_hints(kind) if is_dataclass(kind) else {}
-                assert name in hints, f"{shown(path)}:{node.lineno}: no {'.'.join(chain)}"
-                kind = hints[name] if is_dataclass(hints[name]) else get_args(hints[name])
+    chains = [(node.lineno, dotted(node)) for node in parsed(path).find_all(nodes.Getattr)]
+    read = [(line, chain) for line, chain in chains if chain and chain[0] == "ctx"]
+    assert read
+    for root in SKELETONS[path.name.partition(".")[0]]:
+        for line, chain in read:
+            assert names_a_field(root, chain[1:]), f"{shown(path)}:{line}: no {'.'.join(chain)}"
+
+
+def names_a_field(kind: Any, names: list[str]) -> bool:
+    """Whether a dataclass has a field of that name, and its type one of the next, to the end."""
+    for name in names:
+        hints = get_type_hints(kind, localns=TYPES) if is_dataclass(kind) else {}
+        if name not in hints:
+            return False
+        kind = hints[name] if is_dataclass(hints[name]) else get_args(hints[name])
+    return True
 
 
 def dotted(node: nodes.Node) -> list[str]:
@@ -155,6 +189,9 @@ def test_the_lint_sees_what_it_forbids() -> None:
     assert [node.name for node in bad.find_all(nodes.Filter)] == ["default"]
     assert ARCHITECTURE.search("for sm_90 only")
     assert ARCHITECTURE.search("on a B200")
+    assert names_a_field(context_blackwell.BlackwellContext, ["mma", "walk", "count"])
+    assert not names_a_field(context_blackwell.BlackwellContext, ["mma", "walk", "pace"])
+    assert not names_a_field(context.RenderContext, ["mma"])
 
 
 @pytest.fixture(scope="module")

@@ -127,6 +127,11 @@ class BlackwellSchedule:
         return self.tile_q * self.query_tiles
 
     @property
+    def query_rows(self) -> int:
+        """Rows of one query tile, on all CTAs that share its products."""
+        return self.tile_q * self.ctas
+
+    @property
     def tile_rows(self) -> int:
         """Query positions of one work tile: what one program, or a pair of CTAs, walks."""
         return self.rows * self.ctas // self.pack

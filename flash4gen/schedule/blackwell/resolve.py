@@ -86,9 +86,10 @@ def planned(draft: BlackwellSchedule) -> BlackwellSchedule:
 
 def most_stages(draft: BlackwellSchedule, hardware: Hardware) -> int:
     """Return how many ring slots fit with the rest of a schedule as it is; 0 if not even one."""
-    one, two = (memory_plan(replace(draft, stages=stages)).smem_bytes for stages in (1, 2))
+    least = draft.ctas  # a pair has slots in pairs, for keys and for values
+    one, two = (memory_plan(replace(draft, stages=n * least)).smem_bytes for n in (1, 2))
     beyond_one = (hardware.smem_per_block - one) // (two - one)
-    return min(max(0, 1 + beyond_one), MOST_STAGES)
+    return min(max(0, 1 + beyond_one) * least, MOST_STAGES)
 
 
 def share_columns(share: float) -> int:

@@ -113,6 +113,13 @@ def pair(schedule: BlackwellSchedule, _hardware: Hardware) -> Broken | None:
             f"are {schedule.head_pad} and {schedule.value_pad}"
         )
         return Broken("pair", reason, ("ctas",), fix)
+    if schedule.stages % 2:
+        reason = (
+            f"stages = {schedule.stages}: the CTAs of a pair hold half of the keys and half of the "
+            "value columns, in slots of two kinds that take turns; their number is even"
+        )
+        fields = ("stages", "ctas")
+        return Broken("pair", reason, fields, f"stages = {schedule.stages - 1}")
     return None
 
 
