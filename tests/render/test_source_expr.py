@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from flash4gen.build.load import load_module
@@ -27,6 +28,9 @@ from flash4gen.validate.oracle import evaluate
 from flash4gen.vgpu import virtual_gpu
 from tests.ir.notation import expr
 from tests.ir.strategies import bools, floats, ints
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 NAMES = variable_names({var: var.value for var in Var})
 SIZE = 16
@@ -103,13 +107,26 @@ def environment(*, double: bool = True) -> dict[Var, torch.Tensor]:
     }
 
 
+@contextmanager
+def float64_by_default() -> Iterator[None]:
+    """The oracle computes in float64, so the text has to; ``where(c, 0.0, 1.0)`` asks for this."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
 @settings(max_examples=150, deadline=None)
+@example(expr("exp(where(q < k, 0.0, 1.0))"))
 @given(expressions())
 def test_pytorch_text_means_the_same(node: Expr) -> None:
     values = environment()
     scope = {"torch": torch, **{var.value: value for var, value in values.items()}}
     lines = statements([("result = ", node)], TORCH, NAMES, 70)
-    exec("\n".join(lines).replace(".float()", ".double()"), scope)  # the oracle computes in float64
+    with float64_by_default():
+        exec("\n".join(lines).replace(".float()", ".double()"), scope)
     got: Any = scope["result"]
     want = evaluate(node, values)
     if not isinstance(got, torch.Tensor):

@@ -11,9 +11,9 @@ from flash4gen.build.sass.kinds import Kind
 from flash4gen.build.sass.model import Role
 from flash4gen.ir import library
 from flash4gen.render.module import render
-from flash4gen.schedule.choose import choose
-from flash4gen.schedule.model import Choice
+from flash4gen.schedule.model import as_portable
 from tests.ir.notation import attention
+from tests.schedule.variants import portable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,8 +23,7 @@ VARIANT = attention(heads=2, kv_heads=1, head_dim=64, value_dim=64, mask="k <= q
 
 def test_a_portable_kernel_has_one_masked_loop_and_one_without_mask(tmp_path: Path) -> None:
     hardware = library.target("b200")
-    choice = choose(VARIANT, hardware)
-    assert isinstance(choice, Choice)
+    choice = portable(VARIANT, hardware)
     file = tmp_path / "small.py"
     file.write_text(render(VARIANT, hardware, choice).text, encoding="utf-8")
     artefact = compile_module(file, VARIANT, hardware)
@@ -35,7 +34,7 @@ def test_a_portable_kernel_has_one_masked_loop_and_one_without_mask(tmp_path: Pa
     # every compile pays for it: generous, for a busy machine takes several times the 0.05 s
     assert seconds < 0.5
 
-    schedule = choice.schedule
+    schedule = as_portable(choice.schedule)
     loops = kernel.main_loops(Role.FUSED)
     assert {loop.masked for loop in loops} == {True, False}
     for loop in loops:

@@ -44,7 +44,7 @@ CORRUPTIONS: list[tuple[str, Any, str]] = [
     ("plan", TensorPlan.DISJOINT, "tensor_memory"),
     ("pack", 3, "domains"),
     ("pack", 4, "packing"),
-    ("softmax_registers", 192, "registers"),
+    ("softmax_registers", 200, "registers"),
     ("softmax_registers", 203, "domains"),
     ("correction_registers", 96, "registers"),
     ("other_registers", 16, "domains"),
