@@ -145,9 +145,14 @@ def check_ttgir(  # noqa: PLR0913 - keywords with defaults
 
 
 def sample(order: Sequence[_T], most: int | None) -> list[_T]:
-    """Return the first, the last, and as many between as make no more than `most`, in order."""
+    """Return the first, the last, and as many between as make no more than `most`, in order.
+
+    A single one is the first.
+    """
     if most is None or len(order) <= most:
         return list(order)
+    if most == 1:
+        return [order[0]]
     between = random.Random(len(order)).sample(range(1, len(order) - 1), max(0, most - 2))
     return [order[index] for index in sorted({0, *between, len(order) - 1})]
 
