@@ -34,6 +34,7 @@ ARCHITECTURE = re.compile(
 
 CONTEXT_OF = {
     "concern/attend": context.Attend,
+    "concern/cluster": context_blackwell.Specialised,
     "concern/correction": context_blackwell.Correction,
     "concern/epilogue": context.Epilogue,
     "concern/exp2": context.Impl,
@@ -50,7 +51,7 @@ CONTEXT_OF = {
     "concern/softmax_role": context_blackwell.SoftmaxRole,
     "concern/store_role": context_blackwell.StoreRole,
     "concern/tensor_memory": context_blackwell.TensorMemory,
-    "concern/work": context.Impl,
+    "concern/work": context_blackwell.Work,
     "shared/arithmetic.py.j2": context.Arithmetic,
     "shared/constants.py.j2": context.Constants,
     "shared/copies.py.j2": context_blackwell.Fetch,

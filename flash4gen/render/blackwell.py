@@ -10,6 +10,7 @@ from flash4gen.ir.masks import bounds
 from flash4gen.ir.masks.scalar import ZERO
 from flash4gen.ir.nodes import DType, EmptyRow
 from flash4gen.render import expressions
+from flash4gen.render.blackwell_cluster import sharing
 from flash4gen.render.blackwell_constants import FRAGMENT, blackwell_constants, chunk
 from flash4gen.render.blackwell_kernel import specialised
 from flash4gen.render.context import Header, Impl, Interface
@@ -25,10 +26,17 @@ from flash4gen.render.context_blackwell import (
     StoreRole,
     TensorMemory,
     Walk,
+    Work,
 )
 from flash4gen.render.folding import FoldedScore, fold
 from flash4gen.render.key_masks import key_mask
-from flash4gen.schedule.blackwell.model import BlackwellSchedule, Dispatch, RowMax, TensorPlan
+from flash4gen.schedule.blackwell.model import (
+    BlackwellSchedule,
+    Dispatch,
+    RowMax,
+    Tanh,
+    TensorPlan,
+)
 from flash4gen.schedule.model import TileOrder
 
 if TYPE_CHECKING:
@@ -56,6 +64,7 @@ def blackwell_context(
     mask = expressions.mask(attention, rows="ROWS")
     walk = _walk(mask)
     element = ELEMENT[attention.dtype]
+    shared = sharing(schedule)
     zero = attention.empty_row is EmptyRow.ZERO
     empty = "0.0" if zero else 'float("nan")'
     order = "behind" if schedule.plan is TensorPlan.P_IN_S else "ahead"
@@ -65,7 +74,8 @@ def blackwell_context(
     names = _element_names(schedule)
     read = (var for var in expressions.ORDER if var in variables(attention.mask))
     masked = key_mask(attention, mask, tuple(names[var] for var in read))
-    helpers = expressions.arithmetic(attention, folded.body, approximate=True)
+    tanh = "tanh_approx" if schedule.tanh is Tanh.APPROX else "tanh_packed"
+    helpers = expressions.arithmetic(attention, folded.body, tanh)
     return BlackwellContext(
         header=head,
         imports=_imports(schedule, uses_libdevice=helpers.libdevice),
@@ -76,12 +86,17 @@ def blackwell_context(
         mask=mask,
         spans=_spans(mask),
         place=Impl(_PLACE[schedule.order]),
-        work=Impl("clc" if schedule.dispatch is Dispatch.CLC else "strided"),
-        plan=TensorMemory(schedule.plan.value, element),
+        cluster=Impl(shared.impl),
+        work=Work("clc" if schedule.dispatch is Dispatch.CLC else "strided", shared.answer_layout),
+        plan=TensorMemory(schedule.plan.value, element, shared.score_layout),
         fetch=Fetch(
             impl=order,
             chunked=chunked,
             q_place=q_place,
+            ring=shared.ring,
+            slot=shared.slot,
+            keys=shared.keys,
+            values=shared.values,
             key_chunks=", HEAD_CHUNKS" if chunked else "",
             value_chunks=", VALUE_CHUNKS" if chunked else "",
             walk=walk,
@@ -89,6 +104,8 @@ def blackwell_context(
         mma=Mma(
             impl=order,
             chunked=chunked,
+            key_slot=shared.key_slot,
+            value_slot=shared.value_slot,
             qk_parameters=(*_QK, "chunks") if chunked else _QK,
             chunks=", problem.head_chunks" if chunked else "",
             early=early,
@@ -101,7 +118,12 @@ def blackwell_context(
         exp2=Impl("mixed" if schedule.emulated else "hardware"),
         softmax=_softmax(attention, schedule, folded, walk, bits=masked.impl == "bits"),
         correction=Correction(
-            walk=walk, dtype=element, empty_factor=empty, empty_text="0" if zero else "NaN"
+            walk=walk,
+            dtype=element,
+            vote=shared.vote,
+            least=shared.least,
+            empty_factor=empty,
+            empty_text="0" if zero else "NaN",
         ),
         store=StoreRole(out_place),
         specialised=specialised(schedule, hardware, empty),

@@ -61,7 +61,7 @@ def _tiles(
     packs = attention.heads // schedule.pack
     return (
         integer("QUERY_TILES", schedule.query_tiles, reasons.get("query_tiles", "")),
-        integer("TILE_Q", schedule.tile_q, reasons.get("tile_q", "")),
+        integer("TILE_Q", schedule.query_rows, _tile_rows(schedule, reasons)),
         integer("TILE_K", schedule.tile_k, reasons.get("tile_k", "")),
         integer("STAGES", schedule.stages, reasons.get("stages", "")),
         integer("STAGING", schedule.staging, reasons.get("staging", "")),
@@ -72,6 +72,11 @@ def _tiles(
         integer("VALUE_PAD", schedule.value_pad, "VALUE_DIM, likewise"),
         *_chunks(schedule),
     )
+
+
+def _tile_rows(schedule: BlackwellSchedule, reasons: dict[str, str]) -> str:
+    own = reasons.get("tile_q", "")
+    return own if schedule.ctas == 1 else f"of both CTAs; {schedule.tile_q} of each: {own}"
 
 
 def _techniques(schedule: BlackwellSchedule, reasons: dict[str, str]) -> tuple[Constant, ...]:
@@ -113,12 +118,14 @@ def _chunks(schedule: BlackwellSchedule) -> tuple[Constant, ...]:
     if width is None:
         return ()
     heads, values = schedule.head_pad // width, schedule.value_pad // width
-    return (
+    found = (
         integer("CHUNK", width, "columns that are copied and multiplied at a time"),
         integer("HEAD_CHUNKS", heads, "of q and k"),
         integer("VALUE_CHUNKS", values, "of v and out"),
-        integer("SLOT_CHUNKS", max(heads, values), "of a slot of the ring"),
     )
+    if schedule.ctas > 1:
+        return found  # keys and values have rings of their own
+    return (*found, integer("SLOT_CHUNKS", max(heads, values), "of a slot of the ring"))
 
 
 def emulated(columns: int, fragments: int) -> tuple[int, ...]:

@@ -1,9 +1,10 @@
-"""The kernel that starts the roles of a ``blackwell`` module, its memory and its launch, as text."""
+"""The kernel that starts the roles of a ``blackwell`` module, its memory and launch, as text."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from flash4gen.render.blackwell_cluster import sharing
 from flash4gen.render.blackwell_constants import chunk
 from flash4gen.render.context_blackwell import Named, Specialised
 from flash4gen.schedule.blackwell.memory import memory_plan
@@ -51,14 +52,14 @@ _INTEGERS = {
 def specialised(schedule: BlackwellSchedule, hardware: Hardware, empty_value: str) -> Specialised:
     """Return the context of ``shared/specialised``."""
     longest = schedule.order is TileOrder.LONGEST_FIRST
-    plan = memory_plan(schedule)
+    plan, shared = memory_plan(schedule), sharing(schedule)
     names = ["seq_q", "seq_k", "q_tiles", *(["packs", "section"] if longest else []), "works"]
     chunked = chunk(schedule) is not None
     names += ["head_chunks"] if chunked else []
     tiles = range(schedule.query_tiles)
-    width, per_tile, per_slot = "HEAD_PAD", "", ""
+    width, value_width, per_tile = "HEAD_PAD", "VALUE_PAD", ""
     if chunked:
-        width, per_tile, per_slot = "CHUNK", " * HEAD_CHUNKS", " * SLOT_CHUNKS"
+        width, value_width, per_tile = "CHUNK", "CHUNK", " * HEAD_CHUNKS"
     pack = ", PACK" if schedule.pack > 1 else ""
     rows = "TILE_Q // PACK" if schedule.pack > 1 else "TILE_Q"
     host_rows = rows.replace("TILE_Q", "TILE_Q.value").replace("PACK", "PACK.value")
@@ -66,28 +67,37 @@ def specialised(schedule: BlackwellSchedule, hardware: Hardware, empty_value: st
     return Specialised(
         integers=tuple(Named(name, _INTEGERS[name]) for name in names),
         barriers=tuple(
-            Named(name, _BARRIERS[name][1], f"{_slots(barrier, schedule)}, {barrier.arrivals}")
+            Named(barrier.name, _BARRIERS[barrier.name][1], f"{_slots(barrier, schedule)}, {count}")
             for barrier in plan.barriers
-            for name in (barrier.name,)
+            for count in (shared.arrivals(barrier.name, barrier.arrivals),)
         ),
         softmax_tiles=tuple(tiles),
         worker_warps=f"[{', '.join([*(['4'] * len(tiles)), '1', '1', '1'])}]",
         worker_registers=("SOFTMAX_REGISTERS",) * len(tiles) + ("OTHER_REGISTERS",) * 3,
         q_smem=f"[QUERY_TILES{per_tile}, 1, {rows}, 1{pack}, {width}]",
-        k_smem=f"[STAGES{per_slot}, 1, TILE_K, 1, {width}]",
+        k_smem=f"[{shared.key_slots}, 1, TILE_K, 1, {width}]",
+        v_smem=f"[{shared.value_slots}, 1, TILE_K, 1, {value_width}]",
         out_smem=f"[STAGING, 1, {rows}, 1{pack}, OUT_COLUMNS]",
-        q_box=f"[1, {host_rows}, 1{host_pack}, {width}.value]",
-        k_box=f"[1, TILE_K.value, 1, {width}.value]",
-        v_box=f"[1, TILE_K.value, 1, {'CHUNK' if chunked else 'VALUE_PAD'}.value]",
-        out_box=f"[1, {host_rows}, 1{host_pack}, OUT_COLUMNS.value]",
+        q_box=f"[1, {host_rows}, 1{host_pack}, {width}.value]{shared.rows_split}",
+        k_box=f"[1, TILE_K.value, 1, {width}.value]{shared.rows_split}",
+        v_box=f"[1, TILE_K.value, 1, {value_width}.value]{shared.columns_split}",
+        out_box=f"[1, {host_rows}, 1{host_pack}, OUT_COLUMNS.value]{shared.rows_split}",
+        output_layout=shared.output_layout,
+        rows_layout=shared.rows_layout,
         q_view=".unflatten(2, (PACKS.value, PACK.value))" if schedule.pack > 1 else "",
         sections=(
             *(_SECTIONS if longest else ()),
             *(("head_chunks = HEAD_CHUNKS.value",) if chunked else ()),
         ),
-        grid=f"min(works, {hardware.sms})" if schedule.dispatch is Dispatch.STATIC else "works",
+        grid=_grid(schedule, hardware),
         empty_value=empty_value,
     )
+
+
+def _grid(schedule: BlackwellSchedule, hardware: Hardware) -> str:
+    """Return how many programs are launched; a program has an SM for each of its CTAs."""
+    at_once = hardware.sms // schedule.ctas
+    return f"min(works, {at_once})" if schedule.dispatch is Dispatch.STATIC else "works"
 
 
 def _slots(barrier: Barrier, schedule: BlackwellSchedule) -> str:

@@ -61,10 +61,11 @@ class Constants:
 
 @dataclass(frozen=True, slots=True)
 class Arithmetic:
-    """Which helper functions the printed expressions call; tanh has two forms."""
+    """Which helper functions the printed expressions call; tanh has three forms."""
 
     tanh: bool
     tanh_approx: bool
+    tanh_packed: bool
     floor_div: bool
     floor_mod: bool
     libdevice: bool

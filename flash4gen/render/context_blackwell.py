@@ -64,10 +64,19 @@ class Spans:
 
 @dataclass(frozen=True, slots=True)
 class TensorMemory:
-    """Where scores and weights lie: the plan's file, and the weights' element type."""
+    """Where scores and weights lie: the plan's file, the weights' element type, both's layout."""
 
     impl: str
     dtype: str
+    layout: str
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """How programs come to their work: the file, and the layout of launch control's answer."""
+
+    impl: str
+    answer_layout: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +87,8 @@ class Fetch:
         impl: in which order key and value tiles come.
         chunked: whether the head dimension comes in several parts.
         q_place: coordinates of a query tile.
+        ring, slot: what ``_fetch`` is given to find slots in, and one of them.
+        keys, values: what it is given for a key tile, and for a value tile.
         key_chunks, value_chunks: the last argument at copies of a tile, where there are chunks.
         walk: of its work tiles.
     """
@@ -85,6 +96,10 @@ class Fetch:
     impl: str
     chunked: bool
     q_place: str
+    ring: str
+    slot: str
+    keys: str
+    values: str
     key_chunks: str
     value_chunks: str
     walk: Walk
@@ -97,6 +112,7 @@ class Mma:
     Attributes:
         impl: the order of products.
         chunked: whether the head dimension is multiplied in several parts.
+        key_slot, value_slot: where a key or value tile lies.
         qk_parameters: of ``_qk``.
         chunks: its last argument, where there are parts: their number, as a runtime integer, so
             that the loop over them stays a loop.
@@ -106,6 +122,8 @@ class Mma:
 
     impl: str
     chunked: bool
+    key_slot: str
+    value_slot: str
     qk_parameters: tuple[str, ...]
     chunks: str
     early: tuple[str, ...]
@@ -197,10 +215,20 @@ class SoftmaxRole:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Correction:
-    """The correction warps."""
+    """The correction warps.
+
+    Attributes:
+        walk: of their work tiles.
+        dtype: the outputs' element type.
+        vote: statements that find the least factor of a CTA's rows.
+        least: that factor.
+        empty_factor, empty_text: what a row without keys is multiplied with, and its output.
+    """
 
     walk: Walk
     dtype: str
+    vote: tuple[str, ...]
+    least: str
     empty_factor: str
     empty_text: str
 
@@ -221,8 +249,11 @@ class Specialised:
         barriers: arrays of mbarriers; the value is slots and arrivals.
         softmax_tiles: the query tiles that have softmax warps.
         worker_warps, worker_registers: of all roles but the correction.
-        q_smem, k_smem, out_smem: shapes of the buffers.
-        q_box, k_box, v_box, out_box: shapes of what the copy engine moves at a time.
+        q_smem, k_smem, v_smem, out_smem: shapes of the buffers.
+        q_box, k_box, v_box, out_box: shapes of what the copy engine moves at a time; for a pair of
+            CTAs, the axis along which it is split besides.
+        output_layout: of tensor memory.
+        rows_layout: of a number for each row, in shared memory.
         q_view: what makes packs of query heads an axis of their own.
         sections: statements of the launch that assign the integers which the order needs.
         grid: how many programs are launched.
@@ -236,11 +267,14 @@ class Specialised:
     worker_registers: tuple[str, ...]
     q_smem: str
     k_smem: str
+    v_smem: str
     out_smem: str
     q_box: str
     k_box: str
     v_box: str
     out_box: str
+    output_layout: str
+    rows_layout: str
     q_view: str
     sections: tuple[str, ...]
     grid: str
@@ -260,7 +294,8 @@ class BlackwellContext:
     mask: Mask
     spans: Spans
     place: Impl
-    work: Impl
+    cluster: Impl
+    work: Work
     plan: TensorMemory
     fetch: Fetch
     mma: Mma

@@ -40,21 +40,20 @@ _IN_BOUNDS = {**_PLAIN, Var.Q: Row.FIRST.value, Var.K: Row.LAST.value}
 _NOWHERE = Segment(Literal(0), Literal(0), Literal(0), Literal(0))
 
 
-def arithmetic(
-    attention: Attention, score: Expr | None = None, *, approximate: bool = False
-) -> Arithmetic:
+def arithmetic(attention: Attention, score: Expr | None = None, tanh: str = "tanh") -> Arithmetic:
     """Return which helper functions the module must define.
 
     Args:
         attention: the variant.
         score: printed instead of its score.
-        approximate: take the target's own tanh.
+        tanh: the field for the form that a hyperbolic tangent is printed in.
     """
     printed = [score or attention.score, attention.mask, *_bound_exprs(bounds(attention.mask))]
     used = frozenset(helper for expr in printed for helper in helpers(expr, TRITON))
     return Arithmetic(
-        tanh=Helper.TANH in used and not approximate,
-        tanh_approx=Helper.TANH in used and approximate,
+        tanh=Helper.TANH in used and tanh == "tanh",
+        tanh_approx=Helper.TANH in used and tanh == "tanh_approx",
+        tanh_packed=Helper.TANH in used and tanh == "tanh_packed",
         floor_div=Helper.FLOOR_DIV in used,
         floor_mod=Helper.FLOOR_MOD in used,
         libdevice=any(uses_libdevice(expr) for expr in printed),

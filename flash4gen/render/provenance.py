@@ -6,6 +6,7 @@ No time, no user, no folder: the same inputs give the same bytes anywhere.
 from __future__ import annotations
 
 import hashlib
+import textwrap
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from flash4gen.ir.masks import always_true
 from flash4gen.ir.nodes import EmptyRow
 from flash4gen.ir.printer import format_expr
 from flash4gen.render.context import API, Header
+from flash4gen.render.environment import LINE
 from flash4gen.resources import resource_dir
 from flash4gen.schedule.choose import BUILD
 from flash4gen.schedule.model import Schedule
@@ -65,7 +67,7 @@ def provenance(
 
 def header(attention: Attention, hardware: Hardware, choice: Choice, origin: Provenance) -> Header:
     """Return header comment and docstring."""
-    what = _what(choice.schedule)
+    first, *more = _what(choice.schedule)
     return Header(
         version=origin.version,
         spec_name=origin.spec_name,
@@ -73,7 +75,8 @@ def header(attention: Attention, hardware: Hardware, choice: Choice, origin: Pro
         provenance=(
             f"spec       {_short(origin.spec)}",
             f"target     {_short(origin.target)}  {hardware.doc}",
-            f"schedule   {_short(origin.schedule)}  {what}",
+            f"schedule   {_short(origin.schedule)}  {first}",
+            *(f"{'':36}{line}" for line in more),
             f"templates  {_short(origin.templates)}  api {API}",
             *_excluded(choice),
         ),
@@ -82,12 +85,13 @@ def header(attention: Attention, hardware: Hardware, choice: Choice, origin: Pro
     )
 
 
-def _what(schedule: AnySchedule) -> str:
-    if not isinstance(schedule, Schedule):
-        return f"{schedule.family.value}, {record_text(schedule)}"
+def _what(schedule: AnySchedule) -> list[str]:
+    """Return a schedule in short, on lines that fit beside its digest."""
     s = schedule
-    what = f"{s.family.value}, tiles {s.tile_q} × {s.tile_k}, {s.warps} warps, "
-    return what + f"{s.stages} stages, {s.load.value} loads"
+    if isinstance(s, Schedule):
+        what = f"{s.family.value}, tiles {s.tile_q} × {s.tile_k}, {s.warps} warps, "
+        return [what + f"{s.stages} stages, {s.load.value} loads"]
+    return textwrap.wrap(f"{s.family.value}, {record_text(s)}", LINE - len("# ") - 36)
 
 
 def title(attention: Attention) -> str:

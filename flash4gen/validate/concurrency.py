@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from flash4gen.validate.blame import Failure, blame
 from flash4gen.validate.certificate import Json, Rung, Status
-from flash4gen.validate.scenes import GRID, Scene, scenes
+from flash4gen.validate.scenes import Scene, scenes
 from flash4gen.vgpu import Policy, Report, VirtualGpuError, check_ttgir
 from flash4gen.vgpu.mutate import Launch, Mutant, MutationScore, score_launches
 
@@ -71,7 +71,10 @@ def concurrency_rung(
 
 def _watched(scene: Scene, progress: Callable[[str], None]) -> Seen:
     progress(scene.shape)
-    reports = [check_ttgir(scene.text, scene.fresh(), GRID, policy=policy) for policy in Policy]
+    reports = [
+        check_ttgir(scene.text, scene.fresh(), (scene.programs,), policy=policy, most=scene.most)
+        for policy in Policy
+    ]
     return Seen(scene, tuple(reports))
 
 
@@ -91,7 +94,7 @@ def _failures(subject: Subject, seen: tuple[Seen, ...]) -> tuple[Failure, ...]:
 
 
 def _score(seen: tuple[Seen, ...], progress: Callable[[str], None]) -> MutationScore:
-    launches = [Launch(view.scene.fresh, GRID) for view in seen]
+    launches = [Launch(view.scene.fresh, (view.scene.programs,), view.scene.most) for view in seen]
     return score_launches(seen[0].scene.text, launches, progress=progress)
 
 

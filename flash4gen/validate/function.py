@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from flash4gen.schedule.blackwell.model import BlackwellSchedule, Dispatch
 from flash4gen.validate.blame import Failure
 from flash4gen.validate.certificate import Json, Rung, Status, number
 from flash4gen.validate.execute import (
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from flash4gen.ir.nodes import Attention
+    from flash4gen.schedule.model import AnySchedule
     from flash4gen.validate.subject import Subject
 
 COLUMNS = (
@@ -52,8 +54,22 @@ def function_rung(subject: Subject, module: ModuleType, progress: Callable[[str]
         progress: told the name of each case before it runs.
     """
     ttgir = subject.artefact.ttgir
-    runner = on_virtual_gpu(subject.attention, module, subject.hardware.arch, ttgir)
+    runner = on_virtual_gpu(
+        subject.attention,
+        module,
+        subject.hardware.arch,
+        ttgir,
+        sampled=_can_be_sampled(subject.choice.schedule),
+    )
     return run_rung("function", subject, module, runner, progress)
+
+
+def _can_be_sampled(schedule: AnySchedule) -> bool:
+    """Whether programs of a launch stand for the others; portable ones are cheap enough to run all.
+
+    With cluster launch control, programs take over the work of those that are left out.
+    """
+    return isinstance(schedule, BlackwellSchedule) and schedule.dispatch is not Dispatch.CLC
 
 
 def run_rung(
@@ -65,7 +81,7 @@ def run_rung(
 ) -> Rung:
     """Run all cases of a subject with a runner and tell what came out as a rung."""
     plan = plan_cases(subject.attention, subject.choice.schedule)
-    accuracy = accuracy_of(subject.choice.schedule)
+    accuracy = accuracy_of(subject.choice.schedule, subject.attention.dtype)
     with one_thread():
         found = results_of(
             subject.attention, module, subject.rendered.text, plan, runner, progress, accuracy
@@ -79,6 +95,7 @@ def run_rung(
         "rule_out": OUT_RULE,
         "rule_lse": LSE_RULE,
         "error_of_exp2": accuracy.weight,
+        "rounding_of_largest_weight": accuracy.rounding,
         "columns": COLUMNS,
         "loops": {kind.value: case for kind, case in plan.loops},
         "loops_too_long_to_run": [kind.value for kind in plan.too_long],
@@ -133,6 +150,8 @@ def _row(result: CaseResult) -> Json:
         "values": case.values.value,
         "layout": case.layout.value,
     }
+    if result.programs:
+        row["programs"] = "{} of {}".format(*result.programs)
     comparisons = {
         "out": result.out,
         "lse": result.lse,

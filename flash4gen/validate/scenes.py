@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from flash4gen.ir.nodes import Lengths
+from flash4gen.schedule.blackwell.model import BlackwellSchedule, Dispatch
 from flash4gen.validate.cases import Case
 from flash4gen.validate.inputs import make_inputs
 from flash4gen.validate.loops import plan_cases
@@ -22,10 +23,12 @@ from flash4gen.vgpu import HostDescriptor, virtual_gpu
 if TYPE_CHECKING:
     from types import ModuleType
 
+    from flash4gen.schedule.model import AnySchedule
     from flash4gen.validate.subject import Subject
     from flash4gen.vgpu import Launch
 
-GRID = (1, 1, 1)
+_WORKS = 3
+"""Work tiles that the first program of a persistent kernel walks, so that each follows another."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,11 +39,15 @@ class Scene:
         shape: batch × queries × keys, for people.
         text: the TTGIR that was compiled.
         arguments: what the kernel was called with; never written, see ``fresh``.
+        programs: of the launch.
+        most: how many of them are executed; None for all.
     """
 
     shape: str
     text: str = field(repr=False)
     arguments: tuple[Any, ...] = field(repr=False)
+    programs: int = 1
+    most: int | None = 1
 
     def fresh(self) -> list[Any]:
         """Return copies of the arguments, to be read and written by one run."""
@@ -55,6 +62,9 @@ def scenes(subject: Subject, module: ModuleType) -> tuple[Scene, ...]:
             shape=f"{case.batch} x {case.seq_q} x {case.seq_k}",
             text=launch.asm["ttgir"],
             arguments=launch.arguments,
+            programs=_programs(subject, case),
+            # The first program takes over what the others do not start on.
+            most=None if _takes_over(subject.choice.schedule) else 1,
         )
         for case, launch in launches
     )
@@ -75,6 +85,25 @@ def _cases(subject: Subject) -> list[Case]:
         Case(name=f"{seq_q} x {seq_k}", seq_q=seq_q, seq_k=seq_k)
         for seq_q, seq_k in sorted(shapes, key=lambda shape: (shape[1], shape[0]))
     ]
+
+
+def _takes_over(schedule: AnySchedule) -> bool:
+    return isinstance(schedule, BlackwellSchedule) and schedule.dispatch is Dispatch.CLC
+
+
+def _programs(subject: Subject, case: Case) -> int:
+    """Return the size of a grid in which the first program has enough to do, and not too much.
+
+    A portable program computes what its number says. Specialised ones share the work tiles out;
+    with cluster launch control the first takes over those of the others, and they are few.
+    """
+    schedule = subject.choice.schedule
+    if not isinstance(schedule, BlackwellSchedule):
+        return 1
+    if _takes_over(schedule):
+        return _WORKS
+    tiles = -(-case.seq_q // schedule.tile_rows)
+    return max(1, case.batch * tiles * (subject.attention.heads // schedule.pack) // _WORKS)
 
 
 def _launch(subject: Subject, module: ModuleType, case: Case) -> Launch:

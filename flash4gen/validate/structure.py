@@ -101,7 +101,7 @@ def _departures(subject: Subject, module: ModuleType) -> Iterator[str]:
         "KV_HEADS": attention.kv_heads,
         "HEAD_DIM": attention.head_dim,
         "VALUE_DIM": attention.value_dim,
-        "TILE_Q": schedule.tile_q,
+        "TILE_Q": schedule.tile_q if isinstance(schedule, Schedule) else schedule.query_rows,
         "TILE_K": schedule.tile_k,
         "TARGET": (hardware.backend, hardware.arch),
     }

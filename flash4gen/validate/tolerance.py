@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from flash4gen.ir.expr import Apply, Expr, Literal, Op, Var, walk
-from flash4gen.schedule.blackwell.model import BlackwellSchedule
+from flash4gen.ir.nodes import DType
+from flash4gen.schedule.blackwell.model import BlackwellSchedule, Tanh
 from flash4gen.validate.oracle import evaluate, visible
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
     from flash4gen.schedule.model import AnySchedule
 
 OUT_RULE = (
-    "in each 256 numbers max|out - ref| <= 2 max|base - ref| + 2 max|ref + 0.3 - 0.3 - ref|; "
+    "in each 256 numbers max|out - ref| <= 2 max|base - ref| + 2 max|ref + 0.3 - 0.3 - ref| "
+    "+ (error of exp2 in software + rounding of the largest weight) sum p |v|; "
     "ref: float64, base and the last term: the dtype"
 )
 LSE_RULE = (
@@ -61,10 +63,14 @@ class Accuracy:
 
     Attributes:
         weight: relative error of a weight, and so of a row's sum, of which LSE is the logarithm.
+        rounding: of the largest weight of a row on its way to the tensor core. With the running
+            maximum itself as reference that weight is 1, which is exact; with an older one it is
+            not, and its error is one that the working precision, by the rule above, lacks.
         tanh: of a hyperbolic tangent, of its value or of 1.
     """
 
     weight: float = 0.0
+    rounding: float = 0.0
     tanh: float = FUNCTION_ERROR
 
 
@@ -72,11 +78,19 @@ EXACT = Accuracy()
 """Of kernels that compute exp2 and the score's functions to float32's precision."""
 
 
-def accuracy_of(schedule: AnySchedule) -> Accuracy:
-    """Return what a schedule's techniques cost. The output's rule knows nothing of them."""
+ROUNDING = {DType.BF16: 2.0**-9, DType.FP16: 2.0**-12}
+"""Half a unit in the last place, relative to the number."""
+
+
+def accuracy_of(schedule: AnySchedule, dtype: DType) -> Accuracy:
+    """Return what a schedule's techniques cost for weights of a type."""
     if not isinstance(schedule, BlackwellSchedule):
         return EXACT
-    return Accuracy(weight=EXP2_ERROR if schedule.emulated else 0.0, tanh=TANH_ERROR)
+    return Accuracy(
+        weight=EXP2_ERROR if schedule.emulated else 0.0,
+        rounding=ROUNDING[dtype] if schedule.rescale_threshold else 0.0,
+        tanh=TANH_ERROR if schedule.tanh is Tanh.APPROX else FUNCTION_ERROR,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import random
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from flash4gen.vgpu.allocation import over_allocations
 from flash4gen.vgpu.concurrent.globals import GlobalLog
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
     from flash4gen.vgpu.errors import Finding
     from flash4gen.vgpu.parse.tree import Function
+
+_T = TypeVar("_T")
 
 STEP_LIMIT = 1_000_000
 _START = Site(Operation(name="", line=0))
@@ -90,6 +93,7 @@ def check_ttgir(  # noqa: PLR0913 - keywords with defaults
     scratch: Tensor | None = None,
     step_limit: int = STEP_LIMIT,
     redundancy: bool = True,
+    most: int | None = None,
 ) -> Report:
     """Execute a kernel like `run_ttgir`, with all concurrency checks on.
 
@@ -102,6 +106,7 @@ def check_ttgir(  # noqa: PLR0913 - keywords with defaults
         scratch: a byte tensor of equal parts for the programs, where the kernel needs one.
         step_limit: operations of memory and synchronisation, and turns of loops, in all.
         redundancy: look for redundant synchronisation as well.
+        most: execute no more programs than this, the first, the last, and a fixed sample between.
 
     Returns:
         The findings. One that makes going on senseless ends the run; those before it are kept.
@@ -127,7 +132,7 @@ def check_ttgir(  # noqa: PLR0913 - keywords with defaults
     x, y, z = (*grid, 1, 1, 1)[:3]
     try:
         with exact_arithmetic():
-            _run(program, arguments, (x, y, z), scratch, (settings, progress, collector))
+            _run(program, arguments, (x, y, z), scratch, (settings, progress, collector), most)
     except FatalError:
         pass
     return Report(
@@ -139,12 +144,26 @@ def check_ttgir(  # noqa: PLR0913 - keywords with defaults
     )
 
 
+def sample(order: Sequence[_T], most: int | None) -> list[_T]:
+    """Return the first, the last, and as many between as make no more than `most`, in order.
+
+    A single one is the first.
+    """
+    if most is None or len(order) <= most:
+        return list(order)
+    if most == 1:
+        return [order[0]]
+    between = random.Random(len(order)).sample(range(1, len(order) - 1), max(0, most - 2))
+    return [order[index] for index in sorted({0, *between, len(order) - 1})]
+
+
 def _run(
     program: CheckedProgram,
     arguments: Sequence[Any],
     grid: tuple[int, int, int],
     scratch: Tensor | None,
     state: tuple[Settings, Progress, Collector],
+    most: int | None,
 ) -> None:
     settings, progress, collector = state
     memory, log, ctas = GlobalMemory(), GlobalLog(), settings.ctas
@@ -155,8 +174,8 @@ def _run(
         return
     base = memory.bind(scratch, "global scratch") if scratch is not None else 0
     share = 0 if scratch is None else scratch.numel() // max(1, grid[0] * grid[1] * grid[2])
-    order = itertools.product(*(range(extent) for extent in reversed(grid)))
-    progress.waiting.extend((x, y, z) for z, y, x in order)
+    order = list(itertools.product(*(range(extent) for extent in reversed(grid))))
+    progress.waiting.extend((x, y, z) for z, y, x in sample(order, most))
     while progress.waiting:
         x, y, z = progress.waiting.popleft()
         start = base + (x + grid[0] * (y + grid[1] * z)) * share

@@ -56,11 +56,15 @@ class Launch:
 
 @dataclass(eq=False)
 class VirtualGpu:
-    """A virtual GPU in use; `launches`, and `reports` if it checks, grow with every launch."""
+    """A virtual GPU in use; `launches`, and `reports` if it checks, grow with every launch.
+
+    `most` bounds how many programs of a launch are executed, of kernels with partitions.
+    """
 
     target: GPUTarget
     execute: bool = True
     check: Check | None = None
+    most: int | None = None
     launches: list[Launch] = field(default_factory=list)
     reports: list[Report] = field(default_factory=list)
 
@@ -139,7 +143,7 @@ def _run(
     if check is None:
         (prepare_checked if is_concurrent(text) else prepare)(text)
         start = time.perf_counter()
-        run_ttgir(text, arguments, grid, scratch=scratch)
+        run_ttgir(text, arguments, grid, scratch=scratch, most=gpu.most)
         return start
     start = time.perf_counter()
     report = check_ttgir(
@@ -282,7 +286,11 @@ class VirtualDriver(DriverBase):  # type: ignore[misc, unused-ignore]
 
 @contextmanager
 def virtual_gpu(
-    target_arch: int, *, execute: bool = True, check: Check | None = None
+    target_arch: int,
+    *,
+    execute: bool = True,
+    check: Check | None = None,
+    most: int | None = None,
 ) -> Iterator[VirtualGpu]:
     """Make a virtual NVIDIA GPU Triton's active device, and restore what was active before.
 
@@ -290,6 +298,7 @@ def virtual_gpu(
         target_arch: compute capability as Triton writes it: 80, 90, 100, 120, ...
         execute: run launches on the CPU tensors; False compiles and records them only.
         check: run them with all concurrency checks on; findings are collected, not raised.
+        most: of kernels with partitions, execute no more programs of a launch than this.
 
     Yields:
         The device; its `launches` holds a record of every launch, its `reports` what checks found.
@@ -297,7 +306,7 @@ def virtual_gpu(
     Raises:
         VirtualGpuError: from a launch inside, at the first finding, unless `check` collects them.
     """
-    gpu = VirtualGpu(GPUTarget("cuda", target_arch, 32), execute=execute, check=check)
+    gpu = VirtualGpu(GPUTarget("cuda", target_arch, 32), execute=execute, check=check, most=most)
     config = triton.runtime.driver
     before = config._active
     config.set_active(VirtualDriver(gpu))

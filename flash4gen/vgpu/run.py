@@ -20,6 +20,7 @@ def run_ttgir(
     grid: Sequence[int],
     *,
     scratch: Tensor | None = None,
+    most: int | None = None,
 ) -> None:
     """Execute a kernel on CPU tensors, program after program in order of their ids.
 
@@ -32,12 +33,13 @@ def run_ttgir(
             place.
         grid: up to three extents.
         scratch: a byte tensor of equal parts for the programs, where the kernel needs one.
+        most: on the checked machine, execute no more programs than this; see `check_ttgir`.
 
     Raises:
         VirtualGpuError: the first finding.
     """
     if is_concurrent(text):
-        report = check_ttgir(text, arguments, grid, scratch=scratch, redundancy=False)
+        report = check_ttgir(text, arguments, grid, scratch=scratch, redundancy=False, most=most)
         if report.findings:
             raise VirtualGpuError(report.findings[0])
         return

@@ -8,12 +8,14 @@ operation for that are refused.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from flash4gen.vgpu.dtypes import torch_dtype
 from flash4gen.vgpu.lowering import Alias, Constant, Lowered, Step, lower, unsupported
 from flash4gen.vgpu.parse.tree import MemDescType, Operation, TensorType
 from flash4gen.vgpu.split import Split, localised, split_of
@@ -107,8 +109,8 @@ def _mixes(op: Operation, ctas: int) -> bool:
 
 def _elements(kind: Type, cta: int, ctas: int) -> Tensor:
     """Return the numbers of the elements that a CTA holds, in their order."""
-    if not isinstance(kind, TensorType):
-        raise unsupported(f"expected a tensor, not {kind}")
+    if not isinstance(kind, TensorType | MemDescType):
+        raise unsupported(f"expected a tensor or a memory, not {kind}")
     numbers = torch.arange(torch.Size(kind.shape).numel()).view(kind.shape)
     return _part(numbers, split_of(kind, ctas), cta).reshape(-1)
 
@@ -244,12 +246,33 @@ def _check(op: Operation, ctas: int) -> None:
             if count > 1 and source.shape[lead + axis] != target.shape[lead + axis]:
                 raise unsupported(f"{op.name} along a dimension that is split among CTAs")
     elif op.name in ("ttg.memdesc_reinterpret", "ttg.memdesc_reshape"):
-        source, target = op.operand_types[0], op.result_types[-1]
-        places = [split_of(kind, ctas).places for kind in (source, target)]
-        if places[0] != places[1]:
-            raise unsupported(f"{op.name} that splits memory among CTAs in another way")
+        _check_view(op, ctas)
     elif op.name in _PRODUCTS and not op.attributes.get("two_ctas"):
         _check_product(op, ctas)
+
+
+def _check_view(op: Operation, ctas: int) -> None:
+    """Refuse views in which a CTA would hold something else than it does.
+
+    Shared memory that is reinterpreted is the bytes that this CTA has, whatever the other one's are
+    called: that is how a CTA looks at its own part alone.
+    """
+    source, target = op.operand_types[0], op.result_types[-1]
+    if op.name == "ttg.memdesc_reshape":
+        parts = ((_elements(kind, cta, ctas) for kind in (source, target)) for cta in range(ctas))
+        same = all(torch.equal(*pair) for pair in parts)
+    elif isinstance(source, MemDescType) and source.space == "smem":
+        same = _local_bytes(source, ctas) == _local_bytes(target, ctas)
+    else:
+        same = split_of(source, ctas).places == split_of(target, ctas).places
+    if not same:
+        raise unsupported(f"{op.name} that splits memory among CTAs in another way")
+
+
+def _local_bytes(kind: Type, ctas: int) -> int:
+    if not isinstance(kind, MemDescType):
+        raise unsupported(f"expected a memory, not {kind}")
+    return math.prod(split_of(kind, ctas).local(kind.shape)) * torch_dtype(kind).itemsize
 
 
 def _has_blocks(kind: Type) -> bool:

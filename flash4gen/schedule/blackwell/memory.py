@@ -124,11 +124,10 @@ def roles(schedule: BlackwellSchedule) -> tuple[Role, ...]:
 
 
 def _buffers(schedule: BlackwellSchedule, barriers: tuple[Barrier, ...]) -> tuple[Buffer, ...]:
-    slot = TILE * max(schedule.head_pad, schedule.value_pad) * ELEMENT // schedule.ctas
     out = TILE * min(schedule.value_pad, STAGED_COLUMNS) * ELEMENT
     plan = [
         Buffer("q", schedule.query_tiles * TILE * schedule.head_pad * ELEMENT),
-        Buffer("ring of k and v", schedule.stages * slot),
+        *_rings(schedule),
         Buffer("staged out", schedule.staging * out),
         Buffer("row statistics", schedule.query_tiles * TILE * 4),
         Buffer("barriers", BARRIER * sum(barrier.count for barrier in barriers)),
@@ -137,6 +136,20 @@ def _buffers(schedule: BlackwellSchedule, barriers: tuple[Barrier, ...]) -> tupl
     if schedule.dispatch is Dispatch.CLC:
         plan.append(Buffer("launch control", REQUEST))
     return tuple(plan)
+
+
+def _rings(schedule: BlackwellSchedule) -> Iterator[Buffer]:
+    """Yield the slots that keys and values come through.
+
+    A CTA of a pair holds half of the keys of a key tile, but half of the columns of a value tile: a
+    slot is for one of them only, and they take turns.
+    """
+    sizes = [TILE * width * ELEMENT for width in (schedule.head_pad, schedule.value_pad)]
+    if schedule.ctas == 1:
+        yield Buffer("ring of k and v", schedule.stages * max(sizes))
+        return
+    for name, size in zip(("k", "v"), sizes, strict=True):
+        yield Buffer(f"ring of {name}", schedule.stages // 2 * (size // schedule.ctas))
 
 
 def score_slots(schedule: BlackwellSchedule) -> int:

@@ -52,6 +52,17 @@ class RowMax(StrEnum):
     LOAD = "load"
 
 
+class Tanh(StrEnum):
+    """How a hyperbolic tangent in the score is computed.
+
+    EXACT: from exp2 and a reciprocal, to float32's precision. APPROX: by one instruction, to 11
+    bits (PTX ISA, tanh); a softcap of 50 makes 0.02 of that in a score.
+    """
+
+    EXACT = "exact"
+    APPROX = "approx"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlackwellSchedule:
     """One warp-specialised kernel's choices.
@@ -77,6 +88,7 @@ class BlackwellSchedule:
         rescale_threshold: growth of the row maximum, as a power of two, up to which the accumulator
             keeps its scale; 0 rescales whenever the maximum grows.
         row_max: where the row maximum comes from.
+        tanh: how tanh in a score is computed.
         staging: output tiles in shared memory on their way out.
         head_pad: padded width of q and k: a power of two of at least 16, or 192.
         value_pad: padded width of v and out, a power of two of at least 16.
@@ -102,6 +114,7 @@ class BlackwellSchedule:
     early: int
     rescale_threshold: int
     row_max: RowMax
+    tanh: Tanh
     staging: int
     head_pad: int
     value_pad: int
@@ -112,6 +125,11 @@ class BlackwellSchedule:
     def rows(self) -> int:
         """Rows of all query tiles of one CTA."""
         return self.tile_q * self.query_tiles
+
+    @property
+    def query_rows(self) -> int:
+        """Rows of one query tile, on all CTAs that share its products."""
+        return self.tile_q * self.ctas
 
     @property
     def tile_rows(self) -> int:

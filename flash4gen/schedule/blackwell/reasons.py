@@ -44,6 +44,7 @@ def decisions(
         "early": _early(schedule),
         "rescale_threshold": _threshold(schedule),
         "row_max": _row_max(schedule, traits, hardware),
+        "tanh": _tanh(traits),
         "staging": _staging(schedule),
         "head_pad": _padding("head_dim", traits.head_dim, schedule.head_pad),
         "value_pad": _padding("value_dim", traits.value_dim, schedule.value_pad),
@@ -178,6 +179,12 @@ def _row_max(schedule: BlackwellSchedule, traits: Traits, hardware: Hardware) ->
     if not traits.monotone:
         return "the score expression may order the keys of a row differently than the products"
     return "maxima of three at a time"
+
+
+def _tanh(traits: Traits) -> str:
+    if not traits.tanh:
+        return "the score has none"
+    return "the instruction for it has 11 bits, too few for scores that are a multiple of it"
 
 
 def _staging(schedule: BlackwellSchedule) -> str:

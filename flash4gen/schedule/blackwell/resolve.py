@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from flash4gen.ir.hardware import Feature
 from flash4gen.schedule.blackwell.memory import TILE, memory_plan
-from flash4gen.schedule.blackwell.model import BlackwellSchedule, Dispatch, RowMax, TensorPlan
+from flash4gen.schedule.blackwell.model import (
+    BlackwellSchedule,
+    Dispatch,
+    RowMax,
+    Tanh,
+    TensorPlan,
+)
 from flash4gen.schedule.blackwell.registers import completed
 from flash4gen.schedule.blackwell.space import (
     EARLY,
@@ -62,6 +68,7 @@ def resolve(traits: Traits, hardware: Hardware, pins: Pins) -> BlackwellSchedule
         early=pins.get("early", EARLY),
         rescale_threshold=pins.get("rescale_threshold", THRESHOLD),
         row_max=pins.get("row_max") or _row_max(traits, hardware),
+        tanh=pins.get("tanh", Tanh.EXACT),
         staging=pins.get("staging", 1),
         head_pad=traits.head_pad,
         value_pad=traits.value_pad,
@@ -79,9 +86,10 @@ def planned(draft: BlackwellSchedule) -> BlackwellSchedule:
 
 def most_stages(draft: BlackwellSchedule, hardware: Hardware) -> int:
     """Return how many ring slots fit with the rest of a schedule as it is; 0 if not even one."""
-    one, two = (memory_plan(replace(draft, stages=stages)).smem_bytes for stages in (1, 2))
+    least = draft.ctas  # a pair has slots in pairs, for keys and for values
+    one, two = (memory_plan(replace(draft, stages=n * least)).smem_bytes for n in (1, 2))
     beyond_one = (hardware.smem_per_block - one) // (two - one)
-    return min(max(0, 1 + beyond_one), MOST_STAGES)
+    return min(max(0, 1 + beyond_one) * least, MOST_STAGES)
 
 
 def share_columns(share: float) -> int:

@@ -113,6 +113,13 @@ def pair(schedule: BlackwellSchedule, _hardware: Hardware) -> Broken | None:
             f"are {schedule.head_pad} and {schedule.value_pad}"
         )
         return Broken("pair", reason, ("ctas",), fix)
+    if schedule.stages % 2:
+        reason = (
+            f"stages = {schedule.stages}: the CTAs of a pair hold half of the keys and half of the "
+            "value columns, in slots of two kinds that take turns; their number is even"
+        )
+        fields = ("stages", "ctas")
+        return Broken("pair", reason, fields, f"stages = {schedule.stages - 1}")
     return None
 
 
@@ -231,6 +238,14 @@ def packing(schedule: BlackwellSchedule, traits: Traits) -> Broken | None:
     return Broken("packing", reason, ("pack",), fix)
 
 
+def packed_ranges(schedule: BlackwellSchedule, traits: Traits) -> Broken | None:
+    """The rows of a query tile walk one range of keys, whatever heads they are of."""
+    if schedule.pack == 1 or not traits.per_head:
+        return None
+    reason = "the mask depends on the head, and packed heads walk one range of keys together"
+    return Broken("packed_ranges", reason, ("pack",), "pack = 1")
+
+
 def pair_mask(schedule: BlackwellSchedule, traits: Traits) -> Broken | None:
     """Two CTAs share products in lockstep: neither may skip a key tile that the other needs."""
     if schedule.ctas == 1 or traits.unmasked:
@@ -256,6 +271,7 @@ def early_max(schedule: BlackwellSchedule, traits: Traits) -> Broken | None:
 MEANING_RULES: dict[str, Callable[[BlackwellSchedule, Traits], Broken | None]] = {
     "padding": padding,
     "packing": packing,
+    "packed_ranges": packed_ranges,
     "pair_mask": pair_mask,
     "early_max": early_max,
 }

@@ -6,7 +6,7 @@ In: nothing. Out: ``DOMAINS``. Whether values go together, ``rules`` knows.
 from __future__ import annotations
 
 from flash4gen.schedule.blackwell.memory import TILE
-from flash4gen.schedule.blackwell.model import Dispatch, RowMax, TensorPlan
+from flash4gen.schedule.blackwell.model import Dispatch, RowMax, Tanh, TensorPlan
 from flash4gen.schedule.domain import Domain, Span
 from flash4gen.schedule.model import TileOrder
 
@@ -80,6 +80,7 @@ DOMAINS: dict[str, Domain] = {
         "weights grow to 2 to the power of the threshold, and fp16 ends below 2¹⁶",
     ),
     "row_max": Domain(tuple(RowMax), "the row maximum is reduced in registers or by the load"),
+    "tanh": Domain(tuple(Tanh), "tanh is computed to float32's precision, or to 11 bits"),
     "staging": Domain((1, 2), "one output tile lies in shared memory, or two"),
 }
 """Every field that a spec may pin, with its values and the rule behind them."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from flash4gen.ir.expr import SCORE
+from flash4gen.ir.expr import SCORE, Apply, Op, Var, variables, walk
 from flash4gen.ir.masks import always_true
 from flash4gen.schedule.monotone import rises
 from flash4gen.schedule.space import pad
@@ -39,6 +39,8 @@ class Traits:
         grows: late query tiles visit more keys than early ones.
         identity: the score is the scaled product itself.
         monotone: the score expression rises with the score in every row.
+        tanh: the score has a hyperbolic tangent.
+        per_head: which keys a query sees depends on its head.
     """
 
     head_dim: int
@@ -48,16 +50,20 @@ class Traits:
     grows: bool
     identity: bool
     monotone: bool
+    tanh: bool
+    per_head: bool
 
     @property
     def head_pad(self) -> int:
-        """Padded width of q and k: 192 stays, as tiles of 128 and of 64 columns."""
-        return self.head_dim if self.head_dim == WIDE[0] else pad(self.head_dim)
+        """Padded width of q and k: 192 stays; others are those of v too, which share a ring."""
+        if self.head_dim == WIDE[0]:
+            return self.head_dim
+        return pad(max(self.head_dim, self.value_dim))
 
     @property
     def value_pad(self) -> int:
         """Padded width of v and out."""
-        return pad(self.value_dim)
+        return pad(self.value_dim) if self.head_dim == WIDE[0] else self.head_pad
 
     @property
     def widest(self) -> bool:
@@ -75,6 +81,8 @@ def traits(attention: Attention) -> Traits:
         grows=workload(attention).grows(),
         identity=attention.score == SCORE,
         monotone=rises(attention.score),
+        tanh=any(isinstance(node, Apply) and node.op is Op.TANH for node in walk(attention.score)),
+        per_head=Var.H in variables(attention.mask),
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from flash4gen.schedule.blackwell.model import Dispatch, RowMax, TensorPlan
+from flash4gen.schedule.blackwell.model import Dispatch, RowMax, Tanh, TensorPlan
 from flash4gen.schedule.blackwell.registers import FIELDS, Split, splits
 from flash4gen.schedule.blackwell.resolve import resolve
 from flash4gen.schedule.blackwell.space import EARLY
@@ -80,6 +80,7 @@ VARIATIONS: tuple[tuple[str, int | str, str], ...] = (
     ("rescale_threshold", 0, "the accumulator is rescaled in most of the first steps"),
     ("row_max", RowMax.REDUCE, "maxima in registers cost half an instruction per score"),
     ("row_max", RowMax.LOAD, "maxima in registers are as cheap"),
+    ("tanh", Tanh.APPROX, "11 bits are too few for scores that are a multiple of it"),
     ("staging", 1, "the correction waits until an output tile is stored"),
     ("staging", 2, "a second output tile costs ring slots"),
 )

@@ -35,10 +35,17 @@ _SPARE_STEPS = 1000
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """A launch of the kernel: what makes its arguments, the same each time, and its grid."""
+    """A launch of the kernel.
+
+    Attributes:
+        arguments: makes its arguments, the same each time.
+        grid: of the launch.
+        most: how many of its programs are executed; None for all.
+    """
 
     arguments: Callable[[], Sequence[Any]]
     grid: Sequence[int]
+    most: int | None = None
 
 
 @dataclass(slots=True)
@@ -204,7 +211,7 @@ def _baseline(text: str, launch: Launch, policies: Sequence[Policy]) -> _Baselin
     arguments: Sequence[Any] = ()
     for policy in policies:
         arguments = launch.arguments()
-        report = check_ttgir(text, arguments, launch.grid, policy=policy)
+        report = check_ttgir(text, arguments, launch.grid, policy=policy, most=launch.most)
         if report.findings:
             raise ValueError(f"the kernel itself has findings: {report.findings[0]}")
         reports.append(report)
@@ -236,6 +243,7 @@ def _run(
                 policy=policy,
                 step_limit=_PATIENCE * base.steps + _SPARE_STEPS,
                 redundancy=False,
+                most=base.launch.most,
             )
             if report.findings:
                 base.found += 1

@@ -26,7 +26,7 @@ def reinterpret(view: View, source: MemDescType, target: MemDescType) -> View:
         width = view.data.shape[-1] * view.data.element_size()
         if target.shape[-1] * dtype.itemsize > width:
             raise unsupported("ttg.memdesc_reinterpret to wider rows of tensor memory")
-    elif source.layout != target.layout and not _blank(view):
+    elif _within(source.layout) != _within(target.layout) and not _blank(view):
         raise unsupported(
             f"ttg.memdesc_reinterpret of written shared memory from {source} to {target}, "
             "whose layouts place elements differently"
@@ -37,6 +37,11 @@ def reinterpret(view: View, source: MemDescType, target: MemDescType) -> View:
         columns = target.shape[-1]
         data, state = data[..., :columns], state[..., :columns]
     return View(view.buffer, data.reshape(target.shape), state.reshape(target.shape), target.layout)
+
+
+def _within(layout: str) -> str:
+    """Return where a layout puts elements within a CTA: without how a cluster splits them."""
+    return re.sub(r",? *CGALayout = \[\[.*?\]\]", "", layout)
 
 
 def _blank(view: View) -> bool:
