@@ -41,8 +41,8 @@ ROUNDING = {DType.BF16: 2.0**-7, DType.FP16: 2.0**-9}
 """Of outputs of about 1: weights and outputs have 8 and 11 bits."""
 POLYNOMIAL = 1e-4
 """Of a weight, and so of the logarithm of their sum."""
-TANH = 2.0**-11
-"""Of a score; those here are below 8."""
+TANH = 3e-7
+"""Of a hyperbolic tangent, of which a softcap makes 50 times as much."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +62,7 @@ class Kernel:
     @property
     def tolerance(self) -> tuple[float, float]:
         """Return how far the output and its log-sum-exp may lie from the formula in float32."""
-        scores = 0.0 if self.score == "s" else 8 * TANH
+        scores = 0.0 if self.score == "s" else 50 * TANH
         return ROUNDING[self.dtype] + scores, POLYNOMIAL + scores
 
     @property

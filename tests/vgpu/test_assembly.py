@@ -21,12 +21,15 @@ from flash4gen.vgpu.ops.assembly import (
     selected,
     tanh,
 )
+from flash4gen.vgpu.ops.elementwise import _ASM
 from tests.project import ROOT
+from tests.schedule.variants import chosen, pinning
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 INF = float("inf")
+RECIPROCAL = "rcp.approx.ftz.f32 $0, $1;"
 
 
 def power(x: torch.Tensor) -> torch.Tensor:
@@ -112,14 +115,20 @@ def result_of(function: ast.FunctionDef) -> str:
 
 
 @pytest.mark.parametrize(
-    ("spec", "blocks"),
+    ("spec", "pins", "blocks"),
     [
-        ("llama3_8b", {EXP2, BITS_BELOW, select()}),
-        ("gemma2_9b_local", {EXP2, BITS_BELOW, select(), TANH}),
+        ("llama3_8b", {}, {EXP2, BITS_BELOW, select()}),
+        ("gemma2_9b_local", {"tanh": "approx"}, {EXP2, BITS_BELOW, select(), TANH}),
+        ("gemma2_9b_local", {}, {EXP2, BITS_BELOW, select(), RECIPROCAL}),
     ],
+    ids=["no score", "approximate tanh", "precise tanh"],
 )
-def test_kernels_use_the_blocks_whose_meaning_is_known(spec: str, blocks: set[str]) -> None:
+def test_kernels_use_the_blocks_whose_meaning_is_known(
+    spec: str, pins: dict[str, str], blocks: set[str]
+) -> None:
     plans, problems = plan_spec(check_spec(ROOT / "specs" / f"{spec}.attn"), ["b200"])
     assert not problems
-    module = render(plans[0].attention, plans[0].hardware, plans[0].choice)
+    what, hardware = pinning(plans[0].attention, **pins), plans[0].hardware
+    module = render(what, hardware, chosen(what, hardware))
     assert {normal(text) for text in assembly_of(module.text)} == {normal(text) for text in blocks}
+    assert all(normal(text) in _ASM for text in blocks)
