@@ -1,4 +1,4 @@
-"""The kernel that starts the roles of a ``blackwell`` module, its memory and its launch, as text."""
+"""The kernel that starts the roles of a ``blackwell`` module, its memory and launch, as text."""
 
 from __future__ import annotations
 

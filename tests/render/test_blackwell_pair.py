@@ -25,10 +25,12 @@ if TYPE_CHECKING:
 
 B200 = target("b200")
 SEQ_Q, SEQ_K = 600, 700
-"""Two work tiles of 512 rows, the second one cut, and more key tiles than the ring has slots for."""
+"""Two work tiles of 512 rows, the second one cut; more key tiles than the ring has slots for."""
 
 PLAIN = pinning(attention(name="plain", heads=2, head_dim=128, value_dim=128, mask=FULL), ctas=2)
-WIDE = pinning(attention(name="wide", heads=1, kv_heads=1, head_dim=192, value_dim=128, mask=FULL), ctas=2)
+WIDE = pinning(
+    attention(name="wide", heads=1, kv_heads=1, head_dim=192, value_dim=128, mask=FULL), ctas=2
+)
 PACKED = pinning(
     attention(name="packed", heads=4, kv_heads=1, head_dim=128, value_dim=128, mask=FULL),
     ctas=2,
