@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, cast
+
 import pytest
 import torch
 
 from flash4gen.vgpu.errors import FaultError
-from flash4gen.vgpu.parse.tree import MemDescType, PointerType, ScalarType, TensorType
+from flash4gen.vgpu.parse.tree import MemDescType, Operation, PointerType, ScalarType, TensorType
 from flash4gen.vgpu.split import localised, split_of, split_of_layout
-from flash4gen.vgpu.spread import join
+from flash4gen.vgpu.spread import join, spread
+
+if TYPE_CHECKING:
+    from flash4gen.vgpu.lowering import RegionCompiler
 
 F32 = ScalarType("f32")
 BLOCKED = (
@@ -110,3 +115,43 @@ def test_blocks_make_the_whole_again() -> None:
     parts = [whole[split.window(cta, (128, 64))] for cta in range(2)]
     assert torch.equal(join(parts, split.counts, split.places), whole)
     assert not torch.equal(parts[0], parts[1])
+
+
+ROWS = "#ttg.swizzled_shared<{vec = 1, perPhase = 1, maxPhase = 1, order = [0], CGALayout = [[1]]}>"
+COPIES = ROWS.replace("[[1]]", "[[0]]")
+
+
+def view(name: str, source: MemDescType, target: MemDescType) -> Operation:
+    return Operation(
+        name=f"ttg.memdesc_{name}",
+        line=1,
+        results=("%view",),
+        operands=("%memory",),
+        operand_types=(source,),
+        result_types=(target,),
+    )
+
+
+def shared(shape: tuple[int, ...], layout: str) -> MemDescType:
+    return MemDescType(shape=shape, element=F32, layout=layout, space="smem")
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "target", "known"),
+    [
+        ("reinterpret", shared((256,), ROWS), shared((128,), COPIES), True),
+        ("reinterpret", shared((256,), ROWS), shared((256,), COPIES), False),
+        ("reshape", shared((2, 256), ROWS), shared((2, 256), ROWS), True),
+        ("reshape", shared((2, 256), ROWS), shared((512,), ROWS), False),
+    ],
+)
+def test_a_view_shows_what_the_cta_holds(
+    name: str, source: MemDescType, target: MemDescType, known: bool
+) -> None:
+    """Of 256 rows a CTA holds 128, and may view those alone; it never holds other elements."""
+    operation, compiler = view(name, source, target), cast("RegionCompiler", None)
+    if known:
+        assert spread(operation, compiler, 2)
+        return
+    with pytest.raises(FaultError, match="splits memory among CTAs in another way"):
+        spread(operation, compiler, 2)

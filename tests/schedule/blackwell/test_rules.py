@@ -18,7 +18,7 @@ from flash4gen.schedule.blackwell.resolve import planned
 from flash4gen.schedule.memory import Buffer
 from flash4gen.schedule.model import Family
 from flash4gen.schedule.verify import constraint_names, schedule_text, verify
-from tests.schedule.blackwell.cases import B200, B300, WIDTHS, schedule
+from tests.schedule.blackwell.cases import B200, B300, refusal, schedule
 from tests.schedule.variants import CAUSAL, FULL, pinning, variant
 
 if TYPE_CHECKING:
@@ -126,12 +126,22 @@ def test_registers_come_out_of_one_pool(query_tiles: int, total: int) -> None:
         assert split.softmax >= 168
 
 
-@pytest.mark.parametrize("widths", WIDTHS)
-def test_pairs_hold_half_of_every_key_tile(widths: tuple[int, int]) -> None:
-    one = schedule(variant(*widths, mask=FULL))
-    two = planned(replace(one, ctas=2))
-    ring = {buffer.name: buffer.bytes for buffer in memory_plan(one).buffers}["ring of k and v"]
-    assert one.smem_bytes - two.smem_bytes == ring // 2
+@pytest.mark.parametrize(("widths", "stages"), [((128, 128), 6), ((192, 128), 4)])
+def test_pairs_hold_half_of_every_tile(widths: tuple[int, int], stages: int) -> None:
+    two = schedule(pinning(variant(*widths, mask=FULL), ctas=2))
+    rings = {item.name: item.bytes for item in memory_plan(two).buffers if "ring" in item.name}
+    keys, values = 64 * widths[0] * 2, 128 * widths[1] // 2 * 2
+    assert rings == {"ring of k": stages // 2 * keys, "ring of v": stages // 2 * values}
+    more = planned(replace(two, stages=stages + 2))
+    assert verify(more, B200)[0].constraint == "shared_memory"
+
+
+def test_slots_of_a_pair_come_in_twos() -> None:
+    two = schedule(pinning(variant(mask=FULL), ctas=2))
+    (found,) = verify(planned(replace(two, stages=5)), B200)
+    assert found.constraint == "pair"
+    assert found.reason.endswith("their number is even")
+    assert "`stages = 4`" in " ".join(refusal(pinning(variant(mask=FULL), ctas=2, stages=5)).helps)
 
 
 PLANS = [
