@@ -10,7 +10,7 @@ from flash4gen.ir.masks import bounds
 from flash4gen.ir.masks.scalar import ZERO
 from flash4gen.ir.nodes import DType, EmptyRow
 from flash4gen.render import expressions
-from flash4gen.render.blackwell_cluster import sharing
+from flash4gen.render.blackwell_cluster import Sharing, sharing
 from flash4gen.render.blackwell_constants import FRAGMENT, blackwell_constants, chunk
 from flash4gen.render.blackwell_kernel import specialised
 from flash4gen.render.context import Header, Impl, Interface
@@ -67,10 +67,6 @@ def blackwell_context(
     shared = sharing(schedule)
     zero = attention.empty_row is EmptyRow.ZERO
     empty = "0.0" if zero else 'float("nan")'
-    order = "behind" if schedule.plan is TensorPlan.P_IN_S else "ahead"
-    chunked = chunk(schedule) is not None
-    q_place, out_place = _places(schedule)
-    early, late = _products(schedule)
     names = _element_names(schedule)
     read = (var for var in expressions.ORDER if var in variables(attention.mask))
     masked = key_mask(attention, mask, tuple(names[var] for var in read))
@@ -89,29 +85,8 @@ def blackwell_context(
         cluster=Impl(shared.impl),
         work=Work("clc" if schedule.dispatch is Dispatch.CLC else "strided", shared.answer_layout),
         plan=TensorMemory(schedule.plan.value, element, shared.score_layout),
-        fetch=Fetch(
-            impl=order,
-            chunked=chunked,
-            q_place=q_place,
-            ring=shared.ring,
-            slot=shared.slot,
-            keys=shared.keys,
-            values=shared.values,
-            key_chunks=", HEAD_CHUNKS" if chunked else "",
-            value_chunks=", VALUE_CHUNKS" if chunked else "",
-            walk=walk,
-        ),
-        mma=Mma(
-            impl=order,
-            chunked=chunked,
-            key_slot=shared.key_slot,
-            value_slot=shared.value_slot,
-            qk_parameters=(*_QK, "chunks") if chunked else _QK,
-            chunks=", problem.head_chunks" if chunked else "",
-            early=early,
-            late=late,
-            walk=walk,
-        ),
+        fetch=_fetch(schedule, shared, walk),
+        mma=_products_role(schedule, shared, walk),
         score=expressions.score(attention, folded.body),
         key_mask=masked,
         row_max=_row_max(schedule, folded),
@@ -125,7 +100,7 @@ def blackwell_context(
             empty_factor=empty,
             empty_text="0" if zero else "NaN",
         ),
-        store=StoreRole(out_place),
+        store=StoreRole(_places(schedule)[1]),
         specialised=specialised(schedule, hardware, empty),
     )
 
@@ -136,6 +111,45 @@ _PLACE = {
     TileOrder.LONGEST_FIRST: "longest_first",
     TileOrder.QUERY_TILES_FIRST: "query_tiles_first",
 }
+
+
+def _order(schedule: BlackwellSchedule) -> str:
+    """Return whether the next scores are multiplied ahead of the last weights, or behind them."""
+    return "behind" if schedule.plan is TensorPlan.P_IN_S else "ahead"
+
+
+def _fetch(schedule: BlackwellSchedule, shared: Sharing, walk: Walk) -> Fetch:
+    """Return the load warp."""
+    chunked = chunk(schedule) is not None
+    return Fetch(
+        impl=_order(schedule),
+        chunked=chunked,
+        q_place=_places(schedule)[0],
+        ring=shared.ring,
+        slot=shared.slot,
+        keys=shared.keys,
+        values=shared.values,
+        key_chunks=", HEAD_CHUNKS" if chunked else "",
+        value_chunks=", VALUE_CHUNKS" if chunked else "",
+        walk=walk,
+    )
+
+
+def _products_role(schedule: BlackwellSchedule, shared: Sharing, walk: Walk) -> Mma:
+    """Return the mma warp."""
+    chunked = chunk(schedule) is not None
+    early, late = _products(schedule)
+    return Mma(
+        impl=_order(schedule),
+        chunked=chunked,
+        key_slot=shared.key_slot,
+        value_slot=shared.value_slot,
+        qk_parameters=(*_QK, "chunks") if chunked else _QK,
+        chunks=", problem.head_chunks" if chunked else "",
+        early=early,
+        late=late,
+        walk=walk,
+    )
 
 
 def _imports(schedule: BlackwellSchedule, *, uses_libdevice: bool) -> tuple[str, ...]:

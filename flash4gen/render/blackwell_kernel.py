@@ -28,14 +28,14 @@ _BARRIERS = {
         "softmax, correction → mma: early weights, O rescaled; 2",
     ),
     "p_last": ("QUERY_TILES", "softmax → mma: the late weights are there too"),
-    "pv_done": ("QUERY_TILES", "mma → softmax, correction: weights are read, O is at rest"),
+    "pv_done": ("QUERY_TILES", "mma → softmax, correction: P is read, O at rest"),
     "o_full": ("QUERY_TILES", "mma → correction: the output is complete"),
     "stats_full": ("QUERY_TILES", "softmax → correction: a factor of each row"),
     "stats_empty": ("QUERY_TILES", "correction → softmax: it has been read"),
     "o_staged": ("STAGING", "correction → store: an output lies in shared memory"),
     "o_stored": ("STAGING", "store → correction: it has been read"),
     "work_full": ("1", "hardware → all: the next work tile is known"),
-    "work_empty": ("1", "all → load: everybody has read it; one arrival of each role"),
+    "work_empty": ("1", "all → load: it has been read; one of each role"),
 }
 
 _INTEGERS = {
@@ -64,6 +64,7 @@ def specialised(schedule: BlackwellSchedule, hardware: Hardware, empty_value: st
     rows = "TILE_Q // PACK" if schedule.pack > 1 else "TILE_Q"
     host_rows = rows.replace("TILE_Q", "TILE_Q.value").replace("PACK", "PACK.value")
     host_pack = ", PACK.value" if schedule.pack > 1 else ""
+    view = "packed_" if schedule.pack > 1 else ""
     return Specialised(
         integers=tuple(Named(name, _INTEGERS[name]) for name in names),
         barriers=tuple(
@@ -78,15 +79,18 @@ def specialised(schedule: BlackwellSchedule, hardware: Hardware, empty_value: st
         k_smem=f"[{shared.key_slots}, 1, TILE_K, 1, {width}]",
         v_smem=f"[{shared.value_slots}, 1, TILE_K, 1, {value_width}]",
         out_smem=f"[STAGING, 1, {rows}, 1{pack}, OUT_COLUMNS]",
-        q_box=f"[1, {host_rows}, 1{host_pack}, {width}.value]{shared.rows_split}",
+        q_tensor=(f"{view}q", f"[1, {host_rows}, 1{host_pack}, {width}.value]{shared.rows_split}"),
         k_box=f"[1, TILE_K.value, 1, {width}.value]{shared.rows_split}",
         v_box=f"[1, TILE_K.value, 1, {value_width}.value]{shared.columns_split}",
-        out_box=f"[1, {host_rows}, 1{host_pack}, OUT_COLUMNS.value]{shared.rows_split}",
+        out_tensor=(
+            f"{view}out",
+            f"[1, {host_rows}, 1{host_pack}, OUT_COLUMNS.value]{shared.rows_split}",
+        ),
         output_layout=shared.output_layout,
         rows_layout=shared.rows_layout,
-        q_view=".unflatten(2, (PACKS.value, PACK.value))" if schedule.pack > 1 else "",
         sections=(
             *(_SECTIONS if longest else ()),
+            *(_PACKED if schedule.pack > 1 else ()),
             *(("head_chunks = HEAD_CHUNKS.value",) if chunked else ()),
         ),
         grid=_grid(schedule, hardware),
@@ -107,6 +111,10 @@ def _slots(barrier: Barrier, schedule: BlackwellSchedule) -> str:
     known["STAGING"] = schedule.staging
     return name if known.get(name) == barrier.count else str(barrier.count)
 
+
+_PACKED = tuple(
+    f"packed_{name} = {name}.unflatten(2, (PACKS.value, PACK.value))" for name in ("q", "out")
+)
 
 _SECTIONS = (
     "key_bytes = seq_k * (HEAD_DIM.value + VALUE_DIM.value) * q.element_size()",

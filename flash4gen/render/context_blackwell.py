@@ -250,11 +250,12 @@ class Specialised:
         softmax_tiles: the query tiles that have softmax warps.
         worker_warps, worker_registers: of all roles but the correction.
         q_smem, k_smem, v_smem, out_smem: shapes of the buffers.
-        q_box, k_box, v_box, out_box: shapes of what the copy engine moves at a time; for a pair of
-            CTAs, the axis along which it is split besides.
+        q_tensor, out_tensor: what is described to the copy engine, packs of heads as an axis of
+            their own, and the shape of what it moves at a time.
+        k_box, v_box: the same shapes of keys and values; for a pair of CTAs, all of them end in the
+            axis along which they are split.
         output_layout: of tensor memory.
         rows_layout: of a number for each row, in shared memory.
-        q_view: what makes packs of query heads an axis of their own.
         sections: statements of the launch that assign the integers which the order needs.
         grid: how many programs are launched.
         empty_value: output of a row without keys.
@@ -269,13 +270,12 @@ class Specialised:
     k_smem: str
     v_smem: str
     out_smem: str
-    q_box: str
+    q_tensor: tuple[str, str]
     k_box: str
     v_box: str
-    out_box: str
+    out_tensor: tuple[str, str]
     output_layout: str
     rows_layout: str
-    q_view: str
     sections: tuple[str, ...]
     grid: str
     empty_value: str
