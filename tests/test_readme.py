@@ -17,7 +17,7 @@ def test_the_spec_is_the_shipped_one() -> None:
 
 def test_the_excerpt_is_what_comes_out() -> None:
     module = (GENERATED / "b200" / "gemma2_9b_local.py").read_text(encoding="utf-8")
-    (excerpt,) = (text for _, text in BLOCKS if "@triton.jit" in text)
+    (excerpt,) = (text for _, text in BLOCKS if "@gluon.jit" in text)
     for part in excerpt.split("...\n"):
         assert part.strip("\n") in module
 
