@@ -4,7 +4,7 @@
 # target     sha256:fca41d18a5ab7fdc  NVIDIA B200 (Blackwell, sm_100)
 # schedule   sha256:9d66dc243ff8a3ad  blackwell, 2×128×128, p_in_s, 3 stages, 192/104/24 registers,
 #                                     16 emulated, single longest_first
-# templates  sha256:922aa41f57c57153  api 1
+# templates  sha256:7d19b6b1de168e3f  api 1
 """Llama 3 8B.
 
 Forward attention. For query q of head h and the keys k of key/value head h // 4:
@@ -254,9 +254,10 @@ def _load(q_desc, k_desc, v_desc, memory, bars, problem):
         hkv = pack * PACK // GROUP
         for tile in gl.static_range(QUERY_TILES):
             mbarrier.wait(bars.q_empty.index(tile), (done & 1) ^ 1)
-            mbarrier.expect(bars.q_full.index(tile), q_desc.nbytes_per_cta)
+            full = bars.q_full.index(tile)
             q = (q_tile * QUERY_TILES + tile) * (TILE_Q // PACK)
-            tma.async_load(q_desc, [b, q, pack, 0], bars.q_full.index(tile), memory.q.index(tile))
+            mbarrier.expect(full, q_desc.nbytes_per_cta)
+            tma.async_load(q_desc, [b, q, pack, 0], full, memory.q.index(tile))
         for i in range(span[3] - span[0]):
             key = (span[3] - 1 - i) * TILE_K
             stage, phase = _fetch(k_desc, b, key, hkv, memory, bars, stage, phase)
@@ -340,7 +341,7 @@ def _row_keys(q, problem):
     """
     keys = _visible_keys(q, q, problem.seq_q, problem.seq_k)
     # 0 * q gives each row a number of its own, also where all of them are the same.
-    return keys[0] + 0 * q, gl.minimum(keys[1], problem.seq_k) + 0 * q
+    return (keys[0] + 0 * q, gl.minimum(keys[1], problem.seq_k) + 0 * q)
 
 
 @gluon.constexpr_function
@@ -501,6 +502,7 @@ def _softmax_step(
         parts, tops = parts + (part,), tops + (top,)
     top = gl.maximum(gl.maximum(tops[0], tops[1]), gl.maximum(tops[2], tops[3]))
     row_max, offset, rescale = _new_max(top, row_max)
+    mbarrier.wait(bars.stats_empty.index(TILE), ((turn + done) & 1) ^ 1)
     memory.stats.index(TILE).store(rescale)
     mbarrier.arrive(bars.stats_full.index(TILE), count=1)
     weights = _weights(memory, TILE, turn)
@@ -512,8 +514,8 @@ def _softmax_step(
         sums = sums + (gl.sum(p, 1),)
         if first + FRAGMENT == EARLY:
             mbarrier.arrive(bars.p_ready.index(TILE), count=1)
-            # Long since true; it keeps what follows from being scheduled before the release.
-            mbarrier.wait(bars.stats_empty.index(TILE), (turn + done) & 1)
+            # Long since true: it keeps what follows from being scheduled ahead of the release.
+            mbarrier.wait(bars.s_full.index(TILE), turn & 1)
     mbarrier.arrive(bars.p_last.index(TILE), count=1)
     return row_max, row_sum * rescale + ((sums[0] + sums[1]) + (sums[2] + sums[3])), turn + 1
 
@@ -542,12 +544,12 @@ def _softmax(lse_ptr, memory, bars, problem, TILE: gl.constexpr):
             row_max, row_sum, turn = _softmax_step(
                 memory, bars, problem, row_max, row_sum, turn, done, keys, key, False, TILE
             )
+        mbarrier.wait(bars.stats_empty.index(TILE), ((turn + done) & 1) ^ 1)
         memory.stats.index(TILE).store(row_sum)
         mbarrier.arrive(bars.stats_full.index(TILE), count=1)
         address = lse_ptr + (b * HEADS + h).to(gl.int64) * problem.seq_q + q
         lse = (row_max * TO_LOG2 + gl.log2(row_sum)) * 0.6931471805599453
         gl.store(address, lse, mask=q < problem.seq_q)
-        mbarrier.wait(bars.stats_empty.index(TILE), (turn + done) & 1)
         done += 1
 
 
@@ -846,7 +848,7 @@ def _forward(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # torch.compile sees one opaque operator. The digest in its name keeps two versions apart.
-_op = torch.library.custom_op("flash4gen::llama3_8b_90534ebd", _forward, mutates_args=())
+_op = torch.library.custom_op("flash4gen::llama3_8b_9cf9713f", _forward, mutates_args=())
 
 
 @_op.register_fake
