@@ -11,6 +11,7 @@ import pytest
 
 from flash4gen.driver import compile_spec
 from flash4gen.ir import library
+from flash4gen.schedule.blackwell.model import BlackwellSchedule
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,7 +51,10 @@ def prove(text: str, target: str, folder: Path) -> None:
     assert module.certificate is not None
     assert module.certificate.passed
     assert module.artefact is not None
-    assert module.artefact.facts.spill_bytes == 0
+    facts = module.artefact.facts
+    # What the roles of a warp-specialised kernel were handed may be saved outside their loops.
+    specialised = isinstance(module.plan.choice.schedule, BlackwellSchedule)
+    assert (facts.loop_spills if specialised else facts.spill_bytes) == 0
 
 
 @pytest.mark.parametrize("name", ["sink_and_window", "alibi", "never"])

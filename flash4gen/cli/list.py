@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -80,7 +80,8 @@ def _print(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in columns:
         numbers = all(isinstance(row[name], int) for row in rows)
-        table.add_column(name, justify="right" if numbers else "left", overflow="fold")
+        side: Literal["left", "right"] = "right" if numbers else "left"
+        table.add_column(name, justify=side, overflow="fold", no_wrap=name == "name")
     for row in rows:
         table.add_row(*(_cell(row[name]) for name in columns))
     print_rich(table)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,6 +13,8 @@ from hypothesis import strategies as st
 from flash4gen.build.load import load_module
 from flash4gen.ir.expr import Apply, Expr, Literal, Op, Type, Var, variables, walk
 from flash4gen.ir.simplify import simplify
+from flash4gen.render.context import Arithmetic
+from flash4gen.render.environment import environment as environment_of_templates
 from flash4gen.render.source_expr import (
     TORCH,
     TRITON,
@@ -31,10 +32,10 @@ from tests.ir.strategies import bools, floats, ints
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 NAMES = variable_names({var: var.value for var in Var})
 SIZE = 16
-HELPERS = Path(__file__).parents[2] / "templates" / "shared" / "arithmetic.py.j2"
 
 
 @pytest.mark.parametrize(
@@ -138,10 +139,17 @@ def test_pytorch_text_means_the_same(node: Expr) -> None:
 
 def triton_module(nodes: list[Expr], folder: Path) -> Path:
     """Write a kernel that stores every expression over the tile of ``environment``."""
-    helper_text = HELPERS.read_text(encoding="utf-8")
-    functions = "\n".join(
-        line for line in helper_text.splitlines() if not line.startswith(("{%", "{#"))
+    template = environment_of_templates().get_template("shared/arithmetic.py.j2")
+    used = Arithmetic(
+        tanh=True,
+        tanh_approx=False,
+        tanh_packed=False,
+        floor_div=True,
+        floor_mod=True,
+        libdevice=True,
     )
+    functions: Any = template.module
+    functions = functions.define(used)
     body = [
         "import triton",
         "import triton.language as tl",
