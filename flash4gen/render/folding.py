@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from flash4gen.ir.expr import SCORE, Apply, Expr, Literal, Op, Var, variables, walk
+from flash4gen.schedule.monotone import rises
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class FoldedScore:
     @property
     def monotone(self) -> bool:
         """Whether the body never falls as its product grows, and depends on nothing else."""
-        return variables(self.body) == {Var.S} and _grows(self.body)
+        return variables(self.body) == {Var.S} and rises(self.body)
 
 
 def fold(score: Expr, scale: float) -> FoldedScore:
@@ -87,21 +88,3 @@ def _without(expr: Expr, inner: float) -> Expr:
     if not isinstance(expr, Apply):
         return expr
     return Apply(expr.op, tuple(_without(arg, inner) for arg in expr.args), expr.span)
-
-
-def _grows(expr: Expr) -> bool:
-    """Whether an expression in ``s`` alone is surely non-decreasing in it."""
-    match expr:
-        case Literal():
-            return True
-        case Apply(op=Op.TANH | Op.EXP | Op.SIGMOID, args=(a,)):
-            return _grows(a)
-        case Apply(op=Op.ADD | Op.MIN | Op.MAX, args=(a, b)):
-            return _grows(a) and _grows(b)
-        case Apply(op=Op.SUB, args=(a, Literal())):
-            return _grows(a)
-        case Apply(op=Op.MUL, args=(Literal(value=value), a)):
-            return value >= 0 and _grows(a)
-        case Apply(op=Op.MUL | Op.DIV, args=(a, Literal(value=value))):
-            return value > 0 and _grows(a)
-    return expr == SCORE

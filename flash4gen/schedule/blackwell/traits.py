@@ -38,7 +38,7 @@ class Traits:
         unmasked: every query sees every key.
         grows: late query tiles visit more keys than early ones.
         identity: the score is the scaled product itself.
-        monotone: the score expression rises with the score in every row.
+        monotone: the score expression rises with the score, and reads nothing else.
         tanh: the score has a hyperbolic tangent.
         per_head: which keys a query sees depends on its head.
     """
@@ -80,7 +80,8 @@ def traits(attention: Attention) -> Traits:
         unmasked=always_true(attention.mask),
         grows=workload(attention).grows(),
         identity=attention.score == SCORE,
-        monotone=rises(attention.score),
+        # Alone: the largest product of a row is mapped without knowing which row it is.
+        monotone=variables(attention.score) == {Var.S} and rises(attention.score),
         tanh=any(isinstance(node, Apply) and node.op is Op.TANH for node in walk(attention.score)),
         per_head=Var.H in variables(attention.mask),
     )
