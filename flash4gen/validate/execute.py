@@ -18,7 +18,7 @@ from torch import Tensor
 
 from flash4gen.validate.blame import Failure, blame
 from flash4gen.validate.inputs import Inputs, make_inputs
-from flash4gen.validate.oracle import attention_reference, working_precision
+from flash4gen.validate.oracle import attention_reference, exact_products, working_precision
 from flash4gen.validate.tolerance import (
     EXACT,
     Accuracy,
@@ -125,11 +125,29 @@ class Truth:
         )
 
 
-def truth_of(attention: Attention, inputs: Inputs, accuracy: Accuracy = EXACT) -> Truth:
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """What results are measured by.
+
+    Attributes:
+        accuracy: of the kernel's techniques.
+        product: the matrix product that the working precision has, of 16-bit matrices to float32.
+    """
+
+    accuracy: Accuracy = EXACT
+    product: Callable[[Tensor, Tensor], Tensor] = exact_products
+
+
+PLAIN = Measure()
+"""For exact techniques, on exact products."""
+
+
+def truth_of(attention: Attention, inputs: Inputs, measure: Measure = PLAIN) -> Truth:
     """Compute the reference and the budgets of one set of inputs."""
     q, k, v = inputs.q, inputs.k, inputs.v
+    accuracy = measure.accuracy
     out, lse = attention_reference(attention, q, k, v)
-    base_out, base_lse = working_precision(attention, q, k, v)
+    base_out, base_lse = working_precision(attention, q, k, v, measure.product)
     allowance = lse_allowance(attention, q, k, lse, accuracy)
     budget = output_budget(out, base_out)
     if by_design := accuracy.weight + accuracy.rounding:
@@ -145,7 +163,7 @@ def run_case(
     case: Case,
     runner: Runner,
     *,
-    accuracy: Accuracy = EXACT,
+    measure: Measure = PLAIN,
 ) -> CaseResult:
     """Run one case and its twin on the module's CPU path, and compare both with the reference.
 
@@ -155,7 +173,7 @@ def run_case(
         text: its text, to find the places of failures.
         case: what to run.
         runner: calls the module's function; see ``on_virtual_gpu`` and ``on_device``.
-        accuracy: of the kernel's techniques.
+        measure: what its results are measured by.
     """
     inputs = make_inputs(attention, case)
     file = (module.__file__ or "").replace("\\", "/").rpartition("/")[2]
@@ -164,7 +182,7 @@ def run_case(
         eager: Outputs = module._eager(inputs.q, inputs.k, inputs.v)
     except Exception as error:
         return CaseResult(case=case, failures=(blame(error, file, text, case.name),))
-    truth = truth_of(attention, inputs, accuracy)
+    truth = truth_of(attention, inputs, measure)
     problems = list(_form(attention, inputs, (ran.out, ran.lse)))
     if not problems:
         ran = ran.completed(truth.out, truth.lse)

@@ -12,18 +12,19 @@ from flash4gen.schedule.blackwell.model import BlackwellSchedule, Dispatch
 from flash4gen.validate.blame import Failure
 from flash4gen.validate.certificate import Json, Rung, Status, number
 from flash4gen.validate.execute import (
+    PLAIN,
     CaseResult,
+    Measure,
     Runner,
     on_virtual_gpu,
     one_thread,
     run_case,
 )
 from flash4gen.validate.loops import CasePlan, plan_cases
+from flash4gen.validate.oracle import exact_products
 from flash4gen.validate.tolerance import (
-    EXACT,
     LSE_RULE,
     OUT_RULE,
-    Accuracy,
     Comparison,
     accuracy_of,
 )
@@ -31,6 +32,8 @@ from flash4gen.validate.tolerance import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import ModuleType
+
+    from torch import Tensor
 
     from flash4gen.ir.nodes import Attention
     from flash4gen.schedule.model import AnySchedule
@@ -78,13 +81,24 @@ def run_rung(
     module: ModuleType,
     runner: Runner,
     progress: Callable[[str], None],
+    product: Callable[[Tensor, Tensor], Tensor] = exact_products,
 ) -> Rung:
-    """Run all cases of a subject with a runner and tell what came out as a rung."""
+    """Run all cases of a subject with a runner and tell what came out as a rung.
+
+    Args:
+        name: of the rung.
+        subject: what is validated.
+        module: its module, imported.
+        runner: calls the module's function.
+        progress: told the name of each case before it runs.
+        product: the matrix product that the working precision has; see ``working_precision``.
+    """
     plan = plan_cases(subject.attention, subject.choice.schedule)
     accuracy = accuracy_of(subject.choice.schedule, subject.attention.dtype)
+    measure = Measure(accuracy, product)
     with one_thread():
         found = results_of(
-            subject.attention, module, subject.rendered.text, plan, runner, progress, accuracy
+            subject.attention, module, subject.rendered.text, plan, runner, progress, measure
         )
         results = tuple(found)
     failures = [failure for result in results for failure in result.failures]
@@ -114,13 +128,13 @@ def results_of(  # noqa: PLR0913 - two have defaults
     plan: CasePlan,
     runner: Runner,
     progress: Callable[[str], None] = lambda _: None,
-    accuracy: Accuracy = EXACT,
+    measure: Measure = PLAIN,
 ) -> Iterator[CaseResult]:
     """Yield the result of each case, until too many have crashed."""
     crashes = 0
     for case in plan.cases:
         progress(case.name)
-        result = run_case(attention, module, text, case, runner, accuracy=accuracy)
+        result = run_case(attention, module, text, case, runner, measure=measure)
         yield result
         crashes += result.crashed
         if crashes == MOST_CRASHES:

@@ -107,7 +107,8 @@ def attention_reference(
     lse = torch.empty(sizes[0], attention.heads, sizes[1], dtype=torch.float64)
     for b, h in _heads(attention, sizes[0]):
         hkv = h // attention.group
-        scores = _scores(attention, q[b, :, h].double(), k[b, :, hkv].double(), b, h)
+        products = q[b, :, h].double() @ k[b, :, hkv].double().T
+        scores = _scores(attention, products, b, h)
         row_lse = torch.logsumexp(scores, dim=-1)  # −inf over no keys
         weights = torch.exp(scores - row_lse[:, None])
         out[b, :, h] = _with_empty_rows(attention, weights @ v[b, :, hkv].double(), row_lse)
@@ -115,8 +116,22 @@ def attention_reference(
     return out, lse
 
 
+def exact_products(a: Tensor, b: Tensor) -> Tensor:
+    """Return a @ b in float32, where every addition rounds to nearest.
+
+    Args:
+        a: [m, n], 16-bit.
+        b: [n, p], the same dtype.
+    """
+    return a.float() @ b.float()
+
+
 def working_precision(
-    attention: Attention, q: Tensor, k: Tensor, v: Tensor
+    attention: Attention,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    product: Callable[[Tensor, Tensor], Tensor] = exact_products,
 ) -> tuple[Tensor, Tensor]:
     """Return the same maths as a kernel's number formats allow it, written without tiles.
 
@@ -129,6 +144,8 @@ def working_precision(
         q: [batch, seq_q, heads, head_dim] in the attention's dtype.
         k: [batch, seq_k, kv_heads, head_dim], the same dtype.
         v: [batch, seq_k, kv_heads, value_dim], the same dtype.
+        product: of two matrices in the dtype, as float32; where a GPU's own kernels are judged, of
+            its tensor cores, which align and truncate what they add.
 
     Returns:
         out [batch, seq_q, heads, value_dim] in the dtype, lse [batch, heads, seq_q] float32.
@@ -145,14 +162,15 @@ def working_precision(
     lse = torch.empty(sizes[0], attention.heads, sizes[1], dtype=torch.float32)
     for b, h in _heads(attention, sizes[0]):
         hkv = h // attention.group
-        scores = _scores(attention, q[b, :, h].float(), k[b, :, hkv].float(), b, h)
+        products = product(q[b, :, h], k[b, :, hkv].T)
+        scores = _scores(attention, products, b, h)
         # A row that sees no key has no maximum to subtract.
         peak = scores.amax(dim=-1) if scores.shape[1] else torch.zeros(sizes[1])
         safe_peak = torch.where(peak == -math.inf, 0.0, peak)
         weights = torch.exp(scores - safe_peak[:, None])
         total = weights.sum(dim=-1)
         row_lse = safe_peak + torch.log(total)
-        summed = weights.to(dtype).float() @ v[b, :, hkv].float()
+        summed = product(weights.to(dtype), v[b, :, hkv])
         rows = _with_empty_rows(attention, summed / total[:, None], row_lse)
         out[b, :, h] = rows.to(dtype)
         lse[b, h] = row_lse
@@ -165,12 +183,12 @@ def visible(attention: Attention, seq_q: int, seq_k: int, *, b: int = 0, h: int 
     return evaluate(attention.mask, env).expand(seq_q, seq_k)
 
 
-def _scores(attention: Attention, q: Tensor, k: Tensor, b: int, h: int) -> Tensor:
-    """Return the masked scores of one head, [seq_q, seq_k], in the dtype of ``q``."""
-    seq_q, seq_k = q.shape[0], k.shape[0]
+def _scores(attention: Attention, products: Tensor, b: int, h: int) -> Tensor:
+    """Return the masked scores of one head, [seq_q, seq_k], in the dtype of ``products``."""
+    seq_q, seq_k = products.shape
     env = _positions(attention, seq_q, seq_k, b, h)
-    env[Var.S] = (q @ k.T) * attention.scale
-    score = evaluate(attention.score, env, float_dtype=q.dtype)
+    env[Var.S] = products * attention.scale
+    score = evaluate(attention.score, env, float_dtype=products.dtype)
     return torch.where(visible(attention, seq_q, seq_k, b=b, h=h), score, -math.inf)
 
 
