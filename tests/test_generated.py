@@ -19,10 +19,10 @@ from torch import Tensor
 from flash4gen.build.load import load_module
 from flash4gen.driver import check_fresh, check_spec
 from flash4gen.validate.certificate import from_json
-from flash4gen.validate.device import tensor_core_products
 from flash4gen.validate.execute import Measure, truth_of
 from flash4gen.validate.inputs import Inputs
 from flash4gen.validate.oracle import exact_products
+from flash4gen.validate.products import tensor_core_products
 from tests.project import GENERATED, ROOT, shown
 
 if TYPE_CHECKING:
