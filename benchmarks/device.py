@@ -201,7 +201,7 @@ def sample(attention: Attention, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tenso
     return rows, torch.softmax(x, -1) @ values, pairs
 
 
-def measure(attention: Attention, module: Path, seq: int) -> Row:
+def measure(attention: Attention, module: Path, seq: int, *, with_flex: bool) -> Row:
     """Time one attention at one length."""
     batch = max(1, TOKENS // seq)
     q, k, v = tensors(attention, batch, seq)
@@ -211,13 +211,15 @@ def measure(attention: Attention, module: Path, seq: int) -> Row:
     error = (ours(q, k, v)[0][0, rows, -1].float() - expected).abs().max().item()
     peers: dict[str, float | None] = {"flex": None, "fused": None}
     flex_error = None
-    try:
-        flex = flexible(attention, seq)
-        got = flex(*heads_first)[0, -1, rows].float()
-        flex_error = (got - expected).abs().max().item()
-        peers["flex"] = do_bench(lambda: flex(*heads_first), return_mode="median")
-    except Exception as failed:
-        Console(stderr=True).print(f"{attention.name} {seq}: FlexAttention: {str(failed)[:300]}")
+    if with_flex:
+        try:
+            flex = flexible(attention, seq)
+            got = flex(*heads_first)[0, -1, rows].float()
+            flex_error = (got - expected).abs().max().item()
+            peers["flex"] = do_bench(lambda: flex(*heads_first), return_mode="median")
+        except Exception as failed:
+            told = str(failed)[:300]  # Inductor refuses in many ways
+            Console(stderr=True).print(f"{attention.name} {seq}: FlexAttention: {told}")
     attend = fused(attention)
     if attend:
         peers["fused"] = do_bench(lambda: attend(*heads_first), return_mode="median")
@@ -252,6 +254,9 @@ def main(
     lengths: Annotated[
         list[int] | None, typer.Option("--length", help="of queries and keys; repeatable")
     ] = None,
+    with_flex: Annotated[
+        bool, typer.Option("--flex/--no-flex", help="FlexAttention too; it compiles long")
+    ] = True,
     json_file: Annotated[Path | None, typer.Option("--json", help="write the rows here")] = None,
 ) -> None:
     """Time every module in FOLDER whose spec is shipped."""
@@ -262,7 +267,7 @@ def main(
             module = folder / f"{attention.name}.py"
             if module.exists():
                 for seq in lengths or LENGTHS:
-                    rows.append(measure(attention, module, seq))
+                    rows.append(measure(attention, module, seq, with_flex=with_flex))
                     torch.compiler.reset()
     Console(width=120).print(table(rows, device))
     if json_file:
