@@ -13,6 +13,7 @@ from flash4gen.vgpu.concurrent.globals import GlobalLog
 from flash4gen.vgpu.concurrent.jobs import Policy as Policy
 from flash4gen.vgpu.concurrent.machine import FatalError, Machine, Progress, Settings
 from flash4gen.vgpu.concurrent.sites import Site
+from flash4gen.vgpu.contract import contract
 from flash4gen.vgpu.errors import VirtualGpuError
 from flash4gen.vgpu.launch import bind_arguments, exact_arithmetic, explain
 from flash4gen.vgpu.memory import GlobalMemory
@@ -65,9 +66,9 @@ class CheckedProgram:
 
 
 @lru_cache(maxsize=64)
-def prepare_checked(text: str) -> CheckedProgram:
-    """Parse and transpile a TTGIR text for the checked machine; remembered by text."""
-    module = parse_ttgir(text)
+def prepare_checked(text: str, *, fused: bool = True) -> CheckedProgram:
+    """Parse and transpile a TTGIR text for the checked machine, like `launch.prepare`."""
+    module = contract(parse_ttgir(text)) if fused else parse_ttgir(text)
     sites = Sites(ctas_of(module))
     run = transpile(module, sites)
     findings = tuple(over_allocations(module))
@@ -94,6 +95,7 @@ def check_ttgir(  # noqa: PLR0913 - keywords with defaults
     step_limit: int = STEP_LIMIT,
     redundancy: bool = True,
     most: int | None = None,
+    fused: bool = True,
 ) -> Report:
     """Execute a kernel like `run_ttgir`, with all concurrency checks on.
 
@@ -107,6 +109,7 @@ def check_ttgir(  # noqa: PLR0913 - keywords with defaults
         step_limit: operations of memory and synchronisation, and turns of loops, in all.
         redundancy: look for redundant synchronisation as well.
         most: execute no more programs than this, the first, the last, and a fixed sample between.
+        fused: whether products are fused into sums; see `vgpu.contract`.
 
     Returns:
         The findings. One that makes going on senseless ends the run; those before it are kept.
@@ -116,7 +119,7 @@ def check_ttgir(  # noqa: PLR0913 - keywords with defaults
     """
     collector, progress = Collector(), Progress()
     try:
-        program = prepare_checked(text)
+        program = prepare_checked(text, fused=fused)
     except VirtualGpuError as error:
         return Report(findings=(error.finding,), policy=policy, seed=seed)
     collector.findings.extend(program.findings)

@@ -104,7 +104,8 @@ class _Launcher:
             if "ttgir" not in self._compiled.asm:
                 raise RuntimeError("Triton stores binaries only; unset TRITON_STORE_BINARY_ONLY")
             scratch = self._scratch(grid, stream)
-            start = _run(driver.gpu, self._compiled.asm["ttgir"], flat, grid, scratch)
+            fused = bool(metadata.enable_fp_fusion)
+            start = _run(driver.gpu, self._compiled.asm["ttgir"], flat, grid, scratch, fused)
             seconds = time.perf_counter() - start
         driver.gpu.launches.append(
             Launch(
@@ -137,13 +138,14 @@ def _run(
     arguments: Sequence[Any],
     grid: tuple[int, int, int],
     scratch: torch.Tensor | None,
+    fused: bool,
 ) -> float:
     """Run a launch and return when it began; making the text ready is not part of it."""
     check = gpu.check
     if check is None:
-        (prepare_checked if is_concurrent(text) else prepare)(text)
+        (prepare_checked if is_concurrent(text) else prepare)(text, fused=fused)
         start = time.perf_counter()
-        run_ttgir(text, arguments, grid, scratch=scratch, most=gpu.most)
+        run_ttgir(text, arguments, grid, scratch=scratch, most=gpu.most, fused=fused)
         return start
     start = time.perf_counter()
     report = check_ttgir(
@@ -154,6 +156,7 @@ def _run(
         seed=check.seed,
         step_limit=check.step_limit,
         scratch=scratch,
+        fused=fused,
     )
     gpu.reports.append(report)
     return start

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from flash4gen.vgpu.contract import contract
 from flash4gen.vgpu.cta import Cta
 from flash4gen.vgpu.descriptor import Descriptor
 from flash4gen.vgpu.dtypes import torch_dtype, wrapper
@@ -54,8 +55,12 @@ class Program:
 
 
 @lru_cache(maxsize=256)
-def prepare(text: str) -> Program:
+def prepare(text: str, *, fused: bool = True) -> Program:
     """Parse and transpile a TTGIR text; remembered by text.
+
+    Args:
+        text: of a module with one public function.
+        fused: whether products are fused into sums, as in what the text is compiled to.
 
     Raises:
         TtgirSyntaxError: the text is not TTGIR.
@@ -65,7 +70,7 @@ def prepare(text: str) -> Program:
     if ctas_of(module) != 1:
         message = f"programs of {ctas_of(module)} CTAs run on the checked machine only"
         raise VirtualGpuError(Finding(kind=FindingKind.UNSUPPORTED, message=message))
-    return Program(module.kernel, transpile(module))
+    return Program(module.kernel, transpile(contract(module) if fused else module))
 
 
 # What only the checked machine knows.

@@ -21,6 +21,7 @@ def run_ttgir(
     *,
     scratch: Tensor | None = None,
     most: int | None = None,
+    fused: bool = True,
 ) -> None:
     """Execute a kernel on CPU tensors, program after program in order of their ids.
 
@@ -34,14 +35,17 @@ def run_ttgir(
         grid: up to three extents.
         scratch: a byte tensor of equal parts for the programs, where the kernel needs one.
         most: on the checked machine, execute no more programs than this; see `check_ttgir`.
+        fused: whether products are fused into sums; see `vgpu.contract`.
 
     Raises:
         VirtualGpuError: the first finding.
     """
     if is_concurrent(text):
-        report = check_ttgir(text, arguments, grid, scratch=scratch, redundancy=False, most=most)
+        report = check_ttgir(
+            text, arguments, grid, scratch=scratch, redundancy=False, most=most, fused=fused
+        )
         if report.findings:
             raise VirtualGpuError(report.findings[0])
         return
     x, y, z = (*grid, 1, 1, 1)[:3]
-    execute(prepare(text), arguments, (x, y, z), scratch)
+    execute(prepare(text, fused=fused), arguments, (x, y, z), scratch)

@@ -27,11 +27,9 @@ def test_of_nothing() -> None:
 
 
 @pytest.mark.gpu
-def test_one_large_product_hides_small_ones_on_a_device() -> None:
+def test_small_products_beside_a_large_one_are_cut_off_on_a_device() -> None:
     a = torch.full((64, 256), 0.05).bfloat16()
     a[:, 0] = 13.86
-    got = tensor_core_products(a, a.T).double()
     truth = a.double() @ a.double().T
-    exact = (exact_products(a, a.T).double() - truth).abs().max()
-    assert (got - truth).abs().max() >= exact
-    assert (got - truth).abs().max() < 1e-4 * truth.max()
+    error = (tensor_core_products(a, a.T).double() - truth).abs().max() / truth.max()
+    assert 0 < error < 2.0**-15
