@@ -1,4 +1,4 @@
-"""Times generated modules on the GPU that is here, beside PyTorch's own: `make bench-device`.
+"""Times generated modules on the GPU that is here, beside PyTorch's own.
 
 Every module that was made for this GPU runs its spec at a few lengths, in turn with FlexAttention
 (score and mask translated from the same spec, compiled by Inductor) and, where PyTorch has a fused
