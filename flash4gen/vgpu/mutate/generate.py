@@ -31,7 +31,7 @@ _PURE = re.compile(
 _ACCESS = re.compile(
     r"ttg\.(?:local_\w+|async_copy_global_to_local)|tt\.(?:load|store|atomic_\w+|dot\w*)"
     r"|ttng\.(?:tmem_(?:load|store|copy)|tc_gen5_\w+|warp_group_dot|async_\w+_copy_\w+|async_tma_\w+"
-    r"|arrive_barrier|clc_\w+|async_shared_store)"
+    r"|arrive_barrier(?:_named)?|clc_\w+|async_shared_store)"
 )
 # Transfers out of shared memory. A wait for those so far that passes one waits for it as well.
 _WRITE = re.compile(r"ttg\.local_store")

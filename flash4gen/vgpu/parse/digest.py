@@ -12,7 +12,7 @@ from flash4gen.vgpu.parse.raw import (
     Group,
     Paren,
     RawBlock,
-    RawLine,
+    RawLines,
     RawLoc,
     RawOp,
     RawRegion,
@@ -34,7 +34,7 @@ from flash4gen.vgpu.parse.tree import (
 from flash4gen.vgpu.parse.types import TypeReader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 # Words that stand between the types of an operation.
 _ARROWS = ("->", "to")
@@ -115,14 +115,14 @@ class Digest:
         return Region(tuple(self._block(block) for block in raw.blocks))
 
     def _block(self, raw: RawBlock) -> Block:
-        operations = tuple(self._nested(op) for op in raw.operations)
+        operations = tuple(op for nested in raw.operations for op in self._nested(nested))
         return Block(raw.label, self._arguments(raw.arguments), operations)
 
-    def _nested(self, raw: RawOp | RawLine) -> Operation:
+    def _nested(self, raw: RawOp | RawLines) -> Iterable[Operation]:
         if isinstance(raw, RawOp):
-            return self.operation(raw)
+            return (self.operation(raw),)
         assert self._line is not None
-        return self._line(raw.line)
+        return map(self._line, range(raw.first, raw.first + raw.count))
 
     def operation(self, raw: RawOp) -> Operation:
         """Return one operation."""

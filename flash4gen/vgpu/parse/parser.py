@@ -24,6 +24,8 @@ from flash4gen.vgpu.parse.digest import Digest
 from flash4gen.vgpu.parse.raw import RawOp, transformer
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from flash4gen.vgpu.parse.tree import Module, Operation
 
 
@@ -36,7 +38,7 @@ _RESULTS = r"(?:%[\w$.-]+(?::\d+)?(?:, %[\w$.-]+)* = )?"
 _ALONE = re.compile(
     rf'\s*{_RESULTS}(?!tt\.func)(?:[a-z_]\w*(?:\.[\w$-]+)+|"[^"]*").* loc\(#loc\d*\)'
 )
-# What stands for such a line while the nesting is read.
+# What stands for such a line while the nesting is read; see `_marked`.
 _MARK = "\x01"
 
 
@@ -92,6 +94,7 @@ class _Lexicon:
         self.familiar = False
         self._digest = Digest(aliases)
         self._lines: dict[str, Operation] = {}
+        self._placed: dict[tuple[int, str], Operation] = {}
 
     def as_one(self, body: list[str]) -> Module:
         """Return the module of a text.
@@ -107,16 +110,34 @@ class _Lexicon:
         Raises:
             LarkError: it is wrong, or does not keep to lines.
         """
-        text = "\n".join(_MARK if _ALONE.fullmatch(line) else line for line in body)
-        return self._digest.module(
-            _read(text), lambda number: replace(self._operation(body[number - 1]), line=number)
-        )
+        raw = _read("\n".join(self._marked(body)))
+        return self._digest.module(raw, lambda number: self._operation(number, body[number - 1]))
 
-    def _operation(self, line: str) -> Operation:
-        found = self._lines.get(line)
-        if found is None:
-            found = self._lines[line] = self._digest.operation(_read(line))
-        return found
+    def _marked(self, body: list[str]) -> Iterator[str]:
+        """Yield the lines, but for those that stand alone: marks for a run of them, and blanks."""
+        run = 0
+        for line in body:
+            if self._alone(line):
+                run += 1
+                continue
+            if run:
+                yield _MARK * run + "\n" * (run - 1)
+                run = 0
+            yield line
+        if run:
+            yield _MARK * run
+
+    def _alone(self, line: str) -> bool:
+        return line in self._lines or _ALONE.fullmatch(line) is not None
+
+    def _operation(self, number: int, line: str) -> Operation:
+        placed = self._placed.get((number, line))
+        if placed is None:
+            found = self._lines.get(line)
+            if found is None:
+                found = self._lines[line] = self._digest.operation(_read(line))
+            placed = self._placed[number, line] = replace(found, line=number)
+        return placed
 
 
 def _read(text: str) -> RawOp:

@@ -39,14 +39,15 @@ class RawBlock:
 
     label: str
     arguments: list[Any]
-    operations: list[RawOp | RawLine]
+    operations: list[RawOp | RawLines]
 
 
 @dataclass(frozen=True, slots=True)
-class RawLine:
-    """An operation that has a line for itself, and is read elsewhere."""
+class RawLines:
+    """Operations that have a line each, one after the other, and are read elsewhere."""
 
-    line: int
+    first: int
+    count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +117,8 @@ class _Build(Transformer[Token, Any]):
             loc=rest[-1],
         )
 
-    def line(self, mark: Token) -> RawLine:
-        return RawLine(mark.line or 0)
+    def lines(self, marks: Token) -> RawLines:
+        return RawLines(marks.line or 0, len(marks))
 
     def paren(self, *items: Any) -> Paren:
         return Paren(list(items))
