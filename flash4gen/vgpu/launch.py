@@ -69,7 +69,12 @@ def prepare(text: str) -> Program:
 
 
 # What only the checked machine knows.
-_CONCURRENT = (" ttg.warp_specialize", "ttng.clc_", "ttng.async_copy_mbarrier_arrive", "_barrier_named ")
+_CONCURRENT = (
+    " ttg.warp_specialize",
+    "ttng.clc_",
+    "ttng.async_copy_mbarrier_arrive",
+    "_barrier_named ",
+)
 
 
 def is_concurrent(text: str) -> bool:

@@ -17,6 +17,7 @@ from typing import IO, TYPE_CHECKING, cast
 
 import torch
 
+from flash4gen.vgpu.check import prepare_checked
 from flash4gen.vgpu.mutate.generate import mutants
 from flash4gen.vgpu.mutate.runs import Baseline, run
 
@@ -142,6 +143,7 @@ def serve() -> None:
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     text, bases = pickle.load(sys.stdin.buffer)
+    prepare_checked(text)  # raises where something that the caller knows is unknown here
     local = Runner(text, bases)
     while True:
         try:

@@ -46,8 +46,7 @@ class RawBlock:
 class RawLines:
     """Operations that have a line each, one after the other, and are read elsewhere."""
 
-    first: int
-    count: int
+    line: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +116,8 @@ class _Build(Transformer[Token, Any]):
             loc=rest[-1],
         )
 
-    def lines(self, marks: Token) -> RawLines:
-        return RawLines(marks.line or 0, len(marks))
+    def lines(self, mark: Token) -> RawLines:
+        return RawLines(mark.line or 0)
 
     def paren(self, *items: Any) -> Paren:
         return Paren(list(items))
