@@ -19,6 +19,8 @@ from flash4gen.vgpu.errors import FaultError, FindingKind
 from flash4gen.vgpu.memory import poison
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from flash4gen.vgpu.concurrent.barrier import CheckedBarrier
     from flash4gen.vgpu.concurrent.footprint import Footprint
     from flash4gen.vgpu.concurrent.history import History
@@ -160,10 +162,13 @@ class View:
 
     def derive(self, key: object, layout: str, of: Transform) -> View:
         """Return the view that `of` makes of both tensors; remembered under `key`."""
+        return self.child(key, lambda: View(self.buffer, of(self.data), of(self.state), layout))
+
+    def child(self, key: object, make: Callable[[], View]) -> View:
+        """Return another view of the same memory, made at most once; remembered under `key`."""
         child = self._children.get(key)
         if child is None:
-            child = View(self.buffer, of(self.data), of(self.state), layout)
-            self._children[key] = child
+            child = self._children[key] = make()
         return child
 
     def twin(self, rank: int) -> View:

@@ -234,7 +234,7 @@ class Clocks:
 
 
 def _joined(mine: list[list[int]], others: list[list[int]]) -> list[list[int]]:
-    return [_larger(one, two) for one, two in zip(mine, others, strict=True)]
+    return [one if one == two else _larger(one, two) for one, two in zip(mine, others, strict=True)]
 
 
 def _larger(one: list[int], two: list[int]) -> list[int]:
