@@ -43,6 +43,10 @@ Emit = Annotated[
     ),
 ]
 NoValidate = Annotated[bool, typer.Option("--no-validate", help="Do not prove the modules.")]
+Mutate = Annotated[
+    bool,
+    typer.Option("--mutate", help="Break every synchronisation; each must be found out."),
+]
 TemplateDirs = Annotated[
     list[Path] | None,
     typer.Option(
@@ -63,18 +67,22 @@ def command(  # noqa: PLR0913 - typer reads the options from the parameters
     check: Check = False,
     emit: Emit = "",
     no_validate: NoValidate = False,
+    mutate: Mutate = False,
     template_dir: TemplateDirs = None,
     output_format: options.OutputFormat = options.Format.TEXT,
 ) -> None:
     """Compile specs to Triton modules, prove them, and write both."""
     if check and emit:
         raise typer.BadParameter("--check writes nothing, so --emit makes no sense with it")
+    if mutate and (check or no_validate):
+        raise typer.BadParameter("--mutate is about proofs, which --check and --no-validate skip")
     request = Request(
         targets=tuple(target or ()),
         out=out,
         template_dirs=tuple(template_dir or ()),
         emit=_split(emit),
         validate=not no_validate,
+        mutate=mutate,
     )
     output = Output(output_format)
     watch = Watch.of(out)
@@ -104,6 +112,7 @@ def _compile(specs: list[str], request: Request, output: Output) -> None:
                 emit=request.emit,
                 template_dirs=request.template_dirs,
                 progress=progress,
+                mutate=request.mutate,
             )
 
         results = each_spec(specs, run)

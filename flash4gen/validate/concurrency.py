@@ -14,8 +14,16 @@ from typing import TYPE_CHECKING
 from flash4gen.validate.blame import Failure, blame
 from flash4gen.validate.certificate import Json, Rung, Status
 from flash4gen.validate.scenes import Scene, scenes
-from flash4gen.vgpu import Policy, Report, VirtualGpuError, check_ttgir
-from flash4gen.vgpu.mutate import Launch, Mutant, MutationScore, score_launches
+from flash4gen.vgpu import Policy, Report, VirtualGpuError
+from flash4gen.vgpu.mutate import (
+    Baseline,
+    Launch,
+    Mutant,
+    MutationScore,
+    baseline,
+    score_bases,
+    usable_cores,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +37,12 @@ class Seen:
     """What the kernel as it is did in one scene, under every policy."""
 
     scene: Scene
-    reports: tuple[Report, ...]
+    base: Baseline
+
+    @property
+    def reports(self) -> tuple[Report, ...]:
+        """The report of each policy."""
+        return self.base.reports
 
     def executed(self, line: int) -> bool:
         """Whether the synchronising operation of that line ran."""
@@ -71,11 +84,8 @@ def concurrency_rung(
 
 def _watched(scene: Scene, progress: Callable[[str], None]) -> Seen:
     progress(scene.shape)
-    reports = [
-        check_ttgir(scene.text, scene.fresh(), (scene.programs,), policy=policy, most=scene.most)
-        for policy in Policy
-    ]
-    return Seen(scene, tuple(reports))
+    launch = Launch(scene.fresh, (scene.programs,), scene.most)
+    return Seen(scene, baseline(scene.text, launch, tuple(Policy)))
 
 
 def _failures(subject: Subject, seen: tuple[Seen, ...]) -> tuple[Failure, ...]:
@@ -94,8 +104,9 @@ def _failures(subject: Subject, seen: tuple[Seen, ...]) -> tuple[Failure, ...]:
 
 
 def _score(seen: tuple[Seen, ...], progress: Callable[[str], None]) -> MutationScore:
-    launches = [Launch(view.scene.fresh, (view.scene.programs,), view.scene.most) for view in seen]
-    return score_launches(seen[0].scene.text, launches, progress=progress)
+    bases = [view.base for view in seen]
+    text = seen[0].scene.text
+    return score_bases(text, bases, progress=progress, processes=usable_cores())
 
 
 def _survivors(score: MutationScore) -> tuple[Mutant, ...]:

@@ -96,6 +96,7 @@ def check_ttgir(  # noqa: PLR0913 - keywords with defaults
     redundancy: bool = True,
     most: int | None = None,
     fused: bool = True,
+    first: bool = False,
 ) -> Report:
     """Execute a kernel like `run_ttgir`, with all concurrency checks on.
 
@@ -110,6 +111,7 @@ def check_ttgir(  # noqa: PLR0913 - keywords with defaults
         redundancy: look for redundant synchronisation as well.
         most: execute no more programs than this, the first, the last, and a fixed sample between.
         fused: whether products are fused into sums; see `vgpu.contract`.
+        first: end the run with the first finding.
 
     Returns:
         The findings. One that makes going on senseless ends the run; those before it are kept.
@@ -131,10 +133,13 @@ def check_ttgir(  # noqa: PLR0913 - keywords with defaults
         warps=program.warps,
         ctas=program.ctas,
         pair=program.pair,
+        first=first,
     )
     x, y, z = (*grid, 1, 1, 1)[:3]
     try:
         with exact_arithmetic():
+            if first and collector.findings:
+                raise FatalError
             _run(program, arguments, (x, y, z), scratch, (settings, progress, collector), most)
     except FatalError:
         pass

@@ -23,6 +23,7 @@ class FindingKind(StrEnum):
     DEADLOCK = "deadlock"
     BARRIER_OVER_ARRIVAL = "barrier-over-arrival"
     BARRIER_TX_BYTES = "barrier-tx-bytes"
+    BARRIER_COUNT = "barrier-count"
     BARRIER_NOT_INITIALISED = "barrier-not-initialised"
     BARRIER_REINIT = "barrier-reinit"
     PHASE_OVERRUN = "phase-overrun"

@@ -74,7 +74,12 @@ def prepare(text: str, *, fused: bool = True) -> Program:
 
 
 # What only the checked machine knows.
-_CONCURRENT = (" ttg.warp_specialize", "ttng.clc_", "ttng.async_copy_mbarrier_arrive")
+_CONCURRENT = (
+    " ttg.warp_specialize",
+    "ttng.clc_",
+    "ttng.async_copy_mbarrier_arrive",
+    "_barrier_named ",
+)
 
 
 def is_concurrent(text: str) -> bool:

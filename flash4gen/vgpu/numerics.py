@@ -6,6 +6,8 @@ like `cvt.rn`; fp8 ones need the saturation of `cvt.rn.satfinite`, and `fma` one
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from torch import Tensor
 
@@ -51,9 +53,14 @@ def fma(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
     The product of two fp32 values is exact in fp64; the sum is rounded to odd there (Boldo and
     Melquiond, "Emulation of FMA and correctly rounded sums", 2008), so that the second rounding
     to the narrower type is the only one that counts. In fp64 the product is not exact: raise.
+    Where torch's own loop over fp32 turns out to round once, it is taken instead.
     """
-    if a.dtype is torch.float64:
+    if a.dtype is torch.float64 or (a.dtype is torch.float32 and _torch_fuses()):
         return torch.addcmul(c, a, b)
+    return _rounded_once(a, b, c)
+
+
+def _rounded_once(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
     product, addend = a.double() * b.double(), c.double()
     total = product + addend
     part = total - product
@@ -64,6 +71,30 @@ def fma(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
     step = torch.where((error > 0) == (total > 0), 1, -1)
     odd = torch.where(inexact, pattern + step, pattern).view(torch.float64)
     return odd.to(a.dtype)
+
+
+@cache
+def _torch_fuses() -> bool:
+    """Whether `torch.addcmul` rounds once on this processor, whatever the strides.
+
+    It is compiled to the processor's FMA where there is one. Sums that nearly cancel tell: what is
+    left of them is mostly what a product that is rounded by itself has lost.
+    """
+    generator = torch.Generator().manual_seed(0)
+    a, b, noise = torch.randn(3, 37, 53, generator=generator)
+    narrow = [b, b[:1].expand_as(b), b[:, :1].expand_as(b), b[:1, :1].expand_as(b)]
+    trials = [(x, y) for other in narrow for x, y in ((a, other), (other, a))]
+    trials += [(x.T, y) for x, y in ((a, b.T), (a, b.T.contiguous()))]
+    trials += [(a[:1, :length], b[:1, :length]) for length in range(1, 40)]
+    for x, y in trials:
+        near = -(x * y) * (1 + noise.view(-1)[: x.numel()].view(x.shape) * 2**-23)
+        if not torch.equal(torch.addcmul(near, x, y), _rounded_once(x, y, near)):
+            return False
+    return all(
+        torch.equal(torch.addcmul(c, a, d), _rounded_once(a, d, c))
+        for c in narrow
+        for d in ((1 + noise * 2**-23) / a, narrow[3] / a)
+    )
 
 
 def mulhi_unsigned(a: Tensor, b: Tensor) -> Tensor:

@@ -19,6 +19,8 @@ from flash4gen.vgpu.errors import FaultError, FindingKind
 from flash4gen.vgpu.memory import poison
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from flash4gen.vgpu.concurrent.barrier import CheckedBarrier
     from flash4gen.vgpu.concurrent.footprint import Footprint
     from flash4gen.vgpu.concurrent.history import History
@@ -46,6 +48,7 @@ class Buffer:
         checked: the same on the checked machine.
         history: the accesses to it on the checked machine.
         twins: in a cluster, the same allocation on every CTA.
+        emptied: how often elements of it stopped to hold values.
     """
 
     space: str
@@ -61,6 +64,7 @@ class Buffer:
         self.checked: dict[int, CheckedBarrier] = {}
         self.history: History | None = None
         self.twins: tuple[Buffer, ...] = ()
+        self.emptied = 0
 
     def view(self, shape: tuple[int, ...], dtype: torch.dtype, layout: str) -> View:
         """Return the whole allocation as a row-major tensor."""
@@ -123,7 +127,16 @@ class Barrier:
 class View:
     """A typed, strided window on a buffer; `data` and `state` have the same geometry."""
 
-    __slots__ = ("_children", "_state_flat", "buffer", "data", "footprint", "layout", "state")
+    __slots__ = (
+        "_children",
+        "_full_since",
+        "_state_flat",
+        "buffer",
+        "data",
+        "footprint",
+        "layout",
+        "state",
+    )
 
     def __init__(self, buffer: Buffer, data: Tensor, state: Tensor, layout: str) -> None:
         self.buffer = buffer
@@ -134,6 +147,8 @@ class View:
         self._children: dict[object, View] = {}
         # A dense window is checked by words of eight bytes, whatever its order of dimensions.
         self._state_flat = _words(state)
+        # A window that was found full stays so until elements of the buffer are emptied.
+        self._full_since = -1
 
     @property
     def name(self) -> str:
@@ -147,10 +162,13 @@ class View:
 
     def derive(self, key: object, layout: str, of: Transform) -> View:
         """Return the view that `of` makes of both tensors; remembered under `key`."""
+        return self.child(key, lambda: View(self.buffer, of(self.data), of(self.state), layout))
+
+    def child(self, key: object, make: Callable[[], View]) -> View:
+        """Return another view of the same memory, made at most once; remembered under `key`."""
         child = self._children.get(key)
         if child is None:
-            child = View(self.buffer, of(self.data), of(self.state), layout)
-            self._children[key] = child
+            child = self._children[key] = make()
         return child
 
     def twin(self, rank: int) -> View:
@@ -167,12 +185,16 @@ class View:
 
     def mark(self, state: int) -> None:
         """Set the state of every element."""
+        if state != READY:
+            self.buffer.emptied += 1
         self._state_flat.fill_(_pattern(state, self._state_flat.element_size()))
 
     def write(self, value: Tensor) -> None:
         """Store a tensor; everything in the window is ready afterwards."""
         self.data.copy_(value)
-        self._state_flat.zero_()
+        if self._full_since != self.buffer.emptied:
+            self._state_flat.zero_()
+            self._full_since = self.buffer.emptied
 
     def skip(self) -> None:
         """Note that a predicated-off write would have come here: what was empty is void now."""
@@ -182,7 +204,13 @@ class View:
     @property
     def ready(self) -> bool:
         """Whether every element holds a value."""
-        return not bool(self._state_flat.any())
+        emptied = self.buffer.emptied
+        if self._full_since == emptied:
+            return True
+        full = not bool(self._state_flat.any())
+        if full:
+            self._full_since = emptied
+        return full
 
     def read(self) -> Tensor:
         """Return a copy of the elements; void ones are poison.

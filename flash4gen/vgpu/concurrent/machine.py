@@ -13,6 +13,7 @@ from flash4gen.vgpu.concurrent.clocks import Clocks
 from flash4gen.vgpu.concurrent.cluster import Meetings, Member
 from flash4gen.vgpu.concurrent.history import History
 from flash4gen.vgpu.concurrent.jobs import Job, Jobs, Policy
+from flash4gen.vgpu.concurrent.named import NamedBarriers
 from flash4gen.vgpu.concurrent.watch import Watch
 from flash4gen.vgpu.concurrent.worker import Worker
 from flash4gen.vgpu.errors import FaultError, FindingKind
@@ -45,6 +46,7 @@ class Settings:
         warps: of a program without partitions, or of its default one.
         ctas: of a program.
         pair: whether products are those of two CTAs together.
+        first: whether the run ends with the first finding.
     """
 
     policy: Policy
@@ -54,6 +56,7 @@ class Settings:
     warps: int = 4
     ctas: int = 1
     pair: bool = False
+    first: bool = False
 
 
 @dataclass(slots=True)
@@ -127,6 +130,8 @@ class Machine:
         self._workers: list[Worker] = []
         self._turn = 0
         self.meetings = Meetings(settings.ctas)
+        ctas = range(settings.ctas)
+        self.named = [NamedBarriers(self.clocks, self.report) for _ in ctas]
 
     # --- threads ------------------------------------------------------------------------------
 
@@ -174,9 +179,11 @@ class Machine:
         actor: Actor,
         other: tuple[Site, str] | None = None,
     ) -> None:
-        """File a finding."""
+        """File a finding; raises `FatalError` if that ends the run."""
         site = None if actor.site is self.origin else actor.site
         self._collector.add(kind, message, site, actor.partition, program=self.program, other=other)
+        if self.settings.first:
+            raise FatalError
 
     @contextmanager
     def lenient(self, actor: Actor) -> Iterator[None]:
@@ -351,3 +358,5 @@ class Machine:
                 )
         for barrier, actor in self._barriers:
             barrier.leftover(actor)
+        for named in self.named:
+            named.leftover()

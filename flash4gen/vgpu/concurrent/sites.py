@@ -15,6 +15,8 @@ SYNCHRONISING = frozenset(
     {
         "ttng.wait_barrier",
         "ttng.arrive_barrier",
+        "ttng.arrive_barrier_named",
+        "ttng.wait_barrier_named",
         "ttng.fence_async_shared",
         "ttng.async_tma_store_wait",
         "ttng.tc_gen5_commit",

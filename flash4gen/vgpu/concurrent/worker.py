@@ -158,6 +158,29 @@ class Worker(Agent):
         self.machine.clocks.fence(self.clock, self.at.candidate)
         self.release()
 
+    # --- named barriers -----------------------------------------------------------------------
+
+    def arrive_named(self, number: int, threads: int) -> None:
+        """Arrive at a named barrier."""
+        self.begin()
+        named = self.machine.named[self.rank]
+        named.come(number, threads, self.warps, self.actor(self.clock), waits=False)
+        self.release()
+
+    def wait_named(self, number: int, threads: int) -> Iterable[None]:
+        """Arrive at a named barrier and wait for the others."""
+        self.begin()
+        named, random = self.machine.named[self.rank], self.machine.jobs.random
+        use = named.come(number, threads, self.warps, self.actor(self.clock), waits=True)
+        self.release()
+        if self.machine.jobs.policy is Policy.RANDOM and random.random() < 0.5:
+            yield
+        self.blocked = use
+        while not use.over:
+            yield
+        self.blocked = None
+        named.leave(use, self.clock, self.at.candidate)
+
     # --- cp.async -----------------------------------------------------------------------------
 
     @property

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from flash4gen.vgpu.mutate.generate import mutants
 from flash4gen.vgpu.mutate.model import Mutant, MutantKind, MutationScore, Verdict
-from flash4gen.vgpu.mutate.scoring import Launch, score, score_launches
+from flash4gen.vgpu.mutate.pool import usable_cores
+from flash4gen.vgpu.mutate.runs import Baseline, Launch, baseline
+from flash4gen.vgpu.mutate.scoring import score, score_bases, score_launches
 
 __all__ = [
+    "Baseline",
     "Launch",
     "Mutant",
     "MutantKind",
     "MutationScore",
     "Verdict",
+    "baseline",
     "mutants",
     "score",
+    "score_bases",
     "score_launches",
+    "usable_cores",
 ]

@@ -142,10 +142,13 @@ class Editor:
         head, tail = self.lines[: operation.line - 1], self.lines[end:]
         return "\n".join([*head, *self.lines[operation.line : end], self.line(operation), *tail])
 
-    def moved_up(self, site: Site, pure: frozenset[str]) -> str | None:
+    def moved_up(
+        self, site: Site, pure: frozenset[str], idle: frozenset[str] = frozenset()
+    ) -> str | None:
         """Return the text with an operation moved up its block, as far as its operands allow.
 
-        Pure operations that it needs go with it. None if it cannot pass anything but them.
+        Pure operations that it needs go with it. None if it cannot pass anything but pure and
+        `idle` ones.
         """
         operation = site.operation
         needed = {str(operand).partition("#")[0] for operand in _uses(operation)}
@@ -161,7 +164,7 @@ class Editor:
             taken.append(other)
             needed.update(str(operand).partition("#")[0] for operand in _uses(other))
         passed = [other for other in site.block.operations[stop : site.index] if other not in taken]
-        if all(other.name in pure for other in passed):
+        if all(other.name in pure | idle for other in passed):
             return None
         first = site.block.operations[stop].line - 1
         lines = sorted(other.line - 1 for other in taken)

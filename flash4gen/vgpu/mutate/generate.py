@@ -31,8 +31,10 @@ _PURE = re.compile(
 _ACCESS = re.compile(
     r"ttg\.(?:local_\w+|async_copy_global_to_local)|tt\.(?:load|store|atomic_\w+|dot\w*)"
     r"|ttng\.(?:tmem_(?:load|store|copy)|tc_gen5_\w+|warp_group_dot|async_\w+_copy_\w+|async_tma_\w+"
-    r"|arrive_barrier|clc_\w+|async_shared_store)"
+    r"|arrive_barrier(?:_named)?|clc_\w+|async_shared_store)"
 )
+# What an arrival may pass without consequence: the partition has done nothing between the two.
+_ARRIVALS = frozenset({"ttng.arrive_barrier", "ttng.arrive_barrier_named"})
 # Transfers out of shared memory. A wait for those so far that passes one waits for it as well.
 _WRITE = re.compile(r"ttg\.local_store")
 _OUTWARD = re.compile(r"ttng\.async_tma_(?:copy_local_to_global|reduce|scatter)")
@@ -63,7 +65,8 @@ def _down(site: Site, editor: Editor) -> Iterator[_Change]:
 
 def _up(site: Site, editor: Editor) -> Iterator[_Change]:
     pure = frozenset(operation.name for operation in site.before if _is_pure(operation))
-    yield MutantKind.MOVE, "moved ahead of what it reports", editor.moved_up(site, pure)
+    moved = editor.moved_up(site, pure, _ARRIVALS)
+    yield MutantKind.MOVE, "moved ahead of what it reports", moved
 
 
 def _wait_barrier(site: Site, editor: Editor) -> Iterator[_Change]:

@@ -3,77 +3,27 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
-from flash4gen.vgpu.check import Policy, check_ttgir
-from flash4gen.vgpu.launch import HostDescriptor
 from flash4gen.vgpu.mutate.generate import mutants
 from flash4gen.vgpu.mutate.model import Mutant, MutantKind, MutationScore, Verdict
+from flash4gen.vgpu.mutate.pool import Task, runner
+from flash4gen.vgpu.mutate.runs import POLICIES, Baseline, Launch, baseline
 from flash4gen.vgpu.prove import proofs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    from flash4gen.vgpu.check import Policy
     from flash4gen.vgpu.errors import Finding
-    from flash4gen.vgpu.report import Report
+    from flash4gen.vgpu.mutate.pool import Processes, Runner
 
-# Most bugs show in any schedule; the extreme ones come next, because they disagree the most.
-POLICIES = (Policy.IN_ORDER, Policy.LAZIEST, Policy.EAGEREST, Policy.RANDOM)
 # Kinds of mutants that no launch survives in which the operation takes effect.
 _TELLING = {
     "ttng.barrier_expect": MutantKind.BYTES,
     "ttng.init_barrier": MutantKind.DELETE,
 }
-# A mutant may go on for so many times the steps of the kernel before it counts as endless.
-_PATIENCE = 4
-_SPARE_STEPS = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Launch:
-    """A launch of the kernel.
-
-    Attributes:
-        arguments: makes its arguments, the same each time.
-        grid: of the launch.
-        most: how many of its programs are executed; None for all.
-    """
-
-    arguments: Callable[[], Sequence[Any]]
-    grid: Sequence[int]
-    most: int | None = None
-
-
-@dataclass(slots=True)
-class _Baseline:
-    """What the kernel as it is did in one launch, under every policy, and what the launch is worth.
-
-    Attributes:
-        launch: the launch.
-        outputs: its tensors afterwards.
-        steps: of the longest run.
-        implied: lines of operations that ran and could go.
-        idle: lines of operations that did not run.
-        tried: mutants that ran in it.
-        found: those of them that had a finding.
-    """
-
-    launch: Launch
-    outputs: tuple[Tensor, ...]
-    steps: int
-    implied: frozenset[int]
-    idle: frozenset[int]
-    tried: int = 0
-    found: int = 0
-
-    @property
-    def yields(self) -> float:
-        """Findings to expect per step, judging by the mutants so far."""
-        return (self.found + 1) / (self.tried + 1) / self.steps
 
 
 def score(
@@ -107,6 +57,37 @@ def score_launches(
     policies: Sequence[Policy] = POLICIES,
     only: Callable[[Mutant], bool] = lambda _mutant: True,
     progress: Callable[[str], None] = lambda _what: None,
+    processes: int = 1,
+) -> MutationScore:
+    """Run every mutant of a kernel in several launches; see ``score_bases``.
+
+    Args:
+        text: the TTGIR of a kernel without findings.
+        launches: those to try; which come first is settled by what they find.
+        policies: the schedules to try, in order.
+        only: which mutants to run.
+        progress: told each mutant before it runs.
+        processes: how many to run them in.
+
+    Raises:
+        ValueError: the kernel has findings itself.
+    """
+    start = time.perf_counter()
+    bases = [baseline(text, launch, policies) for launch in launches]
+    result = score_bases(
+        text, bases, policies=policies, only=only, progress=progress, processes=processes
+    )
+    return replace(result, seconds=time.perf_counter() - start)
+
+
+def score_bases(
+    text: str,
+    bases: Sequence[Baseline],
+    *,
+    policies: Sequence[Policy] = POLICIES,
+    only: Callable[[Mutant], bool] = lambda _mutant: True,
+    progress: Callable[[str], None] = lambda _what: None,
+    processes: int = 1,
 ) -> MutationScore:
     """Run every mutant of a kernel until a launch under some policy finds something.
 
@@ -118,42 +99,31 @@ def score_launches(
 
     Args:
         text: the TTGIR of a kernel without findings.
-        launches: those to try; which come first is settled by what they find.
+        bases: what the kernel does in its launches, under these policies.
         policies: the schedules to try, in order.
         only: which mutants to run.
-        progress: told each mutant before it runs.
+        progress: told how many mutants have run.
+        processes: how many to run them in; the verdicts do not depend on it.
 
     Raises:
         ValueError: the kernel has findings itself.
     """
     start = time.perf_counter()
-    bases = tuple(_baseline(text, launch, policies) for launch in launches)
-    chosen = tuple(mutant for mutant in mutants(text) if only(mutant))
-    flagged: list[tuple[Mutant, Finding]] = []
-    without_effect: list[Mutant] = []
-    silent: list[Mutant] = []
-    wrong: list[Mutant] = []
-    for number, mutant in enumerate(chosen):
-        progress(f"mutant {number + 1} of {len(chosen)}")
-        found, same = _run(mutant.text, bases, policies[:1])
-        if found is None and same and proven_without_effect(text, mutant):
-            without_effect.append(mutant)
-            continue
-        if found is None:
-            found, rest = _run(mutant.text, bases, policies[1:])
-            same = same and rest
-        if found is not None:
-            flagged.append((mutant, found))
-            continue
-        silent.append(mutant)
-        if not same:
-            wrong.append(mutant)
+    found = next((f for base in bases for report in base.reports for f in report.findings), None)
+    if found is not None:
+        raise ValueError(f"the kernel itself has findings: {found}")
+    chosen = {number: mutant for number, mutant in enumerate(mutants(text)) if only(mutant)}
+    with runner(text, bases, processes) as pool:
+        results = _results(text, chosen, policies, pool, progress)
+    flagged = tuple((mutant, result.found) for mutant, result in results if result.found)
+    silent = [mutant for mutant, result in results if not (result.found or result.proven)]
+    wrong = [mutant for mutant, result in results if not (result.found or result.same)]
     groups = _grouped(silent, wrong, bases)
     return MutationScore(
-        mutants=chosen,
-        flagged=tuple(flagged),
+        mutants=tuple(chosen.values()),
+        flagged=flagged,
         implied=tuple(groups[Verdict.IMPLIED]),
-        without_effect=tuple(without_effect),
+        without_effect=tuple(mutant for mutant, result in results if result.proven),
         missed=tuple(groups[Verdict.MISSED]),
         unreached=tuple(groups[Verdict.UNREACHED]),
         wrong=tuple(wrong),
@@ -161,8 +131,45 @@ def score_launches(
     )
 
 
+@dataclass(slots=True)
+class _Result:
+    """What became of a mutant: a finding, right numbers without one, or a proof."""
+
+    found: Finding | None
+    same: bool
+    proven: bool = False
+
+
+def _results(
+    text: str,
+    chosen: Mapping[int, Mutant],
+    policies: Sequence[Policy],
+    pool: Runner | Processes,
+    progress: Callable[[str], None],
+) -> list[tuple[Mutant, _Result]]:
+    """Run all mutants under the first policy, and those that it does not settle under the others.
+
+    Each such run is a task of its own, so that processes have equally much to do.
+    """
+    numbers = list(chosen)
+    tasks = [Task(number, policies[0]) for number in numbers]
+    outcomes = pool.run(tasks, lambda done: progress(f"mutant {done} of {len(numbers)}"))
+    results = {number: _Result(*outcome) for number, outcome in zip(numbers, outcomes, strict=True)}
+    for number, result in results.items():
+        silent = result.found is None and result.same
+        result.proven = silent and proven_without_effect(text, chosen[number])
+    rest = [n for n, result in results.items() if not (result.found or result.proven)]
+    tasks = [Task(number, policy) for policy in policies[1:] for number in rest]
+    outcomes = pool.run(tasks, lambda done: progress(f"run {done} of {len(tasks)} of the silent"))
+    for task, (found, same) in zip(tasks, outcomes, strict=True):
+        result = results[task.mutant]
+        result.found = result.found or found
+        result.same = result.same and same
+    return [(chosen[number], result) for number, result in results.items()]
+
+
 def _grouped(
-    silent: Sequence[Mutant], wrong: Sequence[Mutant], bases: Sequence[_Baseline]
+    silent: Sequence[Mutant], wrong: Sequence[Mutant], bases: Sequence[Baseline]
 ) -> dict[Verdict, list[Mutant]]:
     """Sort the mutants without a finding, of which the text proves nothing."""
     groups: dict[Verdict, list[Mutant]] = {verdict: [] for verdict in Verdict}
@@ -173,7 +180,7 @@ def _grouped(
     return groups
 
 
-def _verdict(mutant: Mutant, bases: Sequence[_Baseline], told: frozenset[int]) -> Verdict:
+def _verdict(mutant: Mutant, bases: Sequence[Baseline], told: frozenset[int]) -> Verdict:
     """Return what such a mutant is, its numbers being right."""
     ran = [base for base in bases if mutant.line not in base.idle]
     if not ran or mutant.line in told:
@@ -204,65 +211,3 @@ def _told_by_others(silent: Sequence[Mutant]) -> frozenset[int]:
     of the other has no user.
     """
     return frozenset(mutant.line for mutant in silent if _TELLING.get(mutant.op) is mutant.kind)
-
-
-def _baseline(text: str, launch: Launch, policies: Sequence[Policy]) -> _Baseline:
-    reports: list[Report] = []
-    arguments: Sequence[Any] = ()
-    for policy in policies:
-        arguments = launch.arguments()
-        report = check_ttgir(text, arguments, launch.grid, policy=policy, most=launch.most)
-        if report.findings:
-            raise ValueError(f"the kernel itself has findings: {report.findings[0]}")
-        reports.append(report)
-    sets = [frozenset((entry.line, entry.executed) for entry in r.redundant) for r in reports]
-    agreed = frozenset.intersection(*sets) if sets else frozenset()
-    return _Baseline(
-        launch,
-        _tensors(arguments),
-        max((report.steps for report in reports), default=1),
-        implied=frozenset(line for line, executed in agreed if executed),
-        idle=frozenset(line for line, executed in agreed if not executed),
-    )
-
-
-def _run(
-    text: str, bases: Sequence[_Baseline], policies: Sequence[Policy]
-) -> tuple[Finding | None, bool]:
-    """Return the first finding, and whether the numbers were right in every run without one."""
-    same = True
-    ordered = sorted(bases, key=lambda base: base.yields, reverse=True)
-    for policy in policies:
-        for base in ordered:
-            base.tried += 1
-            arguments = base.launch.arguments()
-            report = check_ttgir(
-                text,
-                arguments,
-                base.launch.grid,
-                policy=policy,
-                step_limit=_PATIENCE * base.steps + _SPARE_STEPS,
-                redundancy=False,
-                most=base.launch.most,
-            )
-            if report.findings:
-                base.found += 1
-                return report.findings[0], same
-            pairs = zip(_tensors(arguments), base.outputs, strict=True)
-            same = same and all(_same(a, b) for a, b in pairs)
-    return None, same
-
-
-def _same(a: Tensor, b: Tensor) -> bool:
-    """Whether two tensors agree bit by bit: NaN where there was NaN is no difference."""
-    return torch.equal(a, b) or torch.equal(_bytes(a), _bytes(b))
-
-
-def _bytes(tensor: Tensor) -> Tensor:
-    return tensor.contiguous().flatten().view(torch.uint8)
-
-
-def _tensors(arguments: Sequence[Any]) -> tuple[Tensor, ...]:
-    """Return the tensors behind the arguments."""
-    bases = (value.base if isinstance(value, HostDescriptor) else value for value in arguments)
-    return tuple(value for value in bases if isinstance(value, Tensor))

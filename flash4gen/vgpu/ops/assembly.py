@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from flash4gen.vgpu.numerics import fma
 from flash4gen.vgpu.ops.elementwise import register_asm
 
 EXP2 = """{
@@ -48,8 +49,9 @@ _POLYNOMIAL = (
     0.077119089663028717041015625,
     0.227564394474029541015625,
     0.695146143436431884765625,
+    1.0,
 )
-_MAGIC_LESS_127 = -127.0
+_BIAS = 127
 _TANH_BITS = 11
 _FRAGMENT = 32
 
@@ -64,22 +66,18 @@ def select(width: int = _FRAGMENT) -> str:
     return " ".join([*lines, "}"])
 
 
-def _fma(a: Tensor, b: Tensor, c: Tensor | float) -> Tensor:
-    """Multiply and add with one rounding: a product of two float32 is exact in float64."""
-    return (a.double() * b.double() + c).float()
-
-
 def exp2(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     """Return what the block ``EXP2`` gives, bit for bit."""
-    y = _fma(x, scale, shift.double())
-    y = torch.where(y.isnan(), 0.0, y).clamp(0.0, 1.0)  # PTX ISA, fma: .sat makes NaN 0
-    exact = y.double() * 256 + _MAGIC_LESS_127
+    # PTX ISA, fma: .sat makes NaN 0.
+    y = fma(x, scale, shift).nan_to_num(nan=0.0).clamp(0.0, 1.0)
+    exact = y * 256
     whole = exact.floor()
-    rest = (exact - whole).float()
-    p = torch.full_like(rest, _POLYNOMIAL[0])
-    for coefficient in (*_POLYNOMIAL[1:], 1.0):
-        p = _fma(p, rest, coefficient)
-    return (p.view(torch.int32) + (whole.to(torch.int32) << 23)).view(torch.float32)
+    rest = exact - whole
+    p, *coefficients = (torch.tensor(coefficient) for coefficient in _POLYNOMIAL)
+    for coefficient in coefficients:
+        p = fma(p, rest, coefficient)
+    exponent = (whole.to(torch.int32) - _BIAS) << 23
+    return (p.view(torch.int32) + exponent).view(torch.float32)
 
 
 def bits_below(end: Tensor) -> Tensor:

@@ -125,6 +125,23 @@ def _fence(_op: Operation) -> Lowered:
     return Step(lambda cta: cta.fence(), (), machine=True)
 
 
+@operation("ttng.arrive_barrier_named")
+def _arrive_named(op: Operation) -> Lowered:
+    return Step(
+        lambda cta, number, threads: cta.arrive_named(number, threads), op.operands, machine=True
+    )
+
+
+@operation("ttng.wait_barrier_named")
+def _wait_named(op: Operation) -> Lowered:
+    return Step(
+        lambda cta, number, threads: cta.wait_named(number, threads),
+        op.operands,
+        machine=True,
+        blocks=True,
+    )
+
+
 @operation("ttng.cluster_barrier", attributes=("relaxed",))
 def _cluster_barrier(op: Operation) -> Lowered:
     relaxed = bool(op.attributes.get("relaxed", False))

@@ -20,6 +20,13 @@ def reinterpret(view: View, source: MemDescType, target: MemDescType) -> View:
     memory keeps elements in place only under the same layout; otherwise nothing that was written
     can be read through the other view, and memory that holds something is refused.
     """
+    if source.space == "tmem":
+        # Whether shared memory may be seen so depends on what it holds, and is asked each time.
+        return view.child(("as", target), lambda: _reinterpreted(view, source, target))
+    return _reinterpreted(view, source, target)
+
+
+def _reinterpreted(view: View, source: MemDescType, target: MemDescType) -> View:
     dtype = torch_dtype(target)
     if source.space == "tmem":
         _check_lanes(source, target)

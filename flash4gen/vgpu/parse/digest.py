@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from lark import Token
 
@@ -12,7 +12,7 @@ from flash4gen.vgpu.parse.raw import (
     Group,
     Paren,
     RawBlock,
-    RawLine,
+    RawLines,
     RawLoc,
     RawOp,
     RawRegion,
@@ -34,7 +34,7 @@ from flash4gen.vgpu.parse.tree import (
 from flash4gen.vgpu.parse.types import TypeReader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Iterable, Mapping
 
 # Words that stand between the types of an operation.
 _ARROWS = ("->", "to")
@@ -60,6 +60,18 @@ class _Parts:
     successors: list[tuple[str, tuple[Operand, ...]]] = field(default_factory=list)
 
 
+class Lines(Protocol):
+    """What a text stands for in which some lines are left out."""
+
+    def number(self, line: int) -> int:
+        """Return the number of one of its lines in the whole text."""
+        ...
+
+    def operations(self, line: int) -> Iterable[Operation]:
+        """Return the operations that one of its lines stands for."""
+        ...
+
+
 class Digest:
     """Builds one module; knows its aliases.
 
@@ -70,17 +82,17 @@ class Digest:
     def __init__(self, aliases: Mapping[str, Any]) -> None:
         self._aliases = aliases
         self._locations: dict[str, Location] = {}
-        self._line: Callable[[int], Operation] | None = None
+        self._lines: Lines | None = None
         self._type = TypeReader({k: v for k, v in aliases.items() if isinstance(v, str)})
 
-    def module(self, raw: RawOp, line: Callable[[int], Operation] | None = None) -> Module:
+    def module(self, raw: RawOp, lines: Lines | None = None) -> Module:
         """Return the module that the outermost operation spells.
 
         Args:
             raw: that operation.
-            line: reads operations that have a line for themselves.
+            lines: those that its text stands for, if operations with a line each were left out.
         """
-        self._line = line
+        self._lines = lines
         attributes: dict[str, Attribute] = {}
         functions: list[Function] = []
         for item in raw.items:
@@ -100,7 +112,7 @@ class Digest:
             arguments=self._arguments(arguments.items),
             body=self._region(region),
             public=not any(_is(item, "WORD") and item == "private" for item in raw.items),
-            line=raw.line,
+            line=self._number(raw.line),
         )
 
     def _arguments(self, items: list[Any]) -> tuple[BlockArgument, ...]:
@@ -115,14 +127,17 @@ class Digest:
         return Region(tuple(self._block(block) for block in raw.blocks))
 
     def _block(self, raw: RawBlock) -> Block:
-        operations = tuple(self._nested(op) for op in raw.operations)
+        operations = tuple(op for nested in raw.operations for op in self._nested(nested))
         return Block(raw.label, self._arguments(raw.arguments), operations)
 
-    def _nested(self, raw: RawOp | RawLine) -> Operation:
+    def _nested(self, raw: RawOp | RawLines) -> Iterable[Operation]:
         if isinstance(raw, RawOp):
-            return self.operation(raw)
-        assert self._line is not None
-        return self._line(raw.line)
+            return (self.operation(raw),)
+        assert self._lines is not None
+        return self._lines.operations(raw.line)
+
+    def _number(self, line: int) -> int:
+        return line if self._lines is None else self._lines.number(line)
 
     def operation(self, raw: RawOp) -> Operation:
         """Return one operation."""
@@ -136,7 +151,7 @@ class Digest:
             parts.regions = self._partitions(items, parts.regions)
         return Operation(
             name=raw.name,
-            line=raw.line,
+            line=self._number(raw.line),
             results=_result_names(raw.results),
             operands=tuple(parts.operands),
             subscripts=parts.subscripts,

@@ -24,6 +24,8 @@ from flash4gen.vgpu.parse.digest import Digest
 from flash4gen.vgpu.parse.raw import RawOp, transformer
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from flash4gen.vgpu.parse.tree import Module, Operation
 
 
@@ -36,8 +38,9 @@ _RESULTS = r"(?:%[\w$.-]+(?::\d+)?(?:, %[\w$.-]+)* = )?"
 _ALONE = re.compile(
     rf'\s*{_RESULTS}(?!tt\.func)(?:[a-z_]\w*(?:\.[\w$-]+)+|"[^"]*").* loc\(#loc\d*\)'
 )
-# What stands for such a line while the nesting is read.
+# What stands for such lines while the nesting is read.
 _MARK = "\x01"
+_SKELETONS = 16
 
 
 @cache
@@ -92,6 +95,8 @@ class _Lexicon:
         self.familiar = False
         self._digest = Digest(aliases)
         self._lines: dict[str, Operation] = {}
+        self._placed: dict[tuple[int, str], Operation] = {}
+        self._skeletons: dict[str, RawOp] = {}
 
     def as_one(self, body: list[str]) -> Module:
         """Return the module of a text.
@@ -107,16 +112,65 @@ class _Lexicon:
         Raises:
             LarkError: it is wrong, or does not keep to lines.
         """
-        text = "\n".join(_MARK if _ALONE.fullmatch(line) else line for line in body)
-        return self._digest.module(
-            _read(text), lambda number: replace(self._operation(body[number - 1]), line=number)
-        )
+        lines = _Lines(self)
+        for number, line in enumerate(body, 1):
+            lines.add(number, line, alone=self._alone(line))
+        return self._digest.module(self._skeleton("\n".join(lines.skeleton)), lines)
 
-    def _operation(self, line: str) -> Operation:
-        found = self._lines.get(line)
-        if found is None:
-            found = self._lines[line] = self._digest.operation(_read(line))
-        return found
+    def _skeleton(self, text: str) -> RawOp:
+        """Return what is left of a text, which mutants have in common."""
+        if text not in self._skeletons:
+            if len(self._skeletons) >= _SKELETONS:
+                self._skeletons.clear()
+            self._skeletons[text] = _read(text)
+        return self._skeletons[text]
+
+    def _alone(self, line: str) -> bool:
+        return line in self._lines or _ALONE.fullmatch(line) is not None
+
+    def operation(self, number: int, line: str) -> Operation:
+        """Return the operation that has a line for itself."""
+        placed = self._placed.get((number, line))
+        if placed is None:
+            found = self._lines.get(line)
+            if found is None:
+                found = self._lines[line] = self._digest.operation(_read(line))
+            placed = self._placed[number, line] = replace(found, line=number)
+        return placed
+
+
+class _Lines:
+    """A text with runs of lines that stand alone left out: one mark stands for each run.
+
+    Attributes:
+        skeleton: its lines.
+    """
+
+    def __init__(self, lexicon: _Lexicon) -> None:
+        self.skeleton: list[str] = []
+        self._lexicon = lexicon
+        self._numbers: list[int] = []
+        self._runs: dict[int, list[str]] = {}
+
+    def add(self, number: int, line: str, *, alone: bool) -> None:
+        """Append a line of the whole text."""
+        last = len(self.skeleton)
+        if alone and last in self._runs:
+            self._runs[last].append(line)
+            return
+        self.skeleton.append(_MARK if alone else line)
+        self._numbers.append(number)
+        if alone:
+            self._runs[last + 1] = [line]
+
+    def number(self, line: int) -> int:
+        """Return the number of one of the skeleton's lines in the whole text."""
+        return self._numbers[line - 1]
+
+    def operations(self, line: int) -> Iterator[Operation]:
+        """Return the operations that one of the skeleton's lines stands for."""
+        for number, text in enumerate(self._runs[line], self._numbers[line - 1]):
+            yield self._lexicon.operation(number, text)
 
 
 def _read(text: str) -> RawOp:

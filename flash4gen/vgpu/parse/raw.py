@@ -39,12 +39,12 @@ class RawBlock:
 
     label: str
     arguments: list[Any]
-    operations: list[RawOp | RawLine]
+    operations: list[RawOp | RawLines]
 
 
 @dataclass(frozen=True, slots=True)
-class RawLine:
-    """An operation that has a line for itself, and is read elsewhere."""
+class RawLines:
+    """Operations that have a line each, one after the other, and are read elsewhere."""
 
     line: int
 
@@ -116,8 +116,8 @@ class _Build(Transformer[Token, Any]):
             loc=rest[-1],
         )
 
-    def line(self, mark: Token) -> RawLine:
-        return RawLine(mark.line or 0)
+    def lines(self, mark: Token) -> RawLines:
+        return RawLines(mark.line or 0)
 
     def paren(self, *items: Any) -> Paren:
         return Paren(list(items))

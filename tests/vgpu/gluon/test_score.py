@@ -9,7 +9,7 @@ import pytest
 from torch import Tensor
 
 from flash4gen.vgpu import Policy, check_ttgir
-from flash4gen.vgpu.mutate import Launch, Mutant, MutantKind, score, score_launches
+from flash4gen.vgpu.mutate import Launch, Mutant, MutantKind, pool, score, score_launches
 from tests.vgpu.gluon.all_cases import ALL, by_name
 
 if TYPE_CHECKING:
@@ -96,6 +96,22 @@ def test_what_one_launch_does_not_reach_another_may() -> None:
     launches = [Launch(idle.fresh, case.grid), Launch(case.fresh, case.grid)]
     result = score_launches(case.text(), launches)
     assert len(result.flagged) == len(result.mutants)
+
+
+def test_several_processes_come_to_the_same_verdicts() -> None:
+    case = by_name("attention_two_roles")
+    text, launches = case.text(EXTRA_WAIT), [Launch(lambda: case.fresh(EXTRA_WAIT), case.grid)]
+    one, two = (score_launches(text, launches, processes=number) for number in (1, 2))
+    assert one.redundant
+    assert replace(one, seconds=0.0) == replace(two, seconds=0.0)
+
+
+def test_a_process_that_ends_early_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one that does not know an assembly block which only the caller has registered."""
+    case = by_name("ring_copy")
+    monkeypatch.setattr(pool, "__name__", "flash4gen.no_such_module")
+    with pytest.raises(RuntimeError, match="a process that runs mutants ended with code 1"):
+        score_launches(case.text(), [Launch(case.fresh, case.grid)], processes=2)
 
 
 def test_numbers_that_are_nan_both_times_are_not_wrong() -> None:

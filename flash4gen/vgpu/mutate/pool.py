@@ -1,0 +1,155 @@
+"""Runs mutants in several processes.
+
+A process gets the kernel's text and its launches, and then one task after the other; which gets
+which depends on nothing but their numbers. A pipe carries pickles both ways. The processes are new
+ones and run this module: nothing of the caller's, no lock and no thread, is in them.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, cast
+
+import torch
+
+from flash4gen.vgpu.check import prepare_checked
+from flash4gen.vgpu.mutate.generate import mutants
+from flash4gen.vgpu.mutate.runs import Baseline, run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from flash4gen.vgpu.check import Policy
+    from flash4gen.vgpu.errors import Finding
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A run of one mutant, by its number among all of the text, under one policy."""
+
+    mutant: int
+    policy: Policy
+
+
+def usable_cores() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Runner:
+    """Runs tasks in this process.
+
+    Args:
+        text: of the kernel.
+        bases: what it did in its launches.
+    """
+
+    def __init__(self, text: str, bases: Sequence[Baseline]) -> None:
+        self._texts = [mutant.text for mutant in mutants(text)]
+        self._bases = bases
+
+    def run(
+        self, tasks: Sequence[Task], progress: Callable[[int], None]
+    ) -> list[tuple[Finding | None, bool]]:
+        """Run tasks; `progress` is told how many are done."""
+        outcomes = []
+        for task in tasks:
+            outcomes.append(run(self._texts[task.mutant], self._bases, task.policy))
+            progress(len(outcomes))
+        return outcomes
+
+
+class Processes:
+    """Runs tasks in other processes, the i-th in the i-th of them, and round again."""
+
+    def __init__(self, workers: Sequence[subprocess.Popen[bytes]]) -> None:
+        self._workers = workers
+
+    def run(
+        self, tasks: Sequence[Task], progress: Callable[[int], None]
+    ) -> list[tuple[Finding | None, bool]]:
+        """Run tasks; `progress` is told how many are done.
+
+        Raises:
+            RuntimeError: a process ended before its work was done.
+        """
+        many = len(self._workers)
+        for number, worker in enumerate(self._workers):
+            _send(worker, list(tasks[number::many]))
+        outcomes = []
+        for number in range(len(tasks)):
+            outcomes.append(_receive(self._workers[number % many]))
+            progress(len(outcomes))
+        return outcomes
+
+
+@contextmanager
+def runner(text: str, bases: Sequence[Baseline], processes: int) -> Iterator[Runner | Processes]:
+    """Return what runs tasks, in so many processes; they end with the block."""
+    if processes < 2:
+        yield Runner(text, bases)
+        return
+    with ExitStack() as stack:
+        workers = [stack.enter_context(_worker()) for _ in range(processes)]
+        for worker in workers:
+            _send(worker, (text, bases))
+        yield Processes(workers)
+
+
+@contextmanager
+def _worker() -> Iterator[subprocess.Popen[bytes]]:
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, "-c", f"from {__name__} import serve; serve()"]
+    worker = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
+    )
+    try:
+        yield worker
+    finally:
+        worker.kill()
+        worker.communicate()
+
+
+def _send(worker: subprocess.Popen[bytes], message: object) -> None:
+    pipe = cast("IO[bytes]", worker.stdin)
+    try:
+        pickle.dump(message, pipe)
+        pipe.flush()
+    except BrokenPipeError as error:
+        raise _ended(worker) from error
+
+
+def _receive(worker: subprocess.Popen[bytes]) -> tuple[Finding | None, bool]:
+    try:
+        outcome: tuple[Finding | None, bool] = pickle.load(cast("IO[bytes]", worker.stdout))
+    except EOFError as error:
+        raise _ended(worker) from error
+    return outcome
+
+
+def _ended(worker: subprocess.Popen[bytes]) -> RuntimeError:
+    return RuntimeError(f"a process that runs mutants ended with code {worker.wait()}")
+
+
+def serve() -> None:
+    """Take a text, its launches and lists of tasks from stdin; write outcomes to stdout."""
+    torch.set_num_threads(1)  # the others have the other processors
+    # What a kernel prints must not come between outcomes.
+    replies = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    text, bases = pickle.load(sys.stdin.buffer)
+    prepare_checked(text)  # raises where something that the caller knows is unknown here
+    local = Runner(text, bases)
+    while True:
+        try:
+            tasks: list[Task] = pickle.load(sys.stdin.buffer)
+        except EOFError:
+            return
+        for task in tasks:
+            pickle.dump(local.run((task,), lambda _done: None)[0], replies)
+            replies.flush()
