@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     from flash4gen.render.folding import FoldedScore
     from flash4gen.schedule.model import Choice
 
+PTXAS = "--register-usage-level=10"
+"""Option of ptxas, of which the default is 5. Roles have registers of their own (setmaxnreg), which
+the default does not use: it computes tensor-memory addresses anew in every step, at head_dim 256
+from values that it spilled. Measured with Triton 3.9: no spill in a loop, 0.02 fewer instructions a
+score, 14 % fewer in the mma warp's loop, a few more spills around the loops."""
+
 FRAGMENT = 32
 """Columns of scores that a thread loads, and weights that it stores, in one instruction."""
 
@@ -40,6 +46,7 @@ def blackwell_constants(
             Option("num_warps", "4"),
             Option("num_ctas", str(schedule.ctas)),
             Option("enable_fp_fusion", "True"),
+            Option("ptx_options", f'"{PTXAS}"', "addresses stay in registers over a loop"),
         ),
     )
 
