@@ -46,6 +46,7 @@ class Artefact:
         sass: disassembly of the cubin.
         cubin: the binary.
         facts: read from the above.
+        short: the kernel that the module launches for short queries, if that is another one.
     """
 
     kernel: str
@@ -55,3 +56,9 @@ class Artefact:
     sass: str = field(repr=False)
     cubin: bytes = field(repr=False)
     facts: Facts
+    short: Artefact | None = None
+
+    @property
+    def kernels(self) -> tuple[Artefact, ...]:
+        """All kernels of the module, this one first."""
+        return (self,) if self.short is None else (self, self.short)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     from flash4gen.vgpu import Launch
 
 
+MANY_QUERIES = 257
+"""More than a query tile of any family has rows: a module may have another kernel for fewer."""
+
+
 class CompileError(Exception):
     """Triton refused a kernel.
 
@@ -40,7 +45,7 @@ class CompileError(Exception):
 
 
 def compile_module(path: Path, attention: Attention, hardware: Hardware) -> Artefact:
-    """Compile the kernel of a generated module.
+    """Compile the kernels of a generated module: that of long queries, and of short ones.
 
     Args:
         path: the module file.
@@ -50,7 +55,14 @@ def compile_module(path: Path, attention: Attention, hardware: Hardware) -> Arte
     Raises:
         CompileError: Triton cannot compile it.
     """
-    launch = _captured(load_module(path), attention, hardware)
+    long, short = _captured(load_module(path), attention, hardware)
+    main = _artefact(long, hardware)
+    if short.asm["ttgir"] == long.asm["ttgir"]:
+        return main
+    return replace(main, short=_artefact(short, hardware))
+
+
+def _artefact(launch: Launch, hardware: Hardware) -> Artefact:
     cubin: bytes = launch.asm["cubin"]
     sass = disassemble(cubin)
     return Artefact(
@@ -64,27 +76,30 @@ def compile_module(path: Path, attention: Attention, hardware: Hardware) -> Arte
     )
 
 
-def _captured(module: ModuleType, attention: Attention, hardware: Hardware) -> Launch:
-    """Call the module's function on one query and key with launches switched off."""
+def _captured(
+    module: ModuleType, attention: Attention, hardware: Hardware
+) -> tuple[Launch, Launch]:
+    """Call the module's function on many queries, and on one, with launches switched off."""
     log = io.StringIO()
-    arguments = _smallest_arguments(module, attention)
     with virtual_gpu(hardware.arch, execute=False) as gpu:
         try:
             with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
-                getattr(module, attention.name)(*arguments)
+                for length in (MANY_QUERIES, 1):
+                    getattr(module, attention.name)(*_arguments(module, attention, length))
         except Exception as error:
             chain = list(_causes(error))
             printed = "\n".join([*map(str, chain), log.getvalue()])
             raise CompileError(_reason(chain[-1]), printed) from error
-    return gpu.launches[-1]
+    long, short = gpu.launches
+    return long, short
 
 
-def _smallest_arguments(module: ModuleType, attention: Attention) -> list[torch.Tensor]:
+def _arguments(module: ModuleType, attention: Attention, length: int) -> list[torch.Tensor]:
     dtype: Any = module.DTYPE
     shapes = (
-        (1, 1, attention.heads, attention.head_dim),
-        (1, 1, attention.kv_heads, attention.head_dim),
-        (1, 1, attention.kv_heads, attention.value_dim),
+        (1, length, attention.heads, attention.head_dim),
+        (1, length, attention.kv_heads, attention.head_dim),
+        (1, length, attention.kv_heads, attention.value_dim),
     )
     return [torch.zeros(shape, dtype=dtype) for shape in shapes]
 

@@ -59,7 +59,8 @@ def _print(module: ModuleResult, files: Sequence[str]) -> None:
 
 def _as_object(module: ModuleResult, emitted: Sequence[str]) -> dict[str, Any]:
     """Return a module's result as plain data."""
-    facts = module.artefact.facts if module.artefact else None
+    kernels = module.artefact.kernels if module.artefact else ()
+    facts = [_facts(kernel.facts) for kernel in kernels]
     certificate = module.certificate
     return {
         "name": module.rendered.name,
@@ -68,9 +69,14 @@ def _as_object(module: ModuleResult, emitted: Sequence[str]) -> dict[str, Any]:
         "changed": module.changed,
         "files": _paths(module, emitted),
         "schedule": asdict(module.plan.choice.schedule),
-        "facts": facts and asdict(facts) | {"tensor_instructions": dict(facts.tensor_instructions)},
+        "facts": facts[0] if facts else None,
+        "short_facts": facts[1] if facts[1:] else None,
         "certificate": certificate and _certificate(certificate),
     }
+
+
+def _facts(facts: Facts) -> dict[str, Any]:
+    return asdict(facts) | {"tensor_instructions": dict(facts.tensor_instructions)}
 
 
 def schedule_line(module: ModuleResult) -> str:
@@ -136,7 +142,9 @@ def _files(module: ModuleResult, emitted: Sequence[str]) -> list[str]:
 
 def _paths(module: ModuleResult, emitted: Sequence[str]) -> list[str]:
     suffixes = [".py", *([".certificate.json"] if module.certificate else [])]
-    suffixes += [f".{kind}" for kind in emitted]
+    kernels = module.artefact.kernels if module.artefact else ()
+    parts = ("", ".short")[: len(kernels)]
+    suffixes += [f"{part}.{kind}" for kind in emitted for part in parts]
     return [str(module.path.with_suffix(suffix)) for suffix in suffixes]
 
 

@@ -137,10 +137,11 @@ def recorded_plan(plan: Plan, text: str) -> Plan:
 
 
 def spills_matter(schedule: AnySchedule, facts: Facts) -> bool:
-    """Whether a compiled kernel spills so much that another schedule is worth a try.
+    """Whether a module's first kernel spills so much that another schedule is worth a try.
 
     The portable kernel is one loop, where every spill counts. The roles of a warp-specialised one
-    save what they were handed before their loops, which costs nothing to speak of.
+    save what they were handed before their loops, which costs nothing to speak of. What is launched
+    for short queries has one role less, and more registers for each of the others.
     """
     if schedule.family is Family.PORTABLE:
         return facts.spill_bytes > 0
@@ -171,6 +172,10 @@ def _build_once(plan: Plan, run: Run, folder: Path, findings: Findings) -> Built
             return None
         facts = artefact.facts
         details.append(f"{facts.registers} registers, {facts.spill_bytes} bytes spilled")
-    problems = limit_findings(facts, plan.hardware, plan.attention.span)
+    problems = [
+        problem
+        for kernel in artefact.kernels
+        for problem in limit_findings(kernel.facts, plan.hardware, plan.attention.span)
+    ]
     findings.add(*problems)
     return None if problems else Built(plan, rendered, file, artefact)

@@ -177,9 +177,10 @@ def _outputs(result: ModuleResult, emit: Sequence[str]) -> dict[Path, bytes]:
         files[name] = result.certificate.to_json().encode()
     if result.artefact is not None:
         for kind in emit:
-            content: str | bytes = getattr(result.artefact, kind)
-            data = content if isinstance(content, bytes) else content.encode()
-            files[result.path.with_suffix(f".{kind}")] = data
+            for kernel, suffix in zip(result.artefact.kernels, ("", ".short"), strict=False):
+                content: str | bytes = getattr(kernel, kind)
+                data = content if isinstance(content, bytes) else content.encode()
+                files[result.path.with_suffix(f"{suffix}.{kind}")] = data
     return files
 
 

@@ -81,7 +81,7 @@ class _Item:
         self._scope = Scope(functions=functions, constants={})
 
     def lower(self) -> Attention | None:
-        check_item_name(self._item.name, self._findings)
+        check_item_name(self._item.name, self._findings, of_function=True)
         self._check_written()
         doc = self._fields.text("doc")
         lengths = self._fields.choice("lengths", Lengths, Lengths.ANY)

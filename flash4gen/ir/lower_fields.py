@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from flash4gen.diagnostics.codes import Code
 from flash4gen.diagnostics.model import Label
 from flash4gen.diagnostics.suggest import did_you_mean, one_of
+from flash4gen.ir.module_names import taken
 from flash4gen.syntax import ast
 
 if TYPE_CHECKING:
@@ -130,13 +131,15 @@ def gather(
     return Fields(owner, by_name, findings)
 
 
-def check_item_name(name: ast.Name, findings: Findings) -> None:
-    """Refuse names that cannot name a Python function and a file."""
+def check_item_name(name: ast.Name, findings: Findings, *, of_function: bool = False) -> None:
+    """Refuse names that cannot name a Python function and a file, or a file alone."""
     text = name.text
     if keyword.iskeyword(text) or keyword.issoftkeyword(text):
         why = "is a word of Python, in which kernels are written"
     elif text.startswith("_"):
         why = "starts with an underscore, which marks helpers in generated code"
+    elif of_function and taken(text):
+        why = "is a name that generated code uses itself"
     elif len(text) > MAX_NAME:
         why = f"is longer than {MAX_NAME} characters"
     else:

@@ -12,7 +12,7 @@ from flash4gen.ir.nodes import DType, EmptyRow
 from flash4gen.render import expressions
 from flash4gen.render.blackwell_cluster import Sharing, sharing
 from flash4gen.render.blackwell_constants import FRAGMENT, blackwell_constants, chunk
-from flash4gen.render.blackwell_kernel import specialised
+from flash4gen.render.blackwell_kernel import specialised, tiles
 from flash4gen.render.context import Header, Impl, Interface
 from flash4gen.render.context_blackwell import (
     BlackwellContext,
@@ -84,7 +84,7 @@ def blackwell_context(
         place=Impl(_PLACE[schedule.order]),
         cluster=Impl(shared.impl),
         work=Work("clc" if schedule.dispatch is Dispatch.CLC else "strided", shared.answer_layout),
-        plan=TensorMemory(schedule.plan.value, element, shared.score_layout),
+        plan=TensorMemory(schedule.plan.value, element, shared.score_layout, tiles(schedule, "")),
         fetch=_fetch(schedule, shared, walk),
         mma=_products_role(schedule, shared, walk),
         score=expressions.score(attention, folded.body),
@@ -99,8 +99,9 @@ def blackwell_context(
             least=shared.least,
             empty_factor=empty,
             empty_text="0" if zero else "NaN",
+            tiles=tiles(schedule),
         ),
-        store=StoreRole(_places(schedule)[1]),
+        store=StoreRole(_places(schedule)[1], tiles(schedule)),
         specialised=specialised(schedule, hardware, empty),
     )
 
@@ -132,6 +133,7 @@ def _fetch(schedule: BlackwellSchedule, shared: Sharing, walk: Walk) -> Fetch:
         key_chunks=", HEAD_CHUNKS" if chunked else "",
         value_chunks=", VALUE_CHUNKS" if chunked else "",
         walk=walk,
+        tiles=tiles(schedule),
     )
 
 
@@ -149,6 +151,7 @@ def _products_role(schedule: BlackwellSchedule, shared: Sharing, walk: Walk) -> 
         early=early,
         late=late,
         walk=walk,
+        tiles=tiles(schedule),
     )
 
 

@@ -56,9 +56,9 @@ class Sharing:
     rows_split: str
     columns_split: str
 
-    def arrivals(self, barrier: str, count: int) -> str:
+    def arrivals(self, barrier: str, count: str) -> str:
         """Return the last arguments of ``_barriers``."""
-        return str(count) if self.impl == "alone" else f"{count}, {barrier in SHARED}"
+        return count if self.impl == "alone" else f"{count}, {barrier in SHARED}"
 
 
 def sharing(schedule: BlackwellSchedule) -> Sharing:

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from flash4gen.render.blackwell_cluster import sharing
 from flash4gen.render.blackwell_constants import chunk
-from flash4gen.render.context_blackwell import Named, Specialised
+from flash4gen.render.context_blackwell import Named, Roles, Specialised
 from flash4gen.schedule.blackwell.memory import memory_plan
 from flash4gen.schedule.blackwell.model import Dispatch
+from flash4gen.schedule.blackwell.short import one_tile
 from flash4gen.schedule.model import TileOrder
 
 if TYPE_CHECKING:
@@ -52,11 +53,10 @@ _INTEGERS = {
 def specialised(schedule: BlackwellSchedule, hardware: Hardware, empty_value: str) -> Specialised:
     """Return the context of ``shared/specialised``."""
     longest = schedule.order is TileOrder.LONGEST_FIRST
-    plan, shared = memory_plan(schedule), sharing(schedule)
+    plan, shared, short = memory_plan(schedule), sharing(schedule), one_tile(schedule)
     names = ["seq_q", "seq_k", "q_tiles", *(["packs", "section"] if longest else []), "works"]
     chunked = chunk(schedule) is not None
     names += ["head_chunks"] if chunked else []
-    tiles = range(schedule.query_tiles)
     width, value_width, per_tile = "HEAD_PAD", "VALUE_PAD", ""
     if chunked:
         width, value_width, per_tile = "CHUNK", "CHUNK", " * HEAD_CHUNKS"
@@ -70,12 +70,13 @@ def specialised(schedule: BlackwellSchedule, hardware: Hardware, empty_value: st
         barriers=tuple(
             Named(barrier.name, _BARRIERS[barrier.name][1], f"{_slots(barrier, schedule)}, {count}")
             for barrier in plan.barriers
-            for count in (shared.arrivals(barrier.name, barrier.arrivals),)
+            for count in (shared.arrivals(barrier.name, _arrivals(barrier, schedule)),)
         ),
-        softmax_tiles=tuple(tiles),
-        worker_warps=f"[{', '.join([*(['4'] * len(tiles)), '1', '1', '1'])}]",
-        worker_registers=("SOFTMAX_REGISTERS",) * len(tiles) + ("OTHER_REGISTERS",) * 3,
-        q_smem=f"[QUERY_TILES{per_tile}, 1, {rows}, 1{pack}, {width}]",
+        fields=(*names, *(("TILES",) if short is not None else ())),
+        tiles=tiles(schedule, ""),
+        roles=_roles(schedule, ""),
+        short=None if short is None else _roles(short, "SHORT_"),
+        q_smem=f"[{tiles(schedule, '')}{per_tile}, 1, {rows}, 1{pack}, {width}]",
         k_smem=f"[{shared.key_slots}, 1, TILE_K, 1, {width}]",
         v_smem=f"[{shared.value_slots}, 1, TILE_K, 1, {value_width}]",
         out_smem=f"[STAGING, 1, {rows}, 1{pack}, OUT_COLUMNS]",
@@ -92,9 +93,33 @@ def specialised(schedule: BlackwellSchedule, hardware: Hardware, empty_value: st
             *(_SECTIONS if longest else ()),
             *(_PACKED if schedule.pack > 1 else ()),
             *(("head_chunks = HEAD_CHUNKS.value",) if chunked else ()),
+            *(_SHORT if short is not None else ()),
         ),
         grid=_grid(schedule, hardware),
         empty_value=empty_value,
+    )
+
+
+def tiles(schedule: BlackwellSchedule, of: str = "problem.") -> str:
+    """Return how many query tiles a program has: always as many, or as the launch says.
+
+    Args:
+        schedule: of the module.
+        of: what the parameter of the kernel is a field of.
+    """
+    return f"{of}TILES" if schedule.short_queries else "QUERY_TILES"
+
+
+def _roles(kernel: BlackwellSchedule, prefix: str) -> Roles:
+    """Return the warps of one kernel; the constants of its registers begin with the prefix."""
+    softmax = tuple(range(kernel.query_tiles))
+    return Roles(
+        softmax_tiles=softmax,
+        warps=f"[{', '.join([*(['4'] * len(softmax)), '1', '1', '1'])}]",
+        registers=(
+            *[f"{prefix}SOFTMAX_REGISTERS"] * len(softmax),
+            *[f"{prefix}OTHER_REGISTERS"] * 3,
+        ),
     )
 
 
@@ -109,12 +134,24 @@ def _slots(barrier: Barrier, schedule: BlackwellSchedule) -> str:
     name = _BARRIERS[barrier.name][0]
     known = {"QUERY_TILES": schedule.query_tiles, "STAGES": schedule.stages}
     known["STAGING"] = schedule.staging
-    return name if known.get(name) == barrier.count else str(barrier.count)
+    if known.get(name) != barrier.count:
+        return str(barrier.count)
+    return tiles(schedule, "") if name == "QUERY_TILES" else name
+
+
+def _arrivals(barrier: Barrier, schedule: BlackwellSchedule) -> str:
+    """Return how many arrivals complete a phase; one of each role where the roles are not fixed."""
+    softmax = sum(arriver.startswith("softmax") for arriver in barrier.arrivers)
+    if not schedule.short_queries or softmax < schedule.query_tiles:
+        return str(barrier.arrivals)
+    return f"TILES + {barrier.arrivals - softmax}"
 
 
 _PACKED = tuple(
     f"packed_{name} = {name}.unflatten(2, (PACKS.value, PACK.value))" for name in ("q", "out")
 )
+
+_SHORT = ("tiles = 1 if seq_q * PACK.value <= SHORT_QUERIES else QUERY_TILES.value",)
 
 _SECTIONS = (
     "key_bytes = seq_k * (HEAD_DIM.value + VALUE_DIM.value) * q.element_size()",

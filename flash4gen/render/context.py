@@ -44,10 +44,11 @@ class Constant:
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """A compiler option pinned in the launch."""
+    """A compiler option pinned in the launch, with the reason for its value if there is one."""
 
     name: str
     value: str
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,11 +64,16 @@ class Spans:
 
 @dataclass(frozen=True, slots=True)
 class TensorMemory:
-    """Where scores and weights lie: the plan's file, the weights' element type, both's layout."""
+    """Where scores and weights lie: the plan's file, the weights' element type, both's layout.
+
+    ``tiles`` is how many query tiles a program has, here and below: a constant of the module, or a
+    parameter of its kernel.
+    """
 
     impl: str
     dtype: str
     layout: str
+    tiles: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +108,7 @@ class Fetch:
     key_chunks: str
     value_chunks: str
     walk: Walk
+    tiles: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +135,7 @@ class Mma:
     early: tuple[str, ...]
     late: tuple[str, ...]
     walk: Walk
+    tiles: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,6 +238,7 @@ class Correction:
     least: str
     empty_factor: str
     empty_text: str
+    tiles: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +246,21 @@ class StoreRole:
     """The store warp: where an output tile goes."""
 
     out_place: str
+    tiles: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Roles:
+    """The warps of a program: the query tiles that have softmax warps; all but the correction's.
+
+    Attributes:
+        softmax_tiles: the query tiles.
+        warps, registers: of all roles but the correction.
+    """
+
+    softmax_tiles: tuple[int, ...]
+    warps: str
+    registers: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -246,9 +269,10 @@ class Specialised:
 
     Attributes:
         integers: runtime arguments.
+        fields: of ``Problem``, in its order.
         barriers: arrays of mbarriers; the value is slots and arrivals.
-        softmax_tiles: the query tiles that have softmax warps.
-        worker_warps, worker_registers: of all roles but the correction.
+        tiles: how many query tiles a program has.
+        roles: its warps; ``short``: those of the kernel for short queries, if there is one.
         q_smem, k_smem, v_smem, out_smem: shapes of the buffers.
         q_tensor, out_tensor: what is described to the copy engine, packs of heads as an axis of
             their own, and the shape of what it moves at a time.
@@ -262,10 +286,11 @@ class Specialised:
     """
 
     integers: tuple[Named, ...]
+    fields: tuple[str, ...]
     barriers: tuple[Named, ...]
-    softmax_tiles: tuple[int, ...]
-    worker_warps: str
-    worker_registers: tuple[str, ...]
+    tiles: str
+    roles: Roles
+    short: Roles | None
     q_smem: str
     k_smem: str
     v_smem: str

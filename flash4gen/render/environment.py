@@ -47,6 +47,7 @@ def environment(overrides: Sequence[Path] = ()) -> jinja2.Environment:
     env.filters["constant_line"] = constant_line
     env.filters["call"] = call
     env.filters["optional"] = optional
+    env.filters["beside"] = beside
     return env
 
 
@@ -97,6 +98,11 @@ def constant_line(constant: Constant) -> str:
     if len(beside) <= LINE:
         return beside
     return "\n".join([*wrapped_comment(constant.reason), line])
+
+
+def beside(reason: str) -> str:
+    """Return a comment that follows code on its line, or nothing."""
+    return f"  # {reason}" if reason else ""
 
 
 def wrapped_comment(text: str) -> list[str]:

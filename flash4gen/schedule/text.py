@@ -12,7 +12,13 @@ if TYPE_CHECKING:
     from flash4gen.schedule.model import AnySchedule
 
 
-SUMS = ("smem_bytes", "tmem_columns")
+FOLLOWING = (
+    "smem_bytes",
+    "tmem_columns",
+    "short_softmax_registers",
+    "short_correction_registers",
+    "short_other_registers",
+)
 """Fields that follow from the others."""
 
 
@@ -57,7 +63,7 @@ def _blackwell(schedule: BlackwellSchedule) -> str:
 
 def difference(schedule: BlackwellSchedule, other: BlackwellSchedule) -> str:
     """Return the fields in which a schedule differs from another, those that can be pinned."""
-    names = (item.name for item in fields(schedule) if item.name not in SUMS)
+    names = (item.name for item in fields(schedule) if item.name not in FOLLOWING)
     return ", ".join(
         f"{name} = {getattr(schedule, name)}"
         for name in names

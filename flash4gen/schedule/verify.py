@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from flash4gen.schedule.blackwell.memory import memory_plan
 from flash4gen.schedule.blackwell.plan_check import faults
 from flash4gen.schedule.blackwell.rules import MEANING_RULES, NONSENSE, RULES, broken
+from flash4gen.schedule.blackwell.short import one_tile
 from flash4gen.schedule.blackwell.traits import traits
 from flash4gen.schedule.constraints import CONSTRAINTS, Violation, violations
 from flash4gen.schedule.memory import shared_memory, tensor_columns
@@ -61,8 +62,9 @@ def _blackwell(
     found = [Violation(item.constraint, item.reason) for item in broken(schedule, hardware, known)]
     if any(item.constraint in NONSENSE for item in found):
         return tuple(found)
-    plan = memory_plan(schedule)
-    found += [Violation("memory_plan", reason) for reason in faults(plan, hardware)]
+    for kernel in (schedule, one_tile(schedule)):
+        plan = memory_plan(kernel) if kernel is not None else None
+        found += [Violation("memory_plan", it) for it in (faults(plan, hardware) if plan else ())]
     return tuple(found)
 
 

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from flash4gen.ir.nodes import Lengths
+from flash4gen.schedule.blackwell.model import BlackwellSchedule
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -77,6 +78,7 @@ def basic_cases(attention: Attention, schedule: AnySchedule) -> tuple[Case, ...]
         *_shapes(schedule.tile_rows, schedule.tile_k),
         *_adversaries(schedule.tile_rows, schedule.tile_k),
         *_layouts(schedule.tile_k),
+        *_short(short_rows(schedule), schedule.tile_k),
     ]
     if attention.lengths is Lengths.EQUAL:
         return tuple(_distinct(_equalised(case) for case in cases))
@@ -115,6 +117,25 @@ def _layouts(tile_k: int) -> tuple[Case, ...]:
         Case(name=layout.value, batch=2, seq_q=13, seq_k=tile_k + 5, layout=layout)
         for layout in Layout
         if layout is not Layout.CONTIGUOUS
+    )
+
+
+def short_rows(schedule: AnySchedule) -> int:
+    """Return up to how many queries another kernel is launched; 0 if there is none."""
+    if not isinstance(schedule, BlackwellSchedule):
+        return 0
+    return schedule.short_queries // schedule.pack
+
+
+def _short(rows: int, tile_k: int) -> tuple[Case, ...]:
+    if not rows:
+        return ()
+    keys, needles = 3 * tile_k + 5, Values.NEEDLES
+    return (
+        Case(name="the most short queries", seq_q=rows, seq_k=keys, values=needles),
+        Case(name="a query more", seq_q=rows + 1, seq_k=keys, values=needles),
+        Case(name="short and rising", seq_q=rows - 1, seq_k=keys, values=Values.RISING),
+        Case(name="short and large", seq_q=rows // 2 + 1, seq_k=keys, values=Values.LARGE),
     )
 
 

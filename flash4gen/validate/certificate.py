@@ -72,7 +72,8 @@ class Certificate:
         versions: of flash4gen, torch and triton.
         provenance: digests of what the module follows from.
         schedule: the fields of its schedule.
-        facts: registers, memory and instructions of the compiled kernel.
+        facts: registers, memory and instructions of the compiled kernel; under ``short_queries``
+            those of the kernel for short queries, where there is one.
         rungs: bottom first.
     """
 

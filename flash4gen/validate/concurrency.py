@@ -8,6 +8,7 @@ operation proven redundant.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -70,15 +71,17 @@ def concurrency_rung(
         mutate: run the mutants too; each that no scene flags must be proven redundant.
     """
     seen = tuple(_watched(scene, progress) for scene in scenes(subject, module))
+    kernels = _by_kernel(seen)
     failures = _failures(subject, seen)
-    score = _score(seen, progress) if mutate and not failures else None
-    if score is not None:
-        failures += tuple(Failure(reason=_told(mutant)) for mutant in _survivors(score))
+    scores = tuple(_score(one, progress) for one in kernels) if mutate and not failures else ()
+    failures += tuple(
+        Failure(reason=_told(mutant)) for score in scores for mutant in _survivors(score)
+    )
     return Rung(
         "concurrency",
         Status.FAILED if failures else Status.PASSED,
-        _summary(seen, failures, score),
-        _details(seen, failures, score),
+        _summary(seen, failures, scores),
+        _details(kernels, failures, scores),
     )
 
 
@@ -86,6 +89,12 @@ def _watched(scene: Scene, progress: Callable[[str], None]) -> Seen:
     progress(scene.shape)
     launch = Launch(scene.fresh, (scene.programs,), scene.most)
     return Seen(scene, baseline(scene.text, launch, tuple(Policy)))
+
+
+def _by_kernel(seen: tuple[Seen, ...]) -> tuple[tuple[Seen, ...], ...]:
+    """Return what was seen of each kernel of the module; lengths decide which one is launched."""
+    texts = dict.fromkeys(view.scene.text for view in seen)
+    return tuple(tuple(view for view in seen if view.scene.text == text) for text in texts)
 
 
 def _failures(subject: Subject, seen: tuple[Seen, ...]) -> tuple[Failure, ...]:
@@ -99,7 +108,7 @@ def _failures(subject: Subject, seen: tuple[Seen, ...]) -> tuple[Failure, ...]:
                     subject.rendered.text,
                     f"{view.scene.shape}, {report.policy.value}",
                 )
-                found.setdefault(f"{finding.kind} {finding.line}", failure)
+                found.setdefault(f"{finding.kind} {finding.source or finding.line}", failure)
     return tuple(found.values())
 
 
@@ -120,7 +129,17 @@ def _is_redundant(line: int, seen: tuple[Seen, ...]) -> bool:
     return bool(ran) and all(view.redundant(line) for view in ran)
 
 
-def _redundant_lines(seen: tuple[Seen, ...]) -> list[str]:
+def _redundant_lines(kernels: tuple[tuple[Seen, ...], ...]) -> list[str]:
+    """Return the operations that could go, with the number of kernels where that is so."""
+    counts = Counter(text for seen in kernels for text in dict.fromkeys(_redundant_in(seen)))
+    share = f" of {len(kernels)} kernels"
+    return [
+        text if count == len(kernels) else f"{text}, in {count}{share}"
+        for text, count in counts.items()
+    ]
+
+
+def _redundant_in(seen: tuple[Seen, ...]) -> list[str]:
     named = {
         entry.line: f"{entry.op} at module line {entry.source.rpartition(':')[2]}"
         for view in seen
@@ -137,36 +156,44 @@ def _told(mutant: Mutant) -> str:
 
 
 def _summary(
-    seen: tuple[Seen, ...], failures: tuple[Failure, ...], score: MutationScore | None
+    seen: tuple[Seen, ...], failures: tuple[Failure, ...], scores: tuple[MutationScore, ...]
 ) -> str:
     runs = f"{len(seen)} shapes in {len(Policy)} schedules"
-    count = len(failures) - (len(_survivors(score)) if score else 0)
+    count = len(failures) - sum(len(_survivors(score)) for score in scores)
     text = f"{runs}: {f'{count} findings' if count else 'no race, deadlock or overrun'}"
-    if score is None:
+    if not scores:
         return f"{text}; mutants not run"
+    told = _counts(scores)
     return (
-        f"{text}; {len(score.mutants)} mutants: {len(score.flagged)} flagged, "
-        f"{len(score.redundant)} redundant, {len(_survivors(score))} missed"
+        f"{text}; {told['all']} mutants: {told['flagged']} flagged, "
+        f"{told['redundant']} redundant, {told['missed']} missed"
     )
 
 
+def _counts(scores: tuple[MutationScore, ...]) -> dict[str, Json]:
+    """Return how many mutants of all kernels came to what."""
+    return {
+        "all": sum(len(score.mutants) for score in scores),
+        "flagged": sum(len(score.flagged) for score in scores),
+        "redundant": sum(len(score.redundant) for score in scores),
+        "of these without effect in any launch": sum(len(it.without_effect) for it in scores),
+        "missed": sum(len(_survivors(score)) for score in scores),
+    }
+
+
 def _details(
-    seen: tuple[Seen, ...], failures: tuple[Failure, ...], score: MutationScore | None
+    kernels: tuple[tuple[Seen, ...], ...],
+    failures: tuple[Failure, ...],
+    scores: tuple[MutationScore, ...],
 ) -> dict[str, Json]:
     details: dict[str, Json] = {
         "schedules": [policy.value for policy in Policy],
-        "shapes": [view.scene.shape for view in seen],
+        "shapes": [view.scene.shape for seen in kernels for view in seen],
         "programs": "the first of each launch",
-        "redundant": [*_redundant_lines(seen)],
+        "redundant": [*_redundant_lines(kernels)],
     }
-    if score is not None:
-        details["mutants"] = {
-            "all": len(score.mutants),
-            "flagged": len(score.flagged),
-            "redundant": len(score.redundant),
-            "of these without effect in any launch": len(score.without_effect),
-            "missed": len(_survivors(score)),
-        }
+    if scores:
+        details["mutants"] = _counts(scores)
     if failures:
         details["failures"] = [failure.to_json() for failure in failures]
     return details

@@ -209,7 +209,7 @@ def on_virtual_gpu(
     attention: Attention,
     module: ModuleType,
     arch: int,
-    ttgir: str | None = None,
+    compiled: Callable[[int], str] | None = None,
     *,
     sampled: bool = False,
 ) -> Runner:
@@ -219,7 +219,8 @@ def on_virtual_gpu(
         attention: for the function's name.
         module: the module, imported.
         arch: compute capability of the target, as Triton writes it.
-        ttgir: of the compiled kernel; a launch of another one is a problem.
+        compiled: gives the TTGIR of the kernel for a number of queries; a launch of another one is
+            a problem.
         sampled: execute some programs of long launches only.
     """
 
@@ -230,8 +231,8 @@ def on_virtual_gpu(
         problems = []
         if bool(gpu.launches) != _launches(inputs):
             problems.append(f"{len(gpu.launches)} launches")
-        if ttgir is not None and any(
-            without_locations(launch.asm["ttgir"]) != without_locations(ttgir)
+        if compiled is not None and any(
+            without_locations(launch.asm["ttgir"]) != without_locations(compiled(inputs.q.shape[1]))
             for launch in gpu.launches
         ):
             problems.append("launched another kernel than the one that was compiled")

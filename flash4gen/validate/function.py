@@ -56,12 +56,11 @@ def function_rung(subject: Subject, module: ModuleType, progress: Callable[[str]
         module: its module, imported.
         progress: told the name of each case before it runs.
     """
-    ttgir = subject.artefact.ttgir
     runner = on_virtual_gpu(
         subject.attention,
         module,
         subject.hardware.arch,
-        ttgir,
+        lambda seq_q: subject.kernel(seq_q).ttgir,
         sampled=_can_be_sampled(subject.choice.schedule),
     )
     return run_rung("function", subject, module, runner, progress)

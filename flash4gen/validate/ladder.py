@@ -26,6 +26,7 @@ from flash4gen.validate.text import text_rung
 if TYPE_CHECKING:
     from types import ModuleType
 
+    from flash4gen.build.artefact import Artefact
     from flash4gen.validate.subject import Subject
 
 Progress: TypeAlias = Callable[[str, str], None]
@@ -92,9 +93,14 @@ def _not_run(name: str, why: str) -> Rung:
     return Rung(name, Status.NOT_RUN, f"not run: {why}")
 
 
+def _facts(kernel: Artefact) -> dict[str, Json]:
+    return asdict(kernel.facts) | {"tensor_instructions": dict(kernel.facts.tensor_instructions)}
+
+
 def _certificate(subject: Subject, rungs: tuple[Rung, ...]) -> Certificate:
-    facts = asdict(subject.artefact.facts)
-    facts["tensor_instructions"] = dict(subject.artefact.facts.tensor_instructions)
+    facts = _facts(subject.artefact)
+    if subject.artefact.short is not None:
+        facts["short_queries"] = _facts(subject.artefact.short)
     return Certificate(
         name=subject.rendered.name,
         target=subject.rendered.target,

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from flash4gen.ir.nodes import Lengths
 from flash4gen.schedule.blackwell.model import BlackwellSchedule, Dispatch
-from flash4gen.validate.cases import Case, Values
+from flash4gen.validate.cases import Case, Values, short_rows
 from flash4gen.validate.inputs import make_inputs
 from flash4gen.validate.loops import plan_cases
 from flash4gen.validate.reach import longest_loops
@@ -76,6 +76,9 @@ def _cases(subject: Subject) -> list[Case]:
     long = (2 * schedule.depth + 3) * schedule.tile_k + 3
     short = schedule.depth * schedule.tile_k + 1
     shapes = {(1, 1), (schedule.tile_rows, short), (schedule.tile_rows, long), (long, long)}
+    few = short_rows(schedule)
+    if few:
+        shapes |= {(few, short), (few, long), (few + 1, 1)}
     planned = plan_cases(subject.attention, schedule).cases
     shapes |= {(case.seq_q, case.seq_k) for case in planned[-1:] if case.seq_k}
     if subject.attention.lengths is Lengths.EQUAL:

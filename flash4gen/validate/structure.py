@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 from flash4gen.build.limits import limit_findings
 from flash4gen.ir.masks import never_true
 from flash4gen.schedule.blackwell.memory import GROUP
+from flash4gen.schedule.blackwell.model import BlackwellSchedule
 from flash4gen.schedule.blackwell.registers import FIELDS
+from flash4gen.schedule.blackwell.short import one_tile
 from flash4gen.schedule.model import Schedule
 from flash4gen.schedule.units import Unit, matrix_unit
 from flash4gen.schedule.verify import constraint_names, verify
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import ModuleType
 
+    from flash4gen.build.artefact import Artefact, Facts
     from flash4gen.ir.hardware import Hardware
     from flash4gen.schedule.model import AnySchedule
     from flash4gen.validate.subject import Subject
@@ -39,46 +42,40 @@ def schedule_rung(subject: Subject, module: ModuleType) -> Rung:
         subject: what is validated.
         module: its module, imported: the constants are what its launcher uses.
     """
-    schedule, facts = subject.choice.schedule, subject.artefact.facts
+    schedule = subject.choice.schedule
     failures = [
         Failure(reason=f"{violation.constraint}: {violation.reason}")
         for violation in verify(schedule, subject.hardware, subject.attention)
     ]
     failures += [Failure(reason=reason) for reason in _departures(subject, module)]
-    memory = (
-        ("shared memory", "bytes", schedule.smem_bytes, facts.smem_bytes),
-        ("tensor memory", "columns", schedule.tmem_columns, facts.tmem_columns),
-    )
-    for what, unit, planned, actual in memory:
-        if actual > planned:
-            reason = f"{actual:,} {unit} of {what} are used, {planned:,} were planned"
-            failures.append(Failure(reason=reason))
+    failures += [
+        Failure(reason=reason)
+        for planned, kernel in _kernels(subject)
+        for reason in _excess(planned, kernel.facts)
+    ]
+    planned, actual = len(_planned(schedule)), len(subject.artefact.kernels)
+    if planned != actual:
+        reason = f"{planned} kernels were planned, the module launches {actual}"
+        failures.append(Failure(reason=reason))
     constraints = constraint_names(schedule)
-    details: dict[str, Json] = {
-        "constraints": list(constraints),
-        "smem_bytes": {"planned": schedule.smem_bytes, "used": facts.smem_bytes},
-        "tmem_columns": {"planned": schedule.tmem_columns, "used": facts.tmem_columns},
-        "registers": {"planned": _registers(schedule), "used": facts.registers},
-    }
+    first, *others = (_use(planned, kernel.facts) for planned, kernel in _kernels(subject))
+    details: dict[str, Json] = {"constraints": list(constraints), **first}
+    if others:
+        details["short_queries"] = others[0]
     summary = f"{len(constraints)} constraints hold, memory stays within the plan"
     return _rung("schedule", summary, details, failures)
 
 
 def compile_rung(subject: Subject) -> Rung:
     """Check the binary against the limits of the target, and that it uses the matrix unit."""
-    facts, hardware, schedule = subject.artefact.facts, subject.hardware, subject.choice.schedule
-    failures = [Failure(reason=it.message) for it in limit_findings(facts, hardware, None)]
-    if not subject.artefact.cubin:
-        failures.append(Failure(reason="there is no binary"))
-    unit = _unit(schedule, hardware)
+    unit = _unit(subject.choice.schedule, subject.hardware)
     wanted = MATRIX_INSTRUCTIONS[unit]
-    instructions = dict(facts.tensor_instructions)
-    found = sum(n for name, n in instructions.items() if name.partition(".")[0] == wanted)
-    # Where no query ever sees a key there is no product to compute, and Triton finds that out.
-    if found < LEAST_PRODUCTS and not never_true(subject.attention.mask):
-        there = ", ".join(instructions) or "none"
-        reason = f"{found} {wanted} instructions where {unit} should run (matrix ones: {there})"
-        failures.append(Failure(reason=reason))
+    failures = [
+        Failure(reason=reason)
+        for kernel in subject.artefact.kernels
+        for reason in _binary_faults(subject, kernel, unit)
+    ]
+    facts, found = subject.artefact.facts, _products(subject.artefact.facts, wanted)
     spills = f"{facts.spill_bytes} bytes spilled" if facts.spill_bytes else "no spills"
     summary = (
         f"{facts.registers} registers, {spills}, {facts.smem_bytes:,} bytes of shared memory, "
@@ -91,6 +88,54 @@ def compile_rung(subject: Subject) -> Rung:
         "spill_bytes": facts.spill_bytes,
     }
     return _rung("compile", summary, details, failures)
+
+
+def _kernels(subject: Subject) -> list[tuple[AnySchedule, Artefact]]:
+    """Return each kernel that is there with its schedule: for short queries there is another."""
+    planned = _planned(subject.choice.schedule)
+    return list(zip(planned, subject.artefact.kernels, strict=False))
+
+
+def _planned(schedule: AnySchedule) -> list[AnySchedule]:
+    short = one_tile(schedule) if isinstance(schedule, BlackwellSchedule) else None
+    return [schedule] if short is None else [schedule, short]
+
+
+def _excess(schedule: AnySchedule, facts: Facts) -> Iterator[str]:
+    """Yield what a kernel uses more of than was planned."""
+    memory = (
+        ("shared memory", "bytes", schedule.smem_bytes, facts.smem_bytes),
+        ("tensor memory", "columns", schedule.tmem_columns, facts.tmem_columns),
+    )
+    for what, unit, planned, actual in memory:
+        if actual > planned:
+            yield f"{actual:,} {unit} of {what} are used, {planned:,} were planned"
+
+
+def _use(schedule: AnySchedule, facts: Facts) -> dict[str, Json]:
+    return {
+        "smem_bytes": {"planned": schedule.smem_bytes, "used": facts.smem_bytes},
+        "tmem_columns": {"planned": schedule.tmem_columns, "used": facts.tmem_columns},
+        "registers": {"planned": _registers(schedule), "used": facts.registers},
+    }
+
+
+def _binary_faults(subject: Subject, kernel: Artefact, unit: Unit) -> Iterator[str]:
+    """Yield what is wrong with a binary: its limits, and that it does not use the matrix unit."""
+    yield from (it.message for it in limit_findings(kernel.facts, subject.hardware, None))
+    if not kernel.cubin:
+        yield "there is no binary"
+    wanted = MATRIX_INSTRUCTIONS[unit]
+    found = _products(kernel.facts, wanted)
+    # Where no query ever sees a key there is no product to compute, and Triton finds that out.
+    if found < LEAST_PRODUCTS and not never_true(subject.attention.mask):
+        there = ", ".join(name for name, _ in kernel.facts.tensor_instructions) or "none"
+        yield f"{found} {wanted} instructions where {unit} should run (matrix ones: {there})"
+
+
+def _products(facts: Facts, wanted: str) -> int:
+    """Return how many matrix instructions of a kind there are."""
+    return sum(n for name, n in facts.tensor_instructions if name.partition(".")[0] == wanted)
 
 
 def _departures(subject: Subject, module: ModuleType) -> Iterator[str]:

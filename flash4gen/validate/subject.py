@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from flash4gen.schedule.blackwell.model import BlackwellSchedule
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -25,7 +27,7 @@ class Subject:
         choice: its schedule.
         rendered: its text and where that comes from.
         path: the module file, which is imported and run.
-        artefact: its kernel as compiled from that very file.
+        artefact: its kernels as compiled from that very file.
         overrides: template directories that were searched before the shipped one.
     """
 
@@ -36,3 +38,10 @@ class Subject:
     path: Path
     artefact: Artefact
     overrides: tuple[Path, ...] = ()
+
+    def kernel(self, seq_q: int) -> Artefact:
+        """Return the kernel that is to be launched for a number of queries."""
+        short, schedule = self.artefact.short, self.choice.schedule
+        if short is None or not isinstance(schedule, BlackwellSchedule):
+            return self.artefact
+        return short if seq_q * schedule.pack <= schedule.short_queries else self.artefact

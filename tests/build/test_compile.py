@@ -80,3 +80,25 @@ def test_a_module_is_imported_anew_each_time_and_leaves_no_bytecode(tmp_path: Pa
     file.write_text("X = 2\n", encoding="utf-8")
     assert (first.X, load_module(file).X) == (1, 2)
     assert [path.name for path in tmp_path.iterdir()] == ["value.py"]
+
+
+@pytest.mark.slow
+def test_no_loop_of_the_widest_heads_spills(tmp_path: Path) -> None:
+    """Their one softmax role finds its scores in slots that take turns: an address to compute."""
+    wide = attention(
+        heads=2,
+        kv_heads=1,
+        head_dim=256,
+        value_dim=256,
+        mask="k <= q_end and q_end - k < 300",
+        score="50.0 * tanh(s / 50.0)",
+    )
+    for name in ("b200", "b300"):
+        hardware = library.target(name)
+        choice = choose(wide, hardware)
+        assert isinstance(choice, Choice)
+        file = tmp_path / "small.py"
+        file.write_text(render(wide, hardware, choice).text, encoding="utf-8")
+        facts = compile_module(file, wide, hardware).facts
+        assert dict(facts.tensor_instructions)["UTCHMMA"] > 0
+        assert facts.loop_spills == 0

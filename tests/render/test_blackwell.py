@@ -23,6 +23,7 @@ Pins = dict[str, int | float | str]
 CHOICES: dict[str, Pins] = {
     "plan p_in_s": {},
     "plan shared_s": {"plan": "shared_s"},
+    "one kernel": {"short_queries": 0},
     "plan double_s": {"plan": "double_s", "query_tiles": 1},
     "static": {"dispatch": "static"},
     "clc": {"dispatch": "clc"},

@@ -8,10 +8,12 @@ import pytest
 import torch
 
 from flash4gen.build.load import load_module
+from flash4gen.driver import compile_spec
 from flash4gen.ir.library import target
 from flash4gen.render.module import render
 from flash4gen.schedule.blackwell.memory import memory_plan
 from flash4gen.schedule.blackwell.model import BlackwellSchedule, Dispatch
+from flash4gen.validate.certificate import Status
 from flash4gen.vgpu import Check, FindingKind, Policy, virtual_gpu
 from tests.ir.notation import attention
 from tests.schedule.variants import FULL, chosen, pinning
@@ -131,3 +133,34 @@ def test_a_cta_that_never_rescales_is_wrong(tmp_path: Path) -> None:
     assert off[128:256].any()
     assert not off[:128].any()
     assert not off[256:].any()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("widths", ["128", "192 / 128"])
+def test_pairs_climb_the_whole_ladder_at_the_widths_of_models(widths: str, tmp_path: Path) -> None:
+    """Two heads, so that pairs walk several work tiles; all lengths, layouts and values."""
+    spec = tmp_path / "pair.attn"
+    body = f"dtype = bf16\n heads = 2\n head_dim = {widths}\n schedule {{ ctas = 2 }}"
+    spec.write_text(f"attention pair {{\n {body}\n}}", encoding="utf-8")
+    result = compile_spec(spec, targets=["b200"], out=tmp_path / "out")
+    assert result.ok, result.diagnostics
+    (made,) = result.modules
+    assert isinstance(made.plan.choice.schedule, BlackwellSchedule)
+    assert made.plan.choice.schedule.ctas == 2
+    assert made.certificate is not None
+    for rung in ("function", "concurrency"):
+        assert made.certificate.rung(rung).status is Status.PASSED
+    assert made.artefact is not None
+    assert made.artefact.facts.loop_spills == 0
+
+
+def test_nothing_is_on_its_way_to_a_cta_that_has_ended(tmp_path: Path) -> None:
+    """Commits of the first CTA arrive at barriers of both: each load warp waits for the last."""
+    module(PLAIN, tmp_path)
+    text = (tmp_path / "plain.py").read_text(encoding="utf-8")
+    load = text.partition("def _load(")[2].partition("\n\n\n")[0]
+    _, found, tail = load.partition("done += 1\n    #")
+    assert found
+    assert "mbarrier.wait(bars.q_empty.index(tile)" in tail
+    assert "for _ in range(STAGES):" in tail
+    assert "mbarrier.wait(bars.kv_empty.index(stage)" in tail

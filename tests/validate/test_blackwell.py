@@ -17,7 +17,8 @@ from flash4gen.build.load import load_module
 from flash4gen.ir.library import target
 from flash4gen.ir.nodes import DType
 from flash4gen.render.module import render
-from flash4gen.schedule.model import Family
+from flash4gen.schedule.blackwell.model import BlackwellSchedule
+from flash4gen.schedule.blackwell.short import one_tile
 from flash4gen.vgpu import Check, Policy, virtual_gpu
 from tests.ir.notation import attention
 from tests.schedule.variants import CAUSAL, FULL, SOFTCAP, chosen, pinning
@@ -82,12 +83,17 @@ class Kernel:
         )
         return pinning(plain, **self.pins)
 
+    @property
+    def schedule(self) -> BlackwellSchedule:
+        """Return the schedule that is chosen for it."""
+        found = chosen(self.attention, B200).schedule
+        assert isinstance(found, BlackwellSchedule)
+        return found
+
     def module(self, path: Path) -> ModuleType:
         """Render it for two programs, whatever the number of work tiles, and import it."""
         variant = self.attention
-        choice = chosen(variant, B200)
-        assert choice.schedule.family is Family.BLACKWELL
-        text = render(variant, B200, choice).text
+        text = render(variant, B200, chosen(variant, B200)).text
         launch = "_forward_kernel[(works,)]"
         static = launch.replace("works", "min(works, 148)")
         assert (launch in text) != (static in text)
@@ -222,3 +228,59 @@ def test_a_query_does_not_depend_on_who_shares_its_program(two: Kernel, modules:
         out_one, lse_one = modules(one).small(*tensors)
     assert torch.equal(out, out_one)
     assert torch.equal(lse, lse_one)
+
+
+CLC: Pins = {"dispatch": "clc", "pack": 2}
+SHORT = (
+    PLAIN,
+    Kernel(name="64, full, disjoint, short", widths=(64, 64), mask=FULL, pins={"plan": "disjoint"}),
+    Kernel(name="launch control, packed", pins=CLC),
+    pytest.param(WINDOWED, marks=pytest.mark.slow),
+    pytest.param(
+        Kernel(name="192, softcap, short", widths=(192, 128), score=SOFTCAP), marks=pytest.mark.slow
+    ),
+)
+
+
+@pytest.mark.parametrize("kernel", SHORT, ids=str)
+def test_queries_that_fit_into_one_tile_are_launched_without_the_second(
+    kernel: Kernel, modules: Modules, tmp_path: Path
+) -> None:
+    """It is the same module's other kernel, with the other's bits, in any order of its warps."""
+    rows = kernel.schedule.short_queries // kernel.schedule.pack
+    module, tensors = modules(kernel), kernel.inputs(rows - 3, 450)
+    (out, lse), (again, _) = (own_grid(kernel, module, policy, *tensors) for policy in POLICIES)
+    expected, expected_lse = module._eager(*tensors)
+    close, close_lse = kernel.tolerance
+    torch.testing.assert_close(out, expected, rtol=close, atol=close)
+    torch.testing.assert_close(lse, expected_lse, rtol=0, atol=close_lse)
+    always = replace(kernel, pins={**kernel.pins, "short_queries": 0})
+    with virtual_gpu(B200.arch) as gpu:
+        out_two, lse_two = always.module(tmp_path / "small.py").small(*tensors)
+    (launch,) = gpu.launches
+    assert launch.metadata.tmem_size == kernel.schedule.tmem_columns
+    assert torch.equal(out, again)
+    assert torch.equal(out, out_two)
+    assert torch.equal(lse, lse_two)
+
+
+def own_grid(
+    kernel: Kernel, module: ModuleType, policy: Policy, *tensors: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Run the kernel for short queries, with all checks on; it keeps to its own memory plan."""
+    one = one_tile(kernel.schedule)
+    assert one is not None
+    with virtual_gpu(B200.arch, check=Check(policy=policy)) as gpu:
+        out, lse = module.small(*tensors)
+    assert not gpu.reports[0].findings, "\n".join(map(str, gpu.reports[0].findings[:5]))
+    metadata = gpu.launches[0].metadata
+    assert metadata.tmem_size == one.tmem_columns
+    assert metadata.shared <= one.smem_bytes
+    return out, lse
+
+
+def test_one_query_more_than_a_tile_holds_takes_two(modules: Modules) -> None:
+    for seq_q, columns in ((128, 256), (129, 512)):
+        with virtual_gpu(B200.arch, execute=False) as gpu:
+            modules(PLAIN).small(*PLAIN.inputs(seq_q, 130))
+        assert gpu.launches[0].metadata.tmem_size == columns

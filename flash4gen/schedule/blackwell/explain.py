@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from flash4gen.schedule.blackwell.memory import memory_plan
 from flash4gen.schedule.blackwell.registers import FIELDS, equation
+from flash4gen.schedule.blackwell.short import one_tile
 from flash4gen.schedule.model import Schedule
 from flash4gen.schedule.table import listing, table
 from flash4gen.schedule.text import difference, shape_text
@@ -56,6 +57,7 @@ def explain(
                 for item in plan.barriers
             ),
         ),
+        *_short(schedule, hardware),
         listing(
             f"others that fit, {len(choice.ranked) - 1} of {tried}, and what speaks against them",
             ((_changes(item, schedule), item.reason) for item in choice.ranked[1:]),
@@ -100,6 +102,7 @@ def explanation(
             "roles": [role._asdict() for role in plan.roles],
             "barriers": [asdict(barrier) for barrier in plan.barriers],
         },
+        "short_queries": _short_budget(schedule),
         "runners_up": [
             {"schedule": _changes(item, schedule), "reason": item.reason}
             for item in choice.ranked[1:]
@@ -109,11 +112,37 @@ def explanation(
     }
 
 
+def _short(schedule: BlackwellSchedule, hardware: Hardware) -> tuple[str, ...]:
+    """Return what is different in the kernel for short queries, if there is one."""
+    one = one_tile(schedule)
+    if one is None:
+        return ()
+    rows = [(role.name, f"{role.warps}", remark) for role, remark in _roles(one, memory_plan(one))]
+    rows += [
+        ("shared memory", f"{one.smem_bytes:,}", f"of {hardware.smem_per_block:,}"),
+        ("tensor memory", f"{one.tmem_columns}", f"of {hardware.tmem_columns}"),
+    ]
+    rule = equation(1, hardware)
+    return (table(f"one query tile, for up to {schedule.short_queries} rows: {rule}", rows),)
+
+
 def _roles(schedule: BlackwellSchedule, plan: MemoryPlan) -> Iterator[tuple[Role, str]]:
     for role in plan.roles:
         kind = role.name.rstrip("01")
         kind = kind if kind in ("softmax", "correction") else "other"
         yield role, f"{getattr(schedule, f'{kind}_registers')} registers a thread"
+
+
+def _short_budget(schedule: BlackwellSchedule) -> dict[str, Any] | None:
+    one = one_tile(schedule)
+    if one is None:
+        return None
+    return {
+        "rows": schedule.short_queries,
+        "shared_memory": one.smem_bytes,
+        "tensor_memory_columns": one.tmem_columns,
+        "registers": {name: getattr(one, name) for name in FIELDS},
+    }
 
 
 def _shared_rows(

@@ -154,7 +154,12 @@ def _rings(schedule: BlackwellSchedule) -> Iterator[Buffer]:
 
 def score_slots(schedule: BlackwellSchedule) -> int:
     """Return how many score tiles lie in tensor memory."""
-    return 1 if schedule.plan is TensorPlan.SHARED_S else 2
+    match schedule.plan:
+        case TensorPlan.SHARED_S:
+            return 1
+        case TensorPlan.DOUBLE_S:
+            return 2
+    return schedule.query_tiles
 
 
 def _regions(schedule: BlackwellSchedule) -> Iterator[Region]:
@@ -167,7 +172,7 @@ def _regions(schedule: BlackwellSchedule) -> Iterator[Region]:
     slots = score_slots(schedule)
     inside = schedule.plan in (TensorPlan.P_IN_S, TensorPlan.DOUBLE_S)
     for slot in range(slots):
-        name = "s" if slots == 1 else f"s{slot}"
+        name = "s" if schedule.plan is TensorPlan.SHARED_S else f"s{slot}"
         yield Region(name, slot * TILE, TILE)
         if inside:
             yield Region(f"p{slot}", slot * TILE + half, half, inside=name)

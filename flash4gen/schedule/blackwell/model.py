@@ -71,6 +71,8 @@ class BlackwellSchedule:
         family: ``Family.BLACKWELL``.
         hardware: name of the hardware item it was chosen for.
         query_tiles: 1 or 2 tiles of ``tile_q`` rows per CTA; two take turns (ping-pong).
+        short_queries: most rows of a head, or of packed heads, for which a kernel with one query
+            tile is launched instead; 0 if there is none. ``short.one_tile`` is its schedule.
         ctas: 1 or 2 CTAs of a cluster that share every product (M = 256).
         tile_q: rows of a query tile: 128, the lanes of tensor memory.
         tile_k: keys per step.
@@ -82,6 +84,8 @@ class BlackwellSchedule:
         softmax_registers: per thread of a softmax warp.
         correction_registers: per thread of a correction warp.
         other_registers: per thread of the load, product and store warps.
+        short_softmax_registers, short_correction_registers, short_other_registers: the same of the
+            kernel for short queries.
         emulated: columns of each key tile whose exp2 is a polynomial instead of a MUFU instruction,
             spread over all fragments of 32 columns but the last.
         early: columns of weights that are released before the rest; 0 releases all at once.
@@ -99,6 +103,7 @@ class BlackwellSchedule:
     family: Family
     hardware: str
     query_tiles: int
+    short_queries: int
     ctas: int
     tile_q: int
     tile_k: int
@@ -110,6 +115,9 @@ class BlackwellSchedule:
     softmax_registers: int
     correction_registers: int
     other_registers: int
+    short_softmax_registers: int
+    short_correction_registers: int
+    short_other_registers: int
     emulated: int
     early: int
     rescale_threshold: int

@@ -34,12 +34,14 @@ def decisions(
     reasons = {
         "family": f"{hardware.doc} has tcgen05 and tensor memory, and the heads have a memory plan",
         **_shape(schedule, traits),
+        "short_queries": _short(schedule),
         "stages": _stages(schedule, hardware),
         "plan": PLANS[schedule.plan],
         "pack": _pack(schedule, traits),
         "order": ORDER[schedule.order],
         "dispatch": _dispatch(schedule),
         **_registers(schedule, hardware),
+        **_short_registers(schedule, hardware),
         "emulated": _emulated(traits, hardware),
         "early": _early(schedule),
         "rescale_threshold": _threshold(schedule),
@@ -94,6 +96,19 @@ def _shape(schedule: BlackwellSchedule, traits: Traits) -> dict[str, str]:
     }
 
 
+def _short(schedule: BlackwellSchedule) -> str:
+    if schedule.short_queries:
+        return (
+            f"{FA4}: where all rows fit into one query tile, a kernel without the second is "
+            "launched"
+        )
+    if schedule.query_tiles == 1:
+        return "every kernel has one query tile"
+    if schedule.ctas > 1:
+        return "query tiles of a pair have rows of both CTAs"
+    return "tiles of this plan wait for each other"
+
+
 def _stages(schedule: BlackwellSchedule, hardware: Hardware) -> str:
     most = most_stages(schedule, hardware)
     if schedule.stages == MOST_STAGES:
@@ -135,9 +150,15 @@ def _registers(schedule: BlackwellSchedule, hardware: Hardware) -> dict[str, str
     rule = equation(schedule.query_tiles, hardware)
     softmax = f"a thread holds a row of {TILE} scores and spills below {SOFTMAX_FLOOR}; {rule}"
     if split == DEFAULTS[2]:
-        softmax += "; of the splits that were compiled, the one without a single spill"
+        softmax += "; at head_dim 128 no loop over keys spills with this split"
     reasons = (softmax, f"what is left: {rule}", "addresses, counters and barriers only")
     return dict(zip(FIELDS, reasons, strict=True))
+
+
+def _short_registers(schedule: BlackwellSchedule, hardware: Hardware) -> dict[str, str]:
+    rule = f"of the kernel for short queries: {equation(1, hardware)}"
+    reason = rule if schedule.short_queries else "there is no kernel for short queries"
+    return {f"short_{name}": reason for name in FIELDS}
 
 
 def _emulated(traits: Traits, hardware: Hardware) -> str:

@@ -18,7 +18,8 @@ from flash4gen.schedule.blackwell.model import (
     Tanh,
     TensorPlan,
 )
-from flash4gen.schedule.blackwell.registers import completed
+from flash4gen.schedule.blackwell.registers import DEFAULTS, Split, completed
+from flash4gen.schedule.blackwell.short import able
 from flash4gen.schedule.blackwell.space import (
     EARLY,
     EMULATED_STEP,
@@ -48,22 +49,30 @@ def resolve(traits: Traits, hardware: Hardware, pins: Pins) -> BlackwellSchedule
     """Return the schedule that pins and rules make together."""
     plan = pins.get("plan")
     query_tiles = pins.get("query_tiles") or _query_tiles(traits, plan)
+    plan = plan or (TensorPlan.DOUBLE_S if query_tiles == 1 else TensorPlan.P_IN_S)
+    ctas = pins.get("ctas", 1)
     split = completed(pins, query_tiles, hardware)
+    short_queries = pins.get("short_queries", TILE if able(query_tiles, ctas, plan) else 0)
+    short = Split(*DEFAULTS[1]) if short_queries else Split(0, 0, 0)
     draft = BlackwellSchedule(
         family=Family.BLACKWELL,
         hardware=hardware.name,
         query_tiles=query_tiles,
-        ctas=pins.get("ctas", 1),
+        short_queries=short_queries,
+        ctas=ctas,
         tile_q=TILE,
         tile_k=TILE,
         stages=pins.get("stages", LEAST_STAGES),
-        plan=plan or (TensorPlan.DOUBLE_S if query_tiles == 1 else TensorPlan.P_IN_S),
+        plan=plan,
         pack=pins.get("pack", 1),
         order=pins.get("order") or _order(traits),
         dispatch=pins.get("dispatch") or _dispatch(traits),
         softmax_registers=split.softmax,
         correction_registers=split.correction,
         other_registers=split.other,
+        short_softmax_registers=short.softmax,
+        short_correction_registers=short.correction,
+        short_other_registers=short.other,
         emulated=_emulated(traits, hardware, pins),
         early=pins.get("early", EARLY),
         rescale_threshold=pins.get("rescale_threshold", THRESHOLD),

@@ -20,6 +20,7 @@ from flash4gen.schedule.blackwell.registers import (
     used,
 )
 from flash4gen.schedule.blackwell.resolve import most_stages
+from flash4gen.schedule.blackwell.short import able, one_tile
 from flash4gen.schedule.blackwell.space import DOMAINS, LEAST_STAGES
 from flash4gen.schedule.blackwell.traits import NARROW, WIDE, WIDEST
 from flash4gen.schedule.model import Family
@@ -181,6 +182,26 @@ def _less(schedule: BlackwellSchedule, hardware: Hardware) -> str:
     return f"stages = {stages}" if stages >= LEAST_STAGES else ""
 
 
+def short(schedule: BlackwellSchedule, hardware: Hardware) -> Broken | None:
+    """The kernel for short queries has half of the plan, and fits as the other does."""
+    one = one_tile(schedule)
+    if one is None:
+        return None
+    if not able(schedule.query_tiles, schedule.ctas, schedule.plan):
+        reason = (
+            "a kernel for short queries has one of two query tiles, without a pair of CTAs, with "
+            f"plan = p_in_s or disjoint; here query_tiles = {schedule.query_tiles}, ctas = "
+            f"{schedule.ctas}, plan = {schedule.plan}"
+        )
+        return Broken("short", reason, ("short_queries", "plan"), "short_queries = 0")
+    for rule in (registers, threads, tensor_memory, shared_memory):
+        found = rule(one, hardware)
+        if found is not None:
+            reason = f"the kernel for short queries: {found.reason}"
+            return Broken("short", reason, ("short_queries",), "short_queries = 0", found.details)
+    return None
+
+
 def sums(schedule: BlackwellSchedule, hardware: Hardware) -> Broken | None:
     """What follows from the free fields, follows."""
     plan = memory_plan(schedule)
@@ -207,6 +228,7 @@ RULES: dict[str, Callable[[BlackwellSchedule, Hardware], Broken | None]] = {
     "threads": threads,
     "tensor_memory": tensor_memory,
     "shared_memory": shared_memory,
+    "short": short,
     "sums": sums,
 }
 """By name, the sums last."""

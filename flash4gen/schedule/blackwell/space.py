@@ -47,6 +47,9 @@ DOMAINS: dict[str, Domain] = {
     "tile_q": Domain((TILE,), "a query tile has as many rows as tensor memory has lanes"),
     "tile_k": Domain((TILE,), "a step has 128 keys"),
     "query_tiles": Domain((1, 2), "a program holds one query tile, or two that take turns"),
+    "short_queries": Domain(
+        (0, TILE), "a kernel with one query tile is launched for up to its 128 rows, or never (0)"
+    ),
     "ctas": Domain((1, 2), "a product is computed by one CTA or by a pair"),
     "stages": Domain(
         Span(LEAST_STAGES, MOST_STAGES),

@@ -62,6 +62,7 @@ VARIATIONS: tuple[tuple[str, int | str, str], ...] = (
     ("plan", TensorPlan.P_IN_S, _UNRANKED),
     ("query_tiles", 1, "a single query tile has no other to hide its softmax behind"),
     ("query_tiles", 2, "a second query tile does not fit beside the first"),
+    ("short_queries", 0, "half of a program would have nothing to do where queries are few"),
     ("ctas", 2, "a pair has to be pinned: its CTAs wait for each other in every step"),
     ("dispatch", Dispatch.SINGLE, "programs that walk several work tiles overlap end and start"),
     ("dispatch", Dispatch.STATIC, "shares that are fixed beforehand end at different times"),

@@ -13,8 +13,9 @@ from flash4gen.ir.library import target
 from flash4gen.schedule.blackwell.memory import Barrier, Region, memory_plan
 from flash4gen.schedule.blackwell.model import Dispatch, RowMax, TensorPlan
 from flash4gen.schedule.blackwell.plan_check import faults
-from flash4gen.schedule.blackwell.registers import equation, pool, splits, used
+from flash4gen.schedule.blackwell.registers import Split, equation, pool, splits, used
 from flash4gen.schedule.blackwell.resolve import planned
+from flash4gen.schedule.blackwell.short import one_tile
 from flash4gen.schedule.memory import Buffer
 from flash4gen.schedule.model import Family
 from flash4gen.schedule.verify import constraint_names, schedule_text, verify
@@ -22,6 +23,7 @@ from tests.schedule.blackwell.cases import B200, B300, refusal, schedule
 from tests.schedule.variants import CAUSAL, FULL, pinning, variant
 
 if TYPE_CHECKING:
+    from flash4gen.ir.nodes import Attention
     from flash4gen.schedule.blackwell.memory import MemoryPlan
 
 MEASURED = 231_004
@@ -61,6 +63,10 @@ CORRUPTIONS: list[tuple[str, Any, str]] = [
     ("smem_bytes", MEASURED, "sums"),
     ("tmem_columns", 256, "sums"),
     ("ctas", 2, "pair_mask"),
+    ("short_queries", 64, "domains"),
+    ("short_softmax_registers", 160, "short"),
+    ("short_correction_registers", 104, "short"),
+    ("short_other_registers", 24, "short"),
 ]
 
 
@@ -102,6 +108,39 @@ def test_a_schedule_reads_as_one_field_a_line() -> None:
 def test_the_plan_covers_what_triton_asks_for_and_fits() -> None:
     planned_bytes = schedule(variant(128)).smem_bytes
     assert MEASURED <= planned_bytes <= B200.smem_per_block
+
+
+def test_short_queries_have_half_of_the_plan() -> None:
+    """One of two query tiles, with the pool of three groups; the ring is the same."""
+    one = one_tile(GOOD)
+    assert one is not None
+    assert faults(memory_plan(one), B200) == ()
+    assert (one.query_tiles, one.tmem_columns) == (1, 256)
+    assert one.stages == GOOD.stages
+    split = Split(one.softmax_registers, one.correction_registers, one.other_registers)
+    assert used(split, 1) == pool(1, B200) == 504
+    assert {region.name for region in memory_plan(one).regions} == {"s0", "p0", "o0"}
+    assert one_tile(one) is None
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        pinning(variant(128), plan="shared_s"),
+        pinning(variant(128), query_tiles=1),
+        pinning(variant(128, mask=FULL), ctas=2),
+        variant(256),
+        pinning(variant(128), short_queries=0),
+    ],
+)
+def test_not_every_schedule_has_another_for_short_queries(what: Attention) -> None:
+    assert one_tile(schedule(what)) is None
+
+
+def test_a_kernel_for_short_queries_of_tiles_that_wait_for_each_other_is_refused() -> None:
+    found = refusal(pinning(variant(128), plan="shared_s", short_queries=128))
+    assert "kernel for short queries has one of two query tiles" in found.notes[0]
+    assert found.helps == ("write `short_queries = 0`",)
 
 
 def test_the_reducing_load_needs_the_feature() -> None:

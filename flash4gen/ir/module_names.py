@@ -1,0 +1,29 @@
+"""The names that a generated module uses for itself, which its attention therefore cannot have.
+
+A module defines its function last: by one of these names it would take the place of what the
+functions before it mean. A test compares the list with what modules of every kind really say.
+"""
+
+from __future__ import annotations
+
+import builtins
+
+_IMPORTED = """
+annotations Final torch triton Tensor driver libdevice tl gluon gl bw clc mbarrier tma
+TensorDescriptor
+"""
+_DEFINED = "Problem Memory Barriers"
+_CONSTANTS = """
+TARGET DTYPE HEADS KV_HEADS GROUP HEAD_DIM VALUE_DIM SCALE PRESCALE TO_LOG2 QUERY_TILES
+SHORT_QUERIES TILE_Q TILE_K STAGES STAGING PACK PACKS ROWS HEAD_PAD VALUE_PAD CHUNK HEAD_CHUNKS
+VALUE_CHUNKS SLOT_CHUNKS FRAGMENT COLUMNS OUT_COLUMNS THRESHOLD EMULATED EARLY SOFTMAX_REGISTERS
+OTHER_REGISTERS SHORT_SOFTMAX_REGISTERS SHORT_OTHER_REGISTERS L2_BYTES OPTIONS
+"""
+
+MODULE_NAMES = frozenset((_IMPORTED + _DEFINED + _CONSTANTS).split())
+"""Beside these, helpers begin with an underscore, which ``check_item_name`` refuses."""
+
+
+def taken(name: str) -> bool:
+    """Whether a generated module means something else by a name."""
+    return name in MODULE_NAMES or hasattr(builtins, name)
