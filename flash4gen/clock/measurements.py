@@ -1,7 +1,7 @@
 """Published measurements that ship with the package: what the clock is compared with.
 
-In: the CSV files in ``measured/``, whose README says what the columns mean. Out: ``Measurement`` of
-attention kernels on whole GPUs, and ``Product`` of single matrix instructions.
+In: the CSV files in ``measured/``, whose README says what the columns mean. Out: a ``Measurement``
+for each row of an attention kernel on a whole GPU.
 """
 
 from __future__ import annotations
@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 FOLDER = Path(__file__).with_name("measured")
-
-PRODUCTS = "b200_tcgen05_mma"
-"""The file of single instructions; the others are of attention kernels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,53 +69,13 @@ class Measurement:
         return self.operations / (self.tflops * 1e12)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Product:
-    """Cycles of ``tcgen05.mma`` on B200, of bf16, for K = 16.
-
-    Attributes:
-        operands: ``SS`` or ``TS``: where A comes from, shared or tensor memory.
-        ctas: CTAs that share the product.
-        rows: M.
-        columns: N.
-        interval: cycles between instructions of a long row of them.
-        latency: cycles from issuing a single one until a wait for it returns.
-    """
-
-    operands: str
-    ctas: int
-    rows: int
-    columns: int
-    interval: float
-    latency: float
-
-
 @cache
 def measurements() -> tuple[Measurement, ...]:
     """Return the forward rows of bf16 attention that say all that is needed to repeat them."""
     found = (
-        _measurement(path.stem, row)
-        for path in sorted(FOLDER.glob("*.csv"))
-        if path.stem != PRODUCTS
-        for row in _rows(path)
+        _measurement(path.stem, row) for path in sorted(FOLDER.glob("*.csv")) for row in _rows(path)
     )
     return tuple(row for row in found if row is not None)
-
-
-@cache
-def products() -> tuple[Product, ...]:
-    """Return the measured matrix instructions."""
-    return tuple(
-        Product(
-            operands=row["ab_layout"],
-            ctas=int(row["cta_group"]),
-            rows=int(row["M"]),
-            columns=int(row["N"]),
-            interval=float(row["cycles_per_mma_steady"]),
-            latency=float(row["single_mma_latency_cycles"]),
-        )
-        for row in _rows(FOLDER / f"{PRODUCTS}.csv")
-    )
 
 
 def _rows(path: Path) -> Iterator[dict[str, str]]:

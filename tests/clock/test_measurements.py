@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flash4gen.clock.measurements import Measurement, measurements, products
+from flash4gen.clock.measurements import Measurement, measurements
 
 
 def row(kernel: str, **wanted: object) -> Measurement:
@@ -42,11 +42,3 @@ def test_every_row_can_be_repeated() -> None:
         assert item.heads % item.kv_heads == 0
         assert min(item.length, item.batch, item.head_dim, item.value_dim) > 0
         assert item.tflops > 0
-
-
-def test_products_of_128_columns_take_as_many_cycles_as_half_their_columns() -> None:
-    wide = [item for item in products() if item.rows == 128 * item.ctas and item.columns >= 128]
-    assert len(wide) == 8
-    for item in wide:
-        assert item.interval == pytest.approx(item.columns / 2, rel=0.02)
-        assert item.latency > item.interval
