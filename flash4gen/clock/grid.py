@@ -21,8 +21,8 @@ class Placement(StrEnum):
     """How work tiles come to SMs.
 
     SINGLE: a program for each, handed to the SM that is free first. STATIC: as many programs as fit
-    at a time, program p walks the tiles p, p + programs, … TAKE_OVER: as SINGLE, but a program stays
-    and takes over the next tile (cluster launch control).
+    at a time, program p walks the tiles p, p + programs, … TAKE_OVER: as SINGLE, but a program
+    stays and takes over the next tile (cluster launch control).
     """
 
     SINGLE = "single"
@@ -30,7 +30,7 @@ class Placement(StrEnum):
     TAKE_OVER = "take_over"
 
 
-class Work(NamedTuple):
+class WorkTile(NamedTuple):
     """A work tile: steps over key tiles without mask code, and with it."""
 
     plain: int
@@ -54,7 +54,7 @@ class TileCycles:
     alone: float
     further: float
 
-    def of(self, work: Work) -> float:
+    def of(self, work: WorkTile) -> float:
         """Return the cycles of a tile's steps."""
         return work.plain * self.step + work.masked * self.masked
 
@@ -81,7 +81,7 @@ class Launch:
 
 
 def launch(
-    works: Sequence[Work],
+    works: Sequence[WorkTile],
     cost: TileCycles,
     slots: int,
     placement: Placement,

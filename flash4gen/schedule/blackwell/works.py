@@ -1,7 +1,7 @@
 """The work tiles of a launch: how many steps each takes, in the order in which programs come.
 
-In: a schedule, the loops over keys, and a shape. Out: ``Work`` per work tile, and the bytes that
-global memory and L2 deliver for all of them.
+In: a schedule, the loops over keys, and a shape. Out: ``WorkTile`` per work tile, and the cycles
+that global memory and L2 need at least for all of them.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from flash4gen.clock.grid import Placement, Work
+from flash4gen.clock.grid import Placement, WorkTile
 from flash4gen.ir.masks import QueryTile, loops
 from flash4gen.schedule.blackwell.memory import ELEMENT
 from flash4gen.schedule.blackwell.model import Dispatch
@@ -56,7 +56,7 @@ class Shape:
 
 def works(
     schedule: BlackwellSchedule, bounds: KeyBounds, shape: Shape, hardware: Hardware
-) -> list[Work]:
+) -> list[WorkTile]:
     """Return the work tiles of a launch in the kernel's order.
 
     Args:
@@ -71,7 +71,7 @@ def works(
         return tiles * packs
     tiles.reverse()
     width = section(schedule, shape, hardware)
-    found: list[Work] = []
+    found: list[WorkTile] = []
     for first in range(0, packs, width):
         found += [tile for tile in tiles for _ in range(min(width, packs - first))]
     return found
@@ -85,7 +85,7 @@ def section(schedule: BlackwellSchedule, shape: Shape, hardware: Hardware) -> in
     return min(packs, max(1, max(1, hardware.l2_bytes // 2 // key_bytes) * group // schedule.pack))
 
 
-def _tiles(schedule: BlackwellSchedule, bounds: KeyBounds, shape: Shape) -> Iterator[Work]:
+def _tiles(schedule: BlackwellSchedule, bounds: KeyBounds, shape: Shape) -> Iterator[WorkTile]:
     """Yield the work tiles of one head, the first queries first. Each has a step at least."""
     rows = schedule.tile_rows
     for first in range(0, shape.queries, rows):
@@ -98,11 +98,11 @@ def _tiles(schedule: BlackwellSchedule, bounds: KeyBounds, shape: Shape) -> Iter
         ranges = loops(bounds, at, schedule.tile_k)
         plain = sum(part.full_last - part.full_first for part in ranges)
         visited = sum(part.last - part.first for part in ranges)
-        yield Work(plain, max(visited, 1) - plain)
+        yield WorkTile(plain, max(visited, 1) - plain)
 
 
 def memory_cycles(
-    schedule: BlackwellSchedule, tiles: list[Work], shape: Shape, hardware: Hardware, mhz: float
+    schedule: BlackwellSchedule, tiles: list[WorkTile], shape: Shape, hardware: Hardware, mhz: float
 ) -> float:
     """Return the cycles that L2, and global memory, need at least for a launch at a clock.
 
