@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flash4gen.clock.machine import SMSPS
-from flash4gen.clock.program import Operand, SharedStore, TmemStore
+from flash4gen.clock.program import Operand, SharedStore, TmaStore, TmemStore
 from flash4gen.clock.state import Queued, Result
 from flash4gen.clock.timeline import Kind
-from flash4gen.clock.units import Unit, demand
+from flash4gen.clock.units import Rank, Unit, demand
 
 if TYPE_CHECKING:
     from flash4gen.clock.engine import Clock
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
         SharedLoad,
         Step,
         TmaLoad,
-        TmaStore,
         TmemLoad,
     )
     from flash4gen.clock.state import Agent
@@ -75,6 +74,7 @@ def pause(clock: Clock, agent: Agent, step: Step, cycles: float) -> bool:
 def transfer(clock: Clock, agent: Agent, step: Step, cycles: Demand, latency: float) -> Result:
     """Move bytes for an agent in the background; its result is there a latency after the end."""
     result = Result()
+    rank = Rank.COPY if isinstance(step, TmaStore) else Rank.ROLE
     span = clock.record.begin(f"{agent.name} memory", Kind.TRANSFER, step, clock.now)
     result.span = span
     cause = agent.last
@@ -83,13 +83,17 @@ def transfer(clock: Clock, agent: Agent, step: Step, cycles: Demand, latency: fl
         settle(result, clock.now + latency)
         clock.record.end(span, clock.now + latency, cause)
 
-    order = (1, agent.since, agent.order)
+    lane = (agent.name, *(unit for unit, _ in cycles))
     begin = max((agent.results[name].at or 0.0 for name in step.needs), default=0.0)
     clock.record.alone(span, latency + demand(cycles)[1])
+
+    def start() -> None:
+        clock.occupy(cycles, rank, lane, done)
+
     if begin > clock.now:
-        clock.after(begin - clock.now, lambda: clock.occupy(cycles, order, done))
+        clock.after(begin - clock.now, start)
     else:
-        clock.occupy(cycles, order, done)
+        start()
     agent.memory.append(result)
     if step.gives is not None:
         agent.results[step.gives] = result
@@ -151,7 +155,6 @@ def tma_load(clock: Clock, agent: Agent, step: TmaLoad) -> bool:
     latency = clock.vary(clock.machine.tma_latency(step.inner_bytes)) + late
     engine = step.bytes / KB * clock.machine.get("tma_cycles_per_kb")
     written = step.bytes / clock.machine.smem_rate
-    begun = clock.now
     clock.record.alone(span, latency + engine)
     parts = 2
 
@@ -166,8 +169,8 @@ def tma_load(clock: Clock, agent: Agent, step: TmaLoad) -> bool:
     def sent() -> None:
         clock.after(latency, part_done)
 
-    clock.occupy(((Unit.TMA, engine),), (2, begun), sent)
-    clock.occupy(((Unit.SMEM, written),), (2, begun), part_done)
+    clock.occupy(((Unit.TMA, engine),), Rank.COPY, "tma", sent)
+    clock.occupy(((Unit.SMEM, written),), Rank.COPY, "tma write", part_done)
     return pause(clock, agent, step, clock.machine.get("tma_issue"))
 
 
@@ -216,7 +219,9 @@ def next_product(clock: Clock) -> None:
         settle(item.result, clock.now + completion)
         next_product(clock)
 
-    clock.record.alone(span, clock.occupy(product_cycles(clock, step), (0, 0), done))
+    clock.record.alone(
+        span, clock.occupy(product_cycles(clock, step), Rank.PRODUCT, "tensor", done)
+    )
 
 
 def product_cycles(clock: Clock, step: Mma) -> Demand:

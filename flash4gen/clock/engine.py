@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 from flash4gen.clock import steps
 from flash4gen.clock.state import Agent, Barrier, DeadlockError, Queued, Record
 from flash4gen.clock.timeline import Timeline
-from flash4gen.clock.units import Bucket, Demand, Job, Pool, Unit, demand
+from flash4gen.clock.units import Bucket, Demand, Job, Pool, Rank, Unit, demand
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
 
     from flash4gen.clock.machine import ClockMachine
     from flash4gen.clock.program import Program, Role
@@ -127,13 +127,13 @@ class Clock:
             return latency
         return latency * self._random.uniform(1 - self._jitter, 1 + self._jitter)
 
-    def occupy(self, cycles: Demand, order: tuple[float, ...], done: Callable[[], None]) -> float:
+    def occupy(self, cycles: Demand, rank: Rank, lane: Hashable, done: Callable[[], None]) -> float:
         """Occupy units for cycles each; returns how long that takes alone."""
         shares, duration = demand(cycles)
         if duration <= 0:
             self.after(0, done)
         else:
-            self.pool.add(Job(shares, duration, order, done))
+            self.pool.add(Job(shares, duration, rank, lane, done))
         return duration
 
     def timeline(self) -> Timeline:
@@ -163,7 +163,7 @@ def _agents(program: Program) -> list[Agent]:
             count = max(1, -(-role.warps // GROUP))
             for index in range(count):
                 name = _name(role, index, resident)
-                agents.append(Agent(name, role, index, count, resident, len(agents)))
+                agents.append(Agent(name, role, index, count, resident))
     return agents
 
 

@@ -2,7 +2,7 @@
 
 Rates, SM count and clock are those of the ``hardware`` item (``specs/targets/*.attn``). What no
 spec says stands in ``data/constants.csv`` and ``data/tcgen05_mma.csv``, each value with the range
-that sources give and the sources themselves. No value was fitted to the speed of an attention kernel.
+that sources give and the sources themselves. No value was fitted to the speed of attention.
 """
 
 from __future__ import annotations

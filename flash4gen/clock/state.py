@@ -68,8 +68,6 @@ class Agent:
         index: which of the role's agents it is.
         count: how many agents the role has.
         resident: which CTA of the SM it belongs to.
-        order: place among all agents, for ties.
-        since: cycle at which it last came back from a wait: who came back first is served first.
         at: next step.
         results: its named results.
         memory: loads and stores that it has begun.
@@ -83,8 +81,6 @@ class Agent:
     index: int
     count: int
     resident: int
-    order: int
-    since: float = 0
     at: int = 0
     results: dict[str, Result] = field(default_factory=dict)
     memory: list[Result] = field(default_factory=list)

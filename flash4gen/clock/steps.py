@@ -28,7 +28,7 @@ from flash4gen.clock.program import (
 )
 from flash4gen.clock.state import Result
 from flash4gen.clock.timeline import Kind
-from flash4gen.clock.units import Unit
+from flash4gen.clock.units import Rank, Unit
 
 if TYPE_CHECKING:
     from flash4gen.clock.engine import Clock
@@ -93,7 +93,6 @@ def stall(clock: Clock, agent: Agent, step: Step, result: Result) -> None:
 
     def resume() -> None:
         clock.record.end(span, clock.now, result.span)
-        agent.since = clock.now
         clock.walk(agent)
 
     if result.at is None:
@@ -116,8 +115,8 @@ def compute(clock: Clock, agent: Agent, step: Compute) -> bool:
         background.settle(result, clock.now + extra)
         clock.walk(agent)
 
-    order = (1, agent.since, agent.order)
-    alone = clock.occupy(cycles_of(step.work, clock.machine), order, done)
+    cycles = cycles_of(step.work, clock.machine)
+    alone = clock.occupy(cycles, Rank.ROLE, agent.name, done)
     clock.record.alone(span, alone)
     return False
 
@@ -138,8 +137,6 @@ def wait(clock: Clock, agent: Agent, step: Wait) -> bool:
 
         def go() -> None:
             clock.record.end(span, clock.now, cause if late else None)
-            if late:
-                agent.since = clock.now
             clock.walk(agent)
 
         clock.after(max(0.0, resume - clock.now), go)
@@ -185,6 +182,7 @@ def sync(clock: Clock, agent: Agent, step: Sync) -> bool:
     latency = clock.vary(clock.machine.get("sync_latency"))
     span = clock.record.begin(agent.name, Kind.WAIT, step, clock.now)
     agent.last = span
+    last = span
     gate = clock.gates.setdefault((agent.role.name, agent.resident), [])
 
     def resume(cause: int | None) -> None:

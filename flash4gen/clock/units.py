@@ -1,8 +1,11 @@
-"""The units of an SM, as a fluid: who is first gets all it can use, the next get what is left.
+"""The units of an SM, as a fluid: those who want the same share it alike.
 
 A job asks for shares of units over a time. Instructions of several warps interleave cycle by
 cycle; seen from a distance each job goes on at a rate, and rates change only when a job comes or
 ends. That is exact where instructions are small against jobs, and it is fast.
+
+Alike, because a warp that waits for a busy pipe loses its turn: greedy schedulers, too, end up
+taking turns on a pipe that limits two warps. The tensor core's operands go first, TMA's bytes last.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
 
 
 class Unit(IntEnum):
@@ -35,6 +38,14 @@ class Unit(IntEnum):
         return self.name.lower()
 
 
+class Rank(IntEnum):
+    """Who is served first."""
+
+    PRODUCT = 0
+    ROLE = 1
+    COPY = 2
+
+
 Demand = tuple[tuple[Unit, float], ...]
 """Cycles of units."""
 
@@ -49,14 +60,16 @@ class Job:
     Attributes:
         shares: of each unit while it goes on at full rate, 0 to 1.
         left: cycles to go at full rate.
-        order: who is served first: the smaller.
+        rank: who is served first: the smaller. Jobs of one rank share alike.
+        lane: jobs of one lane go one after another, in the order in which they came.
         done: called when it has ended.
         rate: of progress at present, 0 to 1.
     """
 
     shares: Demand
     left: float
-    order: tuple[float, ...]
+    rank: Rank
+    lane: Hashable
     done: Callable[[], None]
     rate: float = 0
 
@@ -76,12 +89,8 @@ class Pool:
     _stale: bool = False
 
     def add(self, job: Job) -> None:
-        """Start a job now."""
-        jobs = self._jobs
-        at = len(jobs)
-        while at and jobs[at - 1].order > job.order:
-            at -= 1
-        jobs.insert(at, job)
+        """Start a job now, or when those before it in its lane have ended."""
+        self._jobs.append(job)
         self._stale = True
 
     def next_end(self) -> float:
@@ -96,12 +105,12 @@ class Pool:
 
     def advance(self, to: float) -> list[Job]:
         """Go on until a cycle, which must not lie behind the next end; return what has ended."""
-        if self._stale:
-            self._share()
         passed = to - self.now
         self.now = to
         ended = []
         for job in self._jobs:
+            if not job.rate:
+                continue
             went = passed * job.rate
             job.left -= went
             for unit, share in job.shares:
@@ -114,17 +123,39 @@ class Pool:
         return ended
 
     def _share(self) -> None:
-        """Give every job its rate: greedy, in order."""
+        """Give every job its rate."""
         free = [1.0] * len(Unit)
+        lanes: set[Hashable] = set()
+        ranks: dict[Rank, list[Job]] = {rank: [] for rank in Rank}
         for job in self._jobs:
-            rate = 1.0
-            for unit, share in job.shares:
-                if free[unit] < rate * share:
-                    rate = free[unit] / share
-            job.rate = rate if rate > EPSILON else 0.0
-            for unit, share in job.shares:
-                free[unit] = max(0.0, free[unit] - job.rate * share)
+            job.rate = 0.0
+            if job.lane not in lanes:
+                lanes.add(job.lane)
+                ranks[job.rank].append(job)
+        for jobs in ranks.values():
+            _share_alike(jobs, free)
         self._stale = False
+
+
+def _share_alike(jobs: list[Job], free: list[float]) -> None:
+    """Raise the rates of jobs together until each is at its limit (max-min fairness)."""
+    rate = 0.0
+    while jobs:
+        asked = [0.0] * len(Unit)
+        for job in jobs:
+            for unit, share in job.shares:
+                asked[unit] += share
+        more = min(free[unit] / asked[unit] for unit in Unit if asked[unit] > 0)
+        more = min(more, 1.0 - rate)
+        rate += more
+        for unit in Unit:
+            free[unit] -= more * asked[unit]
+        still = []
+        for job in jobs:
+            job.rate = rate
+            if rate < 1.0 - EPSILON and all(free[unit] > EPSILON for unit, _ in job.shares):
+                still.append(job)
+        jobs = still
 
 
 def demand(cycles: Demand) -> tuple[Demand, float]:

@@ -75,7 +75,6 @@ def _softmax_turn(tile: int, n: int, emulated: float) -> list[Step]:
             latency=20,
             label="new max",
         ),
-        Wait(barrier=f"stats_empty[{tile}]", use=n - 1),
         SharedStore(bytes=ROWS * 4, needs=("new",)),
         Arrive(barrier=f"stats_full[{tile}]"),
     ]
@@ -89,6 +88,7 @@ def _softmax_turn(tile: int, n: int, emulated: float) -> list[Step]:
         if f >= len(fragments) - 2:
             name = "p_last" if f == len(fragments) - 1 else "p_ready"
             steps += [Fence(), Arrive(barrier=f"{name}[{tile}]", label=name)]
+    steps.append(Wait(barrier=f"stats_empty[{tile}]", use=n, label="turn of the other tile"))
     steps.append(Compute(work=Work(fma2=KEYS / 2), label="row sum"))
     return steps
 
@@ -101,11 +101,16 @@ def _correction(turns: int, head_dim: int, rescaled: bool) -> tuple[Step, ...]:
                 Wait(barrier=f"stats_full[{tile}]", use=n, label="factors"),
                 SharedLoad(bytes=ROWS * 4, gives="factor"),
                 Compute(work=Work(alu=2, other=4), needs=("factor",), gives="any"),
-                Arrive(barrier=f"stats_empty[{tile}]"),
             ]
             if rescaled and n:
                 steps += _rescale(head_dim)
             steps.append(Arrive(barrier=f"p_ready[{tile}]"))
+            # Tiles take turns: each may go on once the other has its maximum.
+            if n:
+                steps.append(Arrive(barrier=f"stats_empty[{1 - tile}]"))
+            elif not tile:
+                steps.append(Arrive(barrier="stats_empty[0]"))
+    steps.append(Arrive(barrier="stats_empty[1]"))
     return tuple(steps)
 
 
