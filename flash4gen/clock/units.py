@@ -126,36 +126,48 @@ class Pool:
         """Give every job its rate."""
         free = [1.0] * len(Unit)
         lanes: set[Hashable] = set()
-        ranks: dict[Rank, list[Job]] = {rank: [] for rank in Rank}
+        ranks: tuple[list[Job], ...] = ([], [], [])
         for job in self._jobs:
             job.rate = 0.0
             if job.lane not in lanes:
                 lanes.add(job.lane)
                 ranks[job.rank].append(job)
-        for jobs in ranks.values():
-            _share_alike(jobs, free)
+        for jobs in ranks:
+            if len(jobs) == 1:
+                _share_alone(jobs[0], free)
+            elif jobs:
+                _share_alike(jobs, free)
         self._stale = False
+
+
+def _share_alone(job: Job, free: list[float]) -> None:
+    """Give a job all it can use of what is left."""
+    rate = min((free[unit] / share for unit, share in job.shares), default=1.0)
+    job.rate = rate = min(1.0, rate) if rate > EPSILON else 0.0
+    for unit, share in job.shares:
+        free[unit] -= rate * share
 
 
 def _share_alike(jobs: list[Job], free: list[float]) -> None:
     """Raise the rates of jobs together until each is at its limit (max-min fairness)."""
     rate = 0.0
     while jobs:
-        asked = [0.0] * len(Unit)
+        asked: dict[Unit, float] = {}
         for job in jobs:
             for unit, share in job.shares:
-                asked[unit] += share
-        more = min(free[unit] / asked[unit] for unit in Unit if asked[unit] > 0)
-        more = min(more, 1.0 - rate)
+                asked[unit] = asked.get(unit, 0.0) + share
+        more = 1.0 - rate
+        for unit, total in asked.items():
+            if free[unit] < more * total:
+                more = free[unit] / total
         rate += more
-        for unit in Unit:
-            free[unit] -= more * asked[unit]
-        still = []
+        for unit, total in asked.items():
+            free[unit] -= more * total
         for job in jobs:
             job.rate = rate
-            if rate < 1.0 - EPSILON and all(free[unit] > EPSILON for unit, _ in job.shares):
-                still.append(job)
-        jobs = still
+        if rate >= 1.0 - EPSILON:
+            return
+        jobs = [job for job in jobs if all(free[unit] > EPSILON for unit, _ in job.shares)]
 
 
 def demand(cycles: Demand) -> tuple[Demand, float]:
