@@ -1,11 +1,12 @@
-"""How fast a ``blackwell`` schedule is, modelled: cycles of a work tile, of a launch, and TFLOPS.
+"""How fast a ``blackwell`` kernel is, modelled: cycles of a step, of a work tile, of a launch.
 
-In: a schedule, what it computes, a target. Out: ``TileCycles`` from the clock, ``Launch`` on the
-grid. Every number is modelled; cycles first, a time only at a named clock.
+In: a ``Kernel``, that is a schedule with what it computes and where. Out: cycles from the clock,
+``Launch`` on the grid. Every number is modelled; cycles come first, a time only at a named clock.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,6 +14,7 @@ from flash4gen.clock.engine import simulate
 from flash4gen.clock.grid import TileCycles, launch
 from flash4gen.clock.machine import machine_for
 from flash4gen.schedule.blackwell.sketch.effort import effort
+from flash4gen.schedule.blackwell.sketch.idioms import OURS
 from flash4gen.schedule.blackwell.sketch.program import MMA, sketch
 from flash4gen.schedule.blackwell.traits import traits
 from flash4gen.schedule.blackwell.works import PLACEMENTS, memory_cycles, works
@@ -20,9 +22,13 @@ from flash4gen.schedule.workload import workload
 
 if TYPE_CHECKING:
     from flash4gen.clock.grid import Launch
+    from flash4gen.clock.timeline import Timeline
     from flash4gen.ir.hardware import Hardware
+    from flash4gen.ir.masks import KeyBounds
     from flash4gen.ir.nodes import Attention
     from flash4gen.schedule.blackwell.model import BlackwellSchedule
+    from flash4gen.schedule.blackwell.sketch.effort import Effort
+    from flash4gen.schedule.blackwell.sketch.idioms import Idioms
     from flash4gen.schedule.blackwell.works import Shape
 
 STEPS = 14
@@ -35,8 +41,8 @@ SHORT = 5
 """Steps of the tiles from which ends and starts are read."""
 
 SET_UP = 600
-"""Cycles of a program before its roles start: tensor memory is allocated in 253 (StuartSul's
-measurements); barriers, descriptors and registers are set up in no fewer."""
+"""Cycles of a program before its roles start: tensor memory is allocated in 253
+(StuartSul/gpu-experiments@4cb7ade); barriers and registers are set up in no fewer."""
 
 
 class Jitter(NamedTuple):
@@ -44,7 +50,7 @@ class Jitter(NamedTuple):
 
     Attributes:
         share: the most by which one is off.
-        seeds: one run each.
+        seeds: of one run each.
     """
 
     share: float
@@ -55,18 +61,63 @@ STILL = Jitter(0.0, (0,))
 """One run, latencies as they are."""
 
 SHAKEN = Jitter(0.2, tuple(range(5)))
-"""What the sources disagree by, more or less."""
+"""Latencies off by as much as their sources disagree, more or less. Means of such runs rank
+schedules: a single one may lock into a rhythm that no GPU would keep."""
 
 
-def pace(
-    schedule: BlackwellSchedule, attention: Attention, hardware: Hardware, jitter: Jitter = STILL
-) -> TileCycles:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kernel:
+    """What is timed.
+
+    Attributes:
+        schedule: any schedule of the family, also one that breaks a rule of shared memory.
+        hardware: the target.
+        effort: of its softmax.
+        bounds: its loops over keys.
+        unmasked: whether no step runs mask code.
+        idioms: whose kernel it is.
+    """
+
+    schedule: BlackwellSchedule
+    hardware: Hardware
+    effort: Effort
+    bounds: KeyBounds
+    unmasked: bool
+    idioms: Idioms
+
+
+def kernel(
+    schedule: BlackwellSchedule, attention: Attention, hardware: Hardware, idioms: Idioms = OURS
+) -> Kernel:
+    """Return what is timed of a schedule for an attention."""
+    known, work = traits(attention), workload(attention)
+    return Kernel(
+        schedule=schedule,
+        hardware=hardware,
+        effort=effort(schedule, known, work),
+        bounds=work.key_bounds,
+        unmasked=known.unmasked,
+        idioms=idioms,
+    )
+
+
+def steady(what: Kernel, jitter: Jitter = STILL) -> tuple[float, ...]:
+    """Return the modelled cycles of a step without mask code, of each run.
+
+    Raises:
+        NoConstantsError: nothing was published for the target.
+    """
+    tile = (False,) * STEPS
+    return tuple(_period(_run(what, (tile,), jitter.share, seed)) for seed in jitter.seeds)
+
+
+def pace(what: Kernel, jitter: Jitter = STILL) -> TileCycles:
     """Return the modelled cycles of a work tile, the mean over all runs.
 
     Raises:
         NoConstantsError: nothing was published for the target.
     """
-    runs = [_pace(schedule, attention, hardware, jitter.share, seed) for seed in jitter.seeds]
+    runs = [_pace(what, jitter.share, seed) for seed in jitter.seeds]
     return TileCycles(
         step=fmean(run.step for run in runs),
         masked=fmean(run.masked for run in runs),
@@ -75,67 +126,42 @@ def pace(
     )
 
 
-def steady(
-    schedule: BlackwellSchedule, attention: Attention, hardware: Hardware, jitter: Jitter = STILL
-) -> tuple[float, ...]:
-    """Return the modelled cycles of a step without mask code, of each run."""
-    return tuple(
-        _run(schedule, attention, hardware, ((False,) * STEPS,), (jitter.share, seed))[0]
-        for seed in jitter.seeds
+def launched(what: Kernel, shape: Shape, cycles: TileCycles) -> Launch:
+    """Return a launch of a shape, from the modelled cycles of a work tile."""
+    tiles = works(what.schedule, what.bounds, shape, what.hardware)
+    return launch(
+        tiles,
+        cycles,
+        what.hardware.sms // what.schedule.ctas,
+        PLACEMENTS[what.schedule.dispatch],
+        memory_cycles=memory_cycles(what.schedule, tiles, shape, what.hardware),
     )
 
 
-def _pace(
-    schedule: BlackwellSchedule,
-    attention: Attention,
-    hardware: Hardware,
-    share: float,
-    seed: int,
-) -> TileCycles:
-    run = share, seed
-    step, end = _run(schedule, attention, hardware, ((False,) * STEPS,), run)
-    masked = step
-    if not traits(attention).unmasked:
-        masked = max(step, _run(schedule, attention, hardware, ((True,) * STEPS,), run)[0])
-    one, two = (
-        _run(schedule, attention, hardware, ((False,) * SHORT,) * count, run)[1] for count in (1, 2)
-    )
+def _pace(what: Kernel, share: float, seed: int) -> TileCycles:
+    """Return the cycles of one run: steady state, ends and starts, each from a program of its own.
+
+    A tile alone takes its steps and some cycles more; of two in a row the second takes less.
+    """
+    long = _run(what, ((False,) * STEPS,), share, seed)
+    step = masked = _period(long)
+    if not what.unmasked:
+        masked = max(step, _period(_run(what, ((True,) * STEPS,), share, seed)))
+    one, two = (_run(what, ((False,) * SHORT,) * count, share, seed).end for count in (1, 2))
     return TileCycles(
         step=step,
         masked=masked,
-        alone=SET_UP + end - STEPS * step,
+        alone=SET_UP + long.end - STEPS * step,
         further=max(0.0, two - one - SHORT * step),
     )
 
 
 def _run(
-    schedule: BlackwellSchedule,
-    attention: Attention,
-    hardware: Hardware,
-    tiles: tuple[tuple[bool, ...], ...],
-    run: tuple[float, int],
-) -> tuple[float, float]:
-    """Return the period of a step, and the end of the program."""
-    what = effort(schedule, traits(attention), workload(attention))
-    program = sketch(schedule, what, tiles)
-    timeline = simulate(program, machine_for(hardware), jitter=run[0], seed=run[1])
-    steady = len(tiles) == 1 and len(tiles[0]) == STEPS
-    return timeline.period(MMA, skip=SETTLING) if steady else 0.0, timeline.end
+    what: Kernel, tiles: tuple[tuple[bool, ...], ...], share: float, seed: int
+) -> Timeline:
+    program = sketch(what.schedule, what.effort, tiles, what.idioms)
+    return simulate(program, machine_for(what.hardware), jitter=share, seed=seed)
 
 
-def launched(
-    schedule: BlackwellSchedule,
-    attention: Attention,
-    hardware: Hardware,
-    shape: Shape,
-    cycles: TileCycles,
-) -> Launch:
-    """Return a launch of a shape, from the cycles of a work tile."""
-    tiles = works(schedule, workload(attention).key_bounds, shape, hardware)
-    return launch(
-        tiles,
-        cycles,
-        hardware.sms // schedule.ctas,
-        PLACEMENTS[schedule.dispatch],
-        memory_cycles=memory_cycles(schedule, tiles, shape, hardware, hardware.clock_mhz),
-    )
+def _period(timeline: Timeline) -> float:
+    return timeline.period(MMA, skip=SETTLING)

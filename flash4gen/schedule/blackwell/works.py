@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flash4gen.clock.grid import Placement, WorkTile
+from flash4gen.clock.machine import machine_for
 from flash4gen.ir.masks import QueryTile, loops
 from flash4gen.schedule.blackwell.memory import ELEMENT
 from flash4gen.schedule.blackwell.model import Dispatch
@@ -27,12 +28,6 @@ PLACEMENTS = {
     Dispatch.STATIC: Placement.STATIC,
     Dispatch.CLC: Placement.TAKE_OVER,
 }
-
-L2_RATE = 20.4e12
-"""Bytes a second from L2 of B200 (StuartSul/gpu-experiments@4cb7ade; TileSight has 20.5)."""
-
-HBM_SHARE = 0.91
-"""Of the specified bandwidth, what was measured: 7.3 of 8.0 TB/s (the mean of both sources)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,9 +97,9 @@ def _tiles(schedule: BlackwellSchedule, bounds: KeyBounds, shape: Shape) -> Iter
 
 
 def memory_cycles(
-    schedule: BlackwellSchedule, tiles: list[WorkTile], shape: Shape, hardware: Hardware, mhz: float
+    schedule: BlackwellSchedule, tiles: list[WorkTile], shape: Shape, hardware: Hardware
 ) -> float:
-    """Return the cycles that L2, and global memory, need at least for a launch at a clock.
+    """Return the cycles, at the highest clock, that L2 and memory need at least for a launch.
 
     Every work tile reads its keys and values from L2; global memory delivers all tensors once.
     """
@@ -115,5 +110,5 @@ def memory_cycles(
     from_l2 = (steps * per_step + len(tiles) * rows) * schedule.ctas
     tensors = shape.queries * shape.heads + shape.keys * shape.kv_heads
     from_memory = shape.batch * tensors * widths * ELEMENT
-    seconds = max(from_l2 / L2_RATE, from_memory / (HBM_SHARE * hardware.hbm_bandwidth))
-    return seconds * mhz * 1e6
+    machine = machine_for(hardware)
+    return max(from_l2 / machine.l2_rate, from_memory / machine.hbm_rate) / machine.sms

@@ -37,8 +37,9 @@ MASK_REST = 0.36
 """Instructions an element of a masked step takes beside the others, where visible keys are
 intervals: selections, and moving bits to predicates. Read from the causal kernel: 5.29 to 3.93."""
 
-NEW_MAX = Work(alu=8, fma=3, mufu=1, other=4)
-"""The running maximum of a row, its offset and the factor (``_new_max``)."""
+NEW_MAX = Work(alu=8, fma=3, other=5)
+"""The running maximum of a row, its offset and the factor (``_new_max``). The factor's exponential
+is a single instruction, which slips in between those of another warp; it counts as a slot."""
 
 OVERHEAD = Work(alu=4, other=12)
 """Counters, phases and addresses of a softmax step."""

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING
 
 from flash4gen.clock.program import Arrive, Program, Role
 from flash4gen.schedule.blackwell.memory import GROUP, memory_plan
-from flash4gen.schedule.blackwell.sketch.groups import Correction, correction, softmax
+from flash4gen.schedule.blackwell.sketch.correction import Correction
+from flash4gen.schedule.blackwell.sketch.idioms import OURS
 from flash4gen.schedule.blackwell.sketch.places import walks
 from flash4gen.schedule.blackwell.sketch.single import load, products, store
+from flash4gen.schedule.blackwell.sketch.softmax import Softmax
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from flash4gen.clock.program import Step
     from flash4gen.schedule.blackwell.model import BlackwellSchedule
     from flash4gen.schedule.blackwell.sketch.effort import Effort
+    from flash4gen.schedule.blackwell.sketch.idioms import Idioms
 
 MMA = "mma"
 """The role whose turns are the steps of a kernel."""
@@ -35,6 +38,7 @@ def sketch(
     schedule: BlackwellSchedule,
     effort: Effort,
     tiles: tuple[tuple[bool, ...], ...],
+    idioms: Idioms = OURS,
     rescales: Callable[[int], bool] | None = None,
 ) -> Program:
     """Return the program of a kernel.
@@ -43,29 +47,32 @@ def sketch(
         schedule: any schedule of the family.
         effort: of its softmax.
         tiles: the work tiles of the program: of each of their steps, whether it runs mask code.
+        idioms: of the kernel.
         rescales: whether outputs are rescaled in a step, by its number in the work tile; by the
             schedule's threshold if left out.
     """
     program = tuple(walks(tiles))
-    asked = Correction(rescales=rescales or growing(schedule))
-    roles = [
-        Role(name="correction", warps=GROUP, steps=_steps(correction(schedule, asked, program))),
+    correction = Correction(schedule, idioms, rescales or growing(schedule))
+    softmax = [Softmax(schedule, effort, idioms, tile) for tile in range(schedule.query_tiles)]
+    roles = (
+        Role(name="correction", warps=GROUP, steps=tuple(correction.steps(program))),
         *(
             Role(
-                name=f"softmax {tile}",
+                name=f"softmax {role.tile}",
                 warps=GROUP,
-                steps=_steps(softmax(schedule, effort, program, tile), pair=schedule.ctas > 1),
+                steps=_steps(role.steps(program), pair=schedule.ctas > 1),
             )
-            for tile in range(schedule.query_tiles)
+            for role in softmax
         ),
-        Role(name=MMA, warps=1, steps=_steps(products(schedule, program))),
-        Role(name="load", warps=1, steps=_steps(load(schedule, program))),
-        Role(name="store", warps=1, steps=_steps(store(schedule, program))),
-    ]
-    return Program(roles=tuple(roles), barriers=tuple(_barriers(schedule)))
+        Role(name=MMA, warps=1, steps=tuple(products(schedule, program))),
+        Role(name="load", warps=1, steps=tuple(load(schedule, program))),
+        Role(name="store", warps=1, steps=tuple(store(schedule, program))),
+    )
+    return Program(roles=roles, barriers=tuple(_barriers(schedule)))
 
 
-def _steps(steps: Iterable[Step], *, pair: bool = False) -> tuple[Step, ...]:
+def _steps(steps: Iterable[Step], *, pair: bool) -> tuple[Step, ...]:
+    """Return steps; those of a pair arrive at the first CTA's barriers."""
     if not pair:
         return tuple(steps)
     return tuple(
