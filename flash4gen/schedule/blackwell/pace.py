@@ -44,6 +44,10 @@ SET_UP = 600
 """Cycles of a program before its roles start: tensor memory is allocated in 253
 (StuartSul/gpu-experiments@4cb7ade); barriers and registers are set up in no fewer."""
 
+COLD = 1000
+"""Cycles by which the first loads of a program take longer: they come from memory, in 1400 to 2000
+(SemiAnalysisAI/microbench-blackwell@9a068d8), where later ones find their keys in L2."""
+
 
 class Jitter(NamedTuple):
     """Runs with every latency off by a random share.
@@ -151,14 +155,12 @@ def _pace(what: Kernel, share: float, seed: int) -> TileCycles:
     return TileCycles(
         step=step,
         masked=masked,
-        alone=SET_UP + long.end - STEPS * step,
+        alone=SET_UP + COLD + long.end - STEPS * step,
         further=max(0.0, two - one - SHORT * step),
     )
 
 
-def _run(
-    what: Kernel, tiles: tuple[tuple[bool, ...], ...], share: float, seed: int
-) -> Timeline:
+def _run(what: Kernel, tiles: tuple[tuple[bool, ...], ...], share: float, seed: int) -> Timeline:
     program = sketch(what.schedule, what.effort, tiles, what.idioms)
     return simulate(program, machine_for(what.hardware), jitter=share, seed=seed)
 

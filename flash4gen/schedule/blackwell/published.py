@@ -1,8 +1,8 @@
 """FlashAttention-4 as it schedules itself: what published measurements are of.
 
-In: what is computed, a target, and the name of a published kernel. Out: a ``BlackwellSchedule`` with
-its values, from its source (flash-attention@0251105, ``flash_fwd_sm100``: its tuning table, tile
-schedulers and shared-memory sum), also where ours would break a rule or choose differently.
+In: what is computed, a target, and the name of a published kernel. Out: a ``BlackwellSchedule``
+with its values, from its source (flash-attention@0251105, ``flash_fwd_sm100``: its tuning table,
+tile schedulers and shared-memory sum), also where ours would break a rule or choose differently.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from flash4gen.ir.expr import ALWAYS, SCORE, Apply, Op, Var, Variable
 from flash4gen.ir.hardware import Feature
+from flash4gen.ir.nodes import Attention, DType, EmptyRow, Lengths, Pass
 from flash4gen.schedule.blackwell.model import Dispatch, RowMax, TensorPlan
 from flash4gen.schedule.blackwell.resolve import FAST_EXP2, planned, resolve
 from flash4gen.schedule.model import TileOrder
@@ -73,3 +75,25 @@ def emulated(traits: Traits, hardware: Hardware) -> int:
     if traits.head_dim == 192:
         return 24 if traits.unmasked else 8
     return 16
+
+
+def dense(head_dim: int, value_dim: int, heads: int, kv_heads: int, *, causal: bool) -> Attention:
+    """Return what published kernels compute: bf16, no score, causal or not."""
+    return Attention(
+        name="published",
+        doc="",
+        dtype=DType.BF16,
+        heads=heads,
+        kv_heads=kv_heads,
+        head_dim=head_dim,
+        value_dim=value_dim,
+        scale=head_dim**-0.5,
+        score=SCORE,
+        mask=Apply(Op.LE, (Variable(Var.K), Variable(Var.Q))) if causal else ALWAYS,
+        empty_row=EmptyRow.ZERO,
+        lengths=Lengths.ANY,
+        passes=(Pass.FORWARD,),
+        targets=(),
+        pins=(),
+        fields=(),
+    )

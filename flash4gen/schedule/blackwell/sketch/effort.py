@@ -21,9 +21,14 @@ if TYPE_CHECKING:
     from flash4gen.schedule.blackwell.traits import Traits
     from flash4gen.schedule.workload import Workload
 
-SOFTWARE_PAIR = Work(fma=2, fma2=6, alu=4)
-"""Two exponentials by the polynomial: clamping to the range twice, floor, rest, three steps of
-Horner, each on both; two shifts into the exponent and two additions (``concern/exp2/mixed``)."""
+THREE_SOURCES = 1.6
+"""Issue slots of a multiply-add with three different registers (0.61 to 0.65 a cycle and SMSP:
+ademeure/QuickRunCUDA b300_clean)."""
+
+SOFTWARE_PAIR = Work(fma=2 * THREE_SOURCES, fma2=5 * THREE_SOURCES + 1, alu=4)
+"""Two exponentials by the polynomial: clamping to the range twice, floor, rest in two steps, three
+steps of Horner, each on both; two shifts into the exponent and two additions
+(``concern/exp2/mixed``)."""
 
 PACKED = 0.3
 """Instructions an operation of a score takes: two elements share one, and constant factors fold

@@ -54,13 +54,14 @@ def sketch(
     program = tuple(walks(tiles))
     correction = Correction(schedule, idioms, rescales or growing(schedule))
     softmax = [Softmax(schedule, effort, idioms, tile) for tile in range(schedule.query_tiles)]
+    pair = schedule.ctas > 1
     roles = (
-        Role(name="correction", warps=GROUP, steps=tuple(correction.steps(program))),
+        Role(name="correction", warps=GROUP, steps=_steps(correction.steps(program), pair=pair)),
         *(
             Role(
                 name=f"softmax {role.tile}",
                 warps=GROUP,
-                steps=_steps(role.steps(program), pair=schedule.ctas > 1),
+                steps=_steps(role.steps(program), pair=pair),
             )
             for role in softmax
         ),

@@ -21,7 +21,7 @@ from flash4gen.schedule.blackwell.memory import ELEMENT, TILE
 from flash4gen.schedule.blackwell.sketch.effort import NEW_MAX, OVERHEAD
 from flash4gen.schedule.blackwell.sketch.idioms import WORD
 from flash4gen.schedule.blackwell.sketch.places import FREED, scores_full, wait, weights_ready
-from flash4gen.schedule.blackwell.space import FRAGMENT
+from flash4gen.schedule.blackwell.space import FRAGMENT, spread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,6 +35,10 @@ if TYPE_CHECKING:
 NEW_MAX_CHAIN = 60
 """Cycles of dependent instructions from the last maximum to the first exponent's operand: four
 maxima, the safe one, difference, factor, choice; a dozen of 4 to 5 cycles."""
+
+SOFTWARE_CHAIN = 45
+"""Cycles of the polynomial's ten dependent instructions, 4.2 to 4.5 each: pairs of a fragment are
+computed side by side, but the last one ends so much later."""
 
 LAST = Work(mufu=1, fma=4, other=20)
 """LSE of a row, and where it goes."""
@@ -86,8 +90,10 @@ class Softmax:
     def _weights(self, turn: int) -> Iterator[Step]:
         """Yield exponentials, fragment by fragment, and their way to the tensor core."""
         early = self.schedule.early
+        software = spread(self.schedule.emulated, len(self.effort.exponents))
         for n, work in enumerate(self.effort.exponents):
-            yield Compute(work=work, needs=("max",), gives="p", label="exp2")
+            chain = SOFTWARE_CHAIN if software[n] else 0
+            yield Compute(work=work, needs=("max",), gives="p", latency=chain, label="exp2")
             size = TILE * FRAGMENT * ELEMENT
             yield TmemStore(bytes=size, needs=("p",), label="store P")
             if (n + 1) * FRAGMENT == early:
