@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LEAVES = ("source", "digest", "resources", "diagnostics")
-STAGES = ("syntax", "ir", "schedule", "render", "build", "validate")
+STAGES = ("syntax", "ir", "clock", "schedule", "render", "build", "validate")
 """Left to right, as data flows."""
 
 ALLOWED: dict[str, set[str]] = {

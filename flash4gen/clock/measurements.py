@@ -57,7 +57,7 @@ class Measurement:
     @property
     def operations(self) -> float:
         """Operations of the printed convention: two products, half of them under a causal mask."""
-        scores = self.batch * self.heads * self.length**2
+        scores: float = self.batch * self.heads * self.length**2
         if self.causal:
             exact = self.file == "cudnn_frontend"
             scores *= (self.length + 1) / (2 * self.length) if exact else 0.5

@@ -38,8 +38,8 @@ LEAST = 2048
 """Keys of the shortest rows that are fitted to."""
 
 RULE = (
-    "FlashAttention-4's rows of 2048 keys and more, sorted by GPU, width of heads, mask, length "
-    "and file: every second one is fitted to, beginning with the first"
+    "It is fitted to every second of FlashAttention-4's rows, sorted by GPU, head_dim, mask, length"
+    " and file"
 )
 
 
@@ -177,3 +177,25 @@ def _paced(what: Kernel, seed: int) -> TileCycles:
     if key not in _PACES:
         _PACES[key] = pace(what, Jitter(SHARE, (seed,)))
     return _PACES[key]
+
+
+def summary(found: Accuracy, part: Part) -> str:
+    """Return the errors of a part in words."""
+    errors = [found.error(row) for row in found.of(part)]
+    worst = max(errors, key=abs)
+    mean = fmean(abs(error) for error in errors)
+    return f"{len(errors)} rows, off by {mean:.1%} on average and by {worst:+.1%} at most"
+
+
+def rule(found: Accuracy) -> tuple[str, ...]:
+    """Return what the numbers rest on, in lines."""
+    nominals = " and ".join(
+        f"{nominal(library.target(name)).mhz:.0f} MHz on {name}" for name in ("b200", "b300")
+    )
+    return (
+        f"* modelled, at the nominal clock, {nominals}, times one factor: {found.factor:.3f}.",
+        f"{RULE}.",
+        f"Rows of fewer than {LEAST} keys, ablations, and rows whose GPU is a guess fit nothing.",
+        "Not compared: series run back to back for long, whose clock nobody wrote down; kernels of",
+        "other designs (cuDNN); FlashAttention-3, as there is no family for sm_90.",
+    )

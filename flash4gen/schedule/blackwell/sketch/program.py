@@ -99,7 +99,7 @@ def growing(schedule: BlackwellSchedule) -> Callable[[int], bool]:
     decisions by carrying what is left over to the next step.
     """
     growth = schedule.rescale_threshold * math.log(2)
-    expected = 0.0
+    expected = 0.5  # decisions round
     decided: list[bool] = [True]
 
     def rescales(step: int) -> bool:
