@@ -64,6 +64,7 @@ class Clock:
         self.queue: list[Queued] = []
         self.product: int | None = None
         self.tensor_busy = False
+        self.samples: list[tuple[float, tuple[float, ...]]] = []
         self.gates: dict[tuple[str, int], list[Callable[[int | None], None]]] = {}
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._count = 0
@@ -143,6 +144,7 @@ class Clock:
             spans=spans,
             turns=tuple((agent.name, tuple(agent.turns)) for agent in self.agents),
             busy=tuple((unit.title, self.pool.busy[unit]) for unit in Unit),
+            samples=tuple(self.samples),
             end=max((span.end for span in spans), default=0.0),
         )
 

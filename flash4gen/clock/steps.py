@@ -200,6 +200,7 @@ def sync(clock: Clock, agent: Agent, step: Sync) -> bool:
 def turn(clock: Clock, agent: Agent, step: Turn) -> bool:
     """Note the cycle."""
     agent.turns.append((step.number, clock.now))
+    clock.samples.append((clock.now, tuple(clock.pool.busy)))
     return True
 
 

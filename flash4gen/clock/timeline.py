@@ -62,12 +62,14 @@ class Timeline:
         spans: in the order in which they began.
         turns: of each agent, (number, cycle) at which it began a turn of its loop.
         busy: cycles that each unit worked, by its name.
+        samples: (cycle, what ``busy`` was by then, in its order) whenever a turn began.
         end: cycle at which the last role ended and the last product and copy were done.
     """
 
     spans: tuple[Span, ...]
     turns: tuple[tuple[str, tuple[tuple[int, float], ...]], ...]
     busy: tuple[tuple[str, float], ...]
+    samples: tuple[tuple[float, tuple[float, ...]], ...]
     end: float
 
     def turns_of(self, actor: str) -> tuple[tuple[int, float], ...]:
@@ -96,6 +98,20 @@ class Timeline:
             raise ValueError(f"{len(turns)} turns are too few to skip {skip} and leave {leave}")
         (first, begin), (last, end) = counted[0], counted[-1]
         return (end - begin) / (last - first)
+
+    def utilisation(self, begin: float, end: float) -> tuple[tuple[str, float], ...]:
+        """Return the share of a window that each unit is busy, between turns that lie in it.
+
+        Without two turns at different cycles in the window, the share of the whole run.
+        """
+        inside = [sample for sample in self.samples if begin <= sample[0] <= end]
+        if len(inside) < 2 or inside[-1][0] <= inside[0][0]:
+            return tuple((name, cycles / max(self.end, 1.0)) for name, cycles in self.busy)
+        (first, before), (last, after) = inside[0], inside[-1]
+        return tuple(
+            (name, (b - a) / (last - first))
+            for (name, _), a, b in zip(self.busy, before, after, strict=True)
+        )
 
     def path(self, index: int, until: float = 0) -> tuple[Span, ...]:
         """Return the chain of spans that made a span end when it did, the earliest first.

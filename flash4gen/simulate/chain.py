@@ -34,7 +34,7 @@ def links(timeline: Timeline, end: float, cycles: float, actor: str) -> tuple[Li
             label=span.label,
             line=span.line,
             cycles=took,
-            contended=min(took, max(0.0, span.cycles - span.alone)),
+            contended=min(took, max(0.0, span.cycles - span.alone)) if span.alone else 0.0,
         )
         before = max(before, span.end)
         if found and (found[-1].actor, found[-1].label) == (link.actor, link.label):

@@ -80,11 +80,12 @@ class Simulation:
         roles: what was simulated.
         program: what the roles do.
         timeline: what happened; ``spans`` are what a trace shows.
-        cycles_per_turn: in the steady state, of a work tile against ``tile_k`` keys.
+        cycles_per_turn: of the SM for ``tile_q`` queries against ``tile_k`` keys, in the steady
+            state; where CTAs share the SM, what it takes on average for one of them.
         prologue: cycles until the first turn begins.
         epilogue: cycles from the last turn's begin to the end, less one turn.
         end: cycles of the whole run.
-        work_tiles: that the program computed.
+        residents: CTAs of this kind that share the SM in this run.
         utilisation: (unit, share of the steady state that it is busy), by ``clock.units``.
         path: the chain of a turn of the steady state, earliest first; it sums to about a turn.
         standing: where roles stand in the steady state, the longest first.
@@ -103,7 +104,7 @@ class Simulation:
     prologue: float
     epilogue: float
     end: float
-    work_tiles: int
+    residents: int
     utilisation: tuple[tuple[str, float], ...]
     path: tuple[Link, ...] = field(repr=False)
     standing: tuple[Standing, ...] = field(repr=False)
