@@ -56,13 +56,16 @@ class Built:
 def stretches(track: Track) -> tuple[Stretch, ...]:
     """Cut a track into turns of innermost loops and what lies between."""
     found: list[tuple[Operation | None, list[Note]]] = [(None, [])]
+    last: dict[int, int] = {}  # line of an innermost loop -> its last line
     for note in track.notes:
         op = note.op
         if op.name in _LOOPS:
-            found.append((op if _innermost(op) else None, []))
+            if op.line not in last and _innermost(op):
+                last[op.line] = _last_line(op)
+            found.append((op if op.line in last else None, []))
             continue
         loop = found[-1][0]
-        if loop is not None and op.line > _last_line(loop):
+        if loop is not None and op.line > last[loop.line]:
             found.append((None, []))
         found[-1][1].append(note)
     return tuple(Stretch(loop, tuple(notes)) for loop, notes in found if notes or loop)
