@@ -9,6 +9,7 @@ order of work tiles. Pinned fields stay as they are.
 from __future__ import annotations
 
 import itertools
+import multiprocessing
 import os
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -124,14 +125,16 @@ def tune(
     kernels = sorted((kernel(it, attention, hardware) for it in found), key=estimate)
     shape = nominal_shape(attention)
     standing = kernel(default, attention, hardware)
-    with ProcessPoolExecutor(max_workers=os.cpu_count()) as workers:
+    # Not forked: a process that has loaded torch has threads.
+    fresh = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(max_workers=os.cpu_count(), mp_context=fresh) as workers:
         steps: list[tuple[float, Kernel]] = []
         for what, cycles in zip(kernels, _ahead(workers, kernels), strict=False):
             steps.append((cycles, what))
             if report is not None:
                 best = min(steps, key=_first)
                 report(len(steps), len(kernels), best[0], best[1].schedule)
-            if monotonic() - begun > SHARE * seconds:
+            if len(steps) >= FINALISTS and monotonic() - begun > SHARE * seconds:
                 break
         each = (monotonic() - begun) / len(steps) * RUNS * len(AGAIN.seeds)
         count = min(FINALISTS, max(2, int((1 - SHARE) * seconds / each) - 1))

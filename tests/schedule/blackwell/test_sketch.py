@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from statistics import fmean
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ from flash4gen.schedule.blackwell.traits import traits
 from tests.schedule.blackwell.cases import B200, B300
 from tests.schedule.variants import CAUSAL, FULL, variant
 
-PLANS = {
+PLANS: dict[str, dict[str, Any]] = {
     "FlashAttention-4's": {"plan": TensorPlan.P_IN_S},
     "shared scores": {"plan": TensorPlan.SHARED_S},
     "one query tile": {"query_tiles": 1},
@@ -29,13 +30,13 @@ PLANS = {
 }
 
 
-def kernel_of(head_dim: int = 128, mask: str = FULL, **pins: object) -> Kernel:
+def kernel_of(head_dim: int = 128, mask: str = FULL, **pins: Any) -> Kernel:
     what = variant(head_dim, mask=mask)
     return kernel(resolve(traits(what), B200, dict(pins)), what, B200)
 
 
 @pytest.mark.parametrize("pins", PLANS.values(), ids=PLANS)
-def test_barriers_get_as_many_arrivals_as_they_wait_for(pins: dict[str, object]) -> None:
+def test_barriers_get_as_many_arrivals_as_they_wait_for(pins: dict[str, Any]) -> None:
     what = kernel_of(**pins)
     program = sketch(what.schedule, what.effort, ((False,) * 3, (True,) * 2))
     simulate(program, machine_for(B200))  # ends, with nobody waiting
@@ -66,14 +67,19 @@ def test_products_are_those_of_two_query_tiles(plan: TensorPlan) -> None:
 
 def test_no_step_is_faster_than_its_busiest_unit() -> None:
     products = 2 * 2 * 2 * 128 * 128 * 128 / B200.mma_flops
-    for pins in ({"plan": TensorPlan.P_IN_S}, {"plan": TensorPlan.SHARED_S}, {"emulated": 0}):
+    tried: tuple[dict[str, Any], ...] = (
+        {"plan": TensorPlan.P_IN_S},
+        {"plan": TensorPlan.SHARED_S},
+        {"emulated": 0},
+    )
+    for pins in tried:
         assert min(steady(kernel_of(**pins))) > products
     mufu = 2 * 128 * 128 / B200.exp2_rate
     assert min(steady(kernel_of(64, emulated=0))) > mufu
 
 
 def test_what_flash_attention_4_does_pays() -> None:
-    def cycles(**pins: object) -> float:
+    def cycles(**pins: Any) -> float:
         return fmean(steady(kernel_of(**pins), SHAKEN))
 
     plain = cycles(plan=TensorPlan.P_IN_S)
