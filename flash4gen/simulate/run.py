@@ -7,6 +7,7 @@ many instructions lie between them.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flash4gen.build.load import load_module
@@ -50,6 +51,42 @@ _MOST_CTAS = 32
 """CTAs that share an SM at most."""
 
 
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A module's kernel, recorded and ready for the clock; it may run there many times.
+
+    Attributes:
+        subject: the module.
+        machine: the clock's view of its target.
+        seq_q, seq_k: lengths that were run.
+        program: what its roles do.
+        built: the roles, and how much of each follows the SASS.
+    """
+
+    subject: Subject
+    machine: ClockMachine
+    seq_q: int
+    seq_k: int
+    program: Program
+    built: tuple[Built, ...]
+
+    def run(self, *, jitter: float = 0.0, seed: int = 0) -> Simulation:
+        """Return the modelled time.
+
+        Args:
+            jitter: every latency is multiplied by a random number from 1 - jitter to 1 + jitter.
+            seed: of the jitter. Same seed, same answer.
+
+        Raises:
+            SimulationError: the program does not end on the clock.
+        """
+        try:
+            timeline = simulate(self.program, self.machine, jitter=jitter, seed=seed)
+        except DeadlockError as error:
+            raise SimulationError(str(error)) from error
+        return summarise(self, timeline)
+
+
 def simulate_module(
     subject: Subject,
     *,
@@ -64,58 +101,56 @@ def simulate_module(
         subject: the module, compiled.
         seq_q: queries; one work tile if left out, or as many as keys where lengths are equal.
         seq_k: keys; ``TURNS`` key tiles if left out.
-        jitter: every latency is multiplied by a random number between 1 - jitter and 1 + jitter.
+        jitter: every latency is multiplied by a random number from 1 - jitter to 1 + jitter.
         seed: of the jitter.
 
     Raises:
         SimulationError: the clock has no constants for the target, or the kernel has something that
             cannot be recorded, such as programs of several CTAs; the message says what.
     """
+    return record_module(subject, seq_q=seq_q, seq_k=seq_k).run(jitter=jitter, seed=seed)
+
+
+def record_module(
+    subject: Subject, *, seq_q: int | None = None, seq_k: int | None = None
+) -> Recorded:
+    """Return a module's kernel made ready for the clock, which takes most of the time.
+
+    Args:
+        subject: the module, compiled.
+        seq_q: queries; see ``simulate_module``.
+        seq_k: keys.
+
+    Raises:
+        SimulationError: as ``simulate_module``.
+    """
     try:
         machine = machine_for(subject.hardware)
         case = _case(subject, seq_q, seq_k)
         program, built = _program(subject, case)
-        timeline = simulate(program, machine, jitter=jitter, seed=seed)
-    except (NoConstantsError, DeadlockError) as error:
+    except NoConstantsError as error:
         raise SimulationError(str(error)) from error
     except VirtualGpuError as error:
         raise SimulationError(error.finding.message) from error
-    return summarise(subject, case, program, timeline, built)
+    return Recorded(subject, machine, case.seq_q, case.seq_k, program, built)
 
 
-def machine_of(hardware: Hardware) -> ClockMachine:
-    """Return the clock's view of a target.
-
-    Raises:
-        SimulationError: the clock has no constants for it.
-    """
-    try:
-        return machine_for(hardware)
-    except NoConstantsError as error:
-        raise SimulationError(str(error)) from error
-
-
-def summarise(
-    subject: Subject,
-    case: Case,
-    program: Program,
-    timeline: Timeline,
-    built: Sequence[Built],
-) -> Simulation:
+def summarise(recorded: Recorded, timeline: Timeline) -> Simulation:
     """Return what a run says about a module."""
-    actor, turns = _paced(timeline, built)
+    subject, program = recorded.subject, recorded.program
+    actor, turns = _paced(timeline, recorded.built)
     begin, end, count = _window(turns, timeline.end)
     period = (end - begin) / count
     return Simulation(
         kernel=subject.artefact.kernel,
         target=subject.hardware.name,
-        seq_q=case.seq_q,
-        seq_k=case.seq_k,
+        seq_q=recorded.seq_q,
+        seq_k=recorded.seq_k,
         tile_q=subject.choice.schedule.tile_rows,
         tile_k=subject.choice.schedule.tile_k,
         roles=tuple(
             RoleTime(name=b.role.name, warps=b.role.warps, turns=b.turns, from_sass=b.woven)
-            for b in built
+            for b in recorded.built
         ),
         program=program,
         timeline=timeline,
