@@ -11,7 +11,7 @@ import re
 from typing import TYPE_CHECKING
 
 from flash4gen.clock.program import Work
-from flash4gen.vgpu.parse.tree import MemDescType, ScalarType, TensorType
+from flash4gen.vgpu.parse.tree import MemDescType, PointerType, ScalarType, TensorType
 
 if TYPE_CHECKING:
     from flash4gen.vgpu.parse.tree import Operation, Type
@@ -53,14 +53,16 @@ _SIMPLE: tuple[tuple[frozenset[str], Work], ...] = (
 
 
 def bytes_of(kind: Type) -> int:
-    """Return the bytes of a tensor, or of the memory that a view shows."""
+    """Return the bytes of a tensor, or of the memory that a view or pointers show."""
     if isinstance(kind, TensorType | MemDescType):
         return math.prod(kind.shape) * bits_of(kind.element) // 8
     return 0
 
 
 def bits_of(element: Type) -> int:
-    """Return the bits of an element."""
+    """Return the bits of an element; of a pointer, those of what it points at."""
+    if isinstance(element, PointerType):
+        return bits_of(element.element)
     found = re.search(r"\d+", str(element)) if isinstance(element, ScalarType) else None
     return int(found[0]) if found else 64
 

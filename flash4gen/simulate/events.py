@@ -44,10 +44,11 @@ TMA_STORES = (
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Whose steps are made: names for people, and the warps of the role."""
+    """Whose steps are made: names for people, the warps of the role, the CTAs of a program."""
 
     names: Names
     warps: int
+    ctas: int = 1
 
     def barrier(self, name: str) -> str:
         """Return what a barrier is called."""
@@ -68,8 +69,15 @@ def arrived(note: Note, place: Place) -> list[Step]:
     if not note.acted or note.op.name == EXPECT:
         return []
     name = place.barrier(note.barriers[0])
-    count = next((n for n in note.op.operands if isinstance(n, int)), 1)
-    return [Arrive(barrier=name, count=max(1, count), label=name, line=place.names.line(note.op))]
+    count = times(note.op)
+    remote = name in place.names.shared
+    line = place.names.line(note.op)
+    return [Arrive(barrier=name, count=count, remote=remote, label=name, line=line)]
+
+
+def times(op: Operation) -> int:
+    """Return how often an arrival arrives."""
+    return max(1, next((n for n in op.operands if isinstance(n, int)), 1))
 
 
 def committed(note: Note, place: Place) -> list[Step]:
@@ -90,6 +98,7 @@ def product(note: Note, place: Place) -> list[Step]:
             n=right.shape[-1],
             count=max(1, left.shape[-1] * bits_of(left.element) // 8 // K_BYTES),
             a_from=Operand.TMEM if left.space == "tmem" else Operand.SMEM,
+            ctas=2 if note.op.attributes.get("two_ctas") else 1,
             label="product",
             line=place.names.line(note.op),
         )
@@ -121,10 +130,10 @@ def tma_loaded(note: Note, place: Place) -> list[Step]:
     box = note.op.operand_types[0]
     if not note.acted or not isinstance(box, DescriptorType):
         return []
-    size, inner = box_bytes(box)
+    _, inner = box_bytes(box)
     return [
         TmaLoad(
-            bytes=size,
+            bytes=note.bytes,
             barrier=place.barrier(note.barriers[0]),
             inner_bytes=inner,
             label="load",
@@ -139,7 +148,7 @@ def tma_stored(note: Note, place: Place, gives: str) -> list[Step]:
     box = note.op.operand_types[0]
     if not isinstance(box, DescriptorType):
         return []
-    size, _ = box_bytes(box)
+    size = box_bytes(box)[0] // place.ctas
     line = place.names.line(note.op)
     return [TmaStore(bytes=size, gives=gives, label="store", line=line, elected=True)]
 
@@ -155,11 +164,11 @@ def box_bytes(box: DescriptorType) -> tuple[int, int]:
 
 def tmem_loaded(note: Note, place: Place, gives: str) -> list[Step]:
     """Return the load of a note from tensor memory."""
-    size = bytes_of(note.op.result_types[0])
+    size = bytes_of(note.op.result_types[0]) // place.ctas
     return [TmemLoad(bytes=size, gives=gives, label="tmem load", line=place.names.line(note.op))]
 
 
 def tmem_stored(note: Note, place: Place) -> list[Step]:
     """Return the store of a note to tensor memory."""
-    size = bytes_of(note.op.operand_types[0])
+    size = bytes_of(note.op.operand_types[0]) // place.ctas
     return [TmemStore(bytes=size, label="tmem store", line=place.names.line(note.op))]

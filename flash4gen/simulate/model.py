@@ -70,7 +70,7 @@ class RoleTime:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Simulation:
-    """One program (CTA) of a compiled module on one SM, *modelled*.
+    """One program of a compiled module on one SM, *modelled*; of a cluster, the first CTA.
 
     Attributes:
         kernel: name of the kernel function.
@@ -80,14 +80,16 @@ class Simulation:
         roles: what was simulated.
         program: what the roles do.
         timeline: what happened; ``spans`` are what a trace shows.
-        cycles_per_turn: of the SM for ``tile_q`` queries against ``tile_k`` keys, in the steady
-            state; where CTAs share the SM, what it takes on average for one of them.
+        cycles_per_turn: for ``tile_q`` queries against ``tile_k`` keys in the steady state, of the
+            SM, or of the SMs that the CTAs of a cluster are on. Where CTAs share an SM, a turn of
+            each takes ``residents`` times as long.
         prologue: cycles until the first turn begins.
         epilogue: cycles from the last turn's begin to the end, less one turn.
         end: cycles of the whole run.
         residents: CTAs of this kind that share the SM in this run.
         utilisation: (unit, share of the steady state that it is busy), by ``clock.units``.
-        path: the chain of a turn of the steady state, earliest first; it sums to about a turn.
+        path: the chain that one CTA's turn hangs on in the steady state, earliest first; it sums to
+            the turn.
         standing: where roles stand in the steady state, the longest first.
     """
 

@@ -25,11 +25,13 @@ class Names:
         source: lines of the module; empty if it is not known.
         functions: (first line, last line, name) of its functions.
         barriers: name for people by the machine's name.
+        shared: barriers, by their name for people, that the CTAs of a cluster share.
     """
 
     source: tuple[str, ...] = ()
     functions: tuple[tuple[int, int, str], ...] = ()
     barriers: dict[str, str] = field(default_factory=dict)
+    shared: frozenset[str] = frozenset()
 
     def line(self, op: Operation) -> int:
         """Return the line of the module that an operation comes from; 0 if unknown."""
@@ -71,10 +73,11 @@ def names_of(source: str, recording: Recording) -> Names:
             if len(note.barriers) == 1:
                 for found in _mentioned(names, note):
                     votes.setdefault(note.barriers[0], Counter())[found] += 1
-    barriers = {name: _called(name, votes.get(name)) for name, _ in recording.barriers}
+    barriers = {seen.name: _called(seen.name, votes.get(seen.name)) for seen in recording.barriers}
     if len(set(barriers.values())) < len(barriers):  # names must stay apart
         barriers = {name: name.lstrip("%") for name in barriers}
-    return Names(lines, functions, barriers)
+    shared = frozenset(barriers[seen.name] for seen in recording.barriers if seen.shared)
+    return Names(lines, functions, barriers, shared)
 
 
 def _mentioned(names: Names, note: Note) -> list[str]:

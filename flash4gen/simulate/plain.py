@@ -16,6 +16,7 @@ from flash4gen.clock.program import (
 )
 from flash4gen.simulate import costs, events
 from flash4gen.simulate.costs import bytes_of
+from flash4gen.vgpu.parse.tree import MemDescType
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -150,11 +151,12 @@ class _Writer:
         return [SharedStore(bytes=bytes_of(note.op.operand_types[0]), line=self._at(note))]
 
     def _global_load(self, note: Note) -> list[Step]:
-        kind = note.op.result_types[-1]
         shared = note.op.name != "tt.load"
+        kinds = (*note.op.result_types, *note.op.operand_types)
+        target = next((kind for kind in kinds if isinstance(kind, MemDescType)), kinds[0])
         return [
             GlobalLoad(
-                bytes=bytes_of(kind),
+                bytes=bytes_of(target),
                 to_shared=shared,
                 gives=None if shared else self.under_way(note),
                 line=self._at(note),

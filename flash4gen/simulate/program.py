@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 
 from flash4gen.clock.program import Program
 from flash4gen.simulate import events
+from flash4gen.simulate.events import Place
 from flash4gen.simulate.naming import Names, names_of, role_names
 from flash4gen.simulate.roles import Built, build_role
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from flash4gen.simulate.ways import SassLoop
-    from flash4gen.vgpu.record import Recording, Track
+    from flash4gen.vgpu.record import Recording, Seen, Track
 
 
 def build_program(
@@ -38,7 +39,7 @@ def build_program(
     tracks = [track for track in recording.tracks if track.notes]
     called = role_names(names, tuple(tracks))
     built = tuple(
-        build_role(name, track, loops, names, packed=packed)
+        build_role(name, track, loops, Place(names, track.warps, recording.ctas), packed=packed)
         for name, track in zip(called, tracks, strict=True)
     )
     program = Program(
@@ -52,24 +53,28 @@ def build_program(
 def _barriers(recording: Recording, names: Names) -> tuple[tuple[str, int], ...]:
     """Return how many arrivals complete a phase, those of copies among them.
 
-    An ``expect`` arrives once and announces bytes: on the clock the copies arrive instead of it.
+    An ``expect`` arrives once and announces bytes: on the clock the copies arrive instead of it. Of
+    a cluster only the first CTA is on the clock; what the others do alike, its own arrivals stand
+    for.
     """
-    expects, copies = Counter[str](), Counter[str]()
-    for track in recording.tracks:
-        _count(track, expects, copies)
+    arrivals = _arrivals(recording.tracks)
     return tuple(
-        (names.barriers.get(name, name), count + _instead(expects[name], copies[name]))
-        for name, count in recording.barriers
+        (names.barriers.get(seen.name, seen.name), _count(seen, arrivals[seen.name]))
+        for seen in recording.barriers
     )
 
 
-def _count(track: Track, expects: Counter[str], copies: Counter[str]) -> None:
-    for note in track.notes:
-        if note.acted and note.op.name == events.EXPECT:
-            expects.update(note.barriers)
-        if note.acted and note.op.name in events.TMA_LOADS:
-            copies.update(note.barriers)
+def _count(seen: Seen, arrivals: int) -> int:
+    return max(1, round(arrivals / seen.phases)) if seen.phases else seen.arrivals
 
 
-def _instead(expects: int, copies: int) -> int:
-    return round(copies / expects) - 1 if expects else 0
+def _arrivals(tracks: Iterable[Track]) -> Counter[str]:
+    """Return how often a program's own threads, products and copies arrive at each barrier."""
+    found = Counter[str]()
+    for track in tracks:
+        for note in track.notes:
+            if note.acted and note.op.name not in (events.WAIT, events.EXPECT):
+                times = events.times(note.op) if note.op.name == events.ARRIVE else 1
+                for name in note.barriers:
+                    found[name] += times
+    return found

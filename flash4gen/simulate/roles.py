@@ -8,14 +8,13 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from flash4gen.clock.program import Role, Step, Turn
-from flash4gen.simulate.events import Place
 from flash4gen.simulate.plain import plain
 from flash4gen.simulate.weave import Groups, fits, weave
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from flash4gen.simulate.naming import Names
+    from flash4gen.simulate.events import Place
     from flash4gen.simulate.ways import SassLoop, Way
     from flash4gen.vgpu.parse.tree import Operation
     from flash4gen.vgpu.record import Note, Track
@@ -72,7 +71,7 @@ def stretches(track: Track) -> tuple[Stretch, ...]:
 
 
 def build_role(
-    name: str, track: Track, loops: Sequence[SassLoop], names: Names, *, packed: bool
+    name: str, track: Track, loops: Sequence[SassLoop], place: Place, *, packed: bool
 ) -> Built:
     """Return the role of a track.
 
@@ -80,10 +79,9 @@ def build_role(
         name: for people.
         track: what was recorded.
         loops: of the whole kernel's SASS.
-        names: of barriers and lines.
+        place: names of barriers and lines, warps and CTAs.
         packed: whether the target has packed arithmetic and three-input maxima.
     """
-    place = Place(names, track.warps)
     cut = stretches(track)
     matched = match(cut, loops)
     keyed = _key_loops(cut) | matched.keys()
@@ -95,7 +93,7 @@ def build_role(
             steps += plain(stretch.notes, place, packed=packed)
             continue
         turns += 1
-        steps.append(Turn(number=number, line=names.line(stretch.loop)))
+        steps.append(Turn(number=number, line=place.names.line(stretch.loop)))
         way = _taken(matched.get(stretch.loop.line, ()), stretch.notes)
         if way is None:
             steps += plain(stretch.notes, place, packed=packed)

@@ -106,7 +106,7 @@ def simulate_module(
 
     Raises:
         SimulationError: the clock has no constants for the target, or the kernel has something that
-            cannot be recorded, such as programs of several CTAs; the message says what.
+            cannot be recorded; the message says what.
     """
     return record_module(subject, seq_q=seq_q, seq_k=seq_k).run(jitter=jitter, seed=seed)
 

@@ -12,12 +12,13 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from flash4gen.vgpu.check import STEP_LIMIT
+from flash4gen.vgpu.concurrent.cluster import Member
 from flash4gen.vgpu.concurrent.globals import GlobalLog
 from flash4gen.vgpu.concurrent.jobs import Policy
 from flash4gen.vgpu.concurrent.machine import FatalError, Machine, Progress, Settings
 from flash4gen.vgpu.concurrent.sites import Site
 from flash4gen.vgpu.concurrent.worker import Worker
-from flash4gen.vgpu.errors import Finding, FindingKind, VirtualGpuError
+from flash4gen.vgpu.errors import VirtualGpuError
 from flash4gen.vgpu.launch import bind_arguments, exact_arithmetic
 from flash4gen.vgpu.memory import GlobalMemory
 from flash4gen.vgpu.parse import parse_ttgir
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from flash4gen.vgpu.concurrent.barrier import CheckedBarrier
     from flash4gen.vgpu.concurrent.worker import Route
     from flash4gen.vgpu.onchip import View
     from flash4gen.vgpu.transfer import Transfer
@@ -47,12 +49,14 @@ class Note:
         acted: whether an operation on barriers or engines happened, by its predicate.
         barriers: those it waits for or arrives at, by name.
         phase: of a wait: the number of the phase that must be complete; -1 is before the first.
+        bytes: of a copy, those that this CTA asks for.
     """
 
     op: Operation
     acted: bool = False
     barriers: tuple[str, ...] = ()
     phase: int = -1
+    bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,46 +74,67 @@ class Track:
     notes: tuple[Note, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """A barrier, after the run.
+
+    Attributes:
+        name: of the allocation, and the place in it.
+        arrivals: that complete a phase.
+        phases: that were completed.
+        shared: whether the CTAs of a cluster share it.
+    """
+
+    name: str
+    arrivals: int
+    phases: int
+    shared: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """What one program did.
+    """What one program did; of a cluster, what its first CTA did.
 
     Attributes:
         tracks: of its partitions, the first of the program itself.
-        barriers: (name, arrivals of a phase).
+        barriers: of the CTA.
+        ctas: of the program.
     """
 
     tracks: tuple[Track, ...]
-    barriers: tuple[tuple[str, int], ...]
+    barriers: tuple[Seen, ...]
+    ctas: int = 1
 
 
-class Recorder(Worker):
-    """A partition that remembers what it does."""
+class _Noting(Worker):
+    """A partition that remembers what it does, if it is one of the first CTA."""
 
-    def __init__(self, machine: Machine, label: str, clock: int) -> None:
-        super().__init__(machine, label, clock)
+    def __init__(self, machine: Machine, *rest: Any) -> None:
+        super().__init__(machine, *rest)
         self.notes: list[Note] = []
-        if isinstance(machine, _RecordingMachine):
+        if isinstance(machine, _RecordingMachine) and self.rank == 0:
             machine.recorders.append(self)
 
     def note(self, op: Operation) -> None:
         """Remember an operation."""
         self.notes.append(Note(op=op))
 
-    def _acts(self, *views: View, phase: int = -1) -> None:
+    def _acts(self, *views: View, phase: int = -1, size: int = 0) -> None:
         last = self.notes[-1]
         names = tuple(barrier_name(view) for view in views)
-        self.notes[-1] = replace(last, acted=True, barriers=last.barriers + names, phase=phase)
+        self.notes[-1] = replace(
+            last, acted=True, barriers=last.barriers + names, phase=phase, bytes=size
+        )
 
     def init_barrier(self, view: View, count: int) -> Iterable[None]:
         """Make a barrier."""
-        if isinstance(self.machine, _RecordingMachine):
-            self.machine.counts[barrier_name(view)] = count
-        return super().init_barrier(view, count)
+        yield from super().init_barrier(view, count)
+        if isinstance(self.machine, _RecordingMachine) and self.rank == 0:
+            self.machine.made[barrier_name(view)] = (self.barrier(view), count)
 
-    def announce(self, view: View, size: int) -> None:
+    def expect(self, view: View, size: int, route: Route | None = None) -> None:
         """Announce bytes to a barrier."""
-        super().announce(view, size)
+        super().expect(view, size, route)
         self._acts(view)
 
     def arrive(
@@ -121,7 +146,8 @@ class Recorder(Worker):
 
     def wait_barrier(self, view: View, parity: int) -> Iterable[None]:
         """Wait for a phase of a barrier."""
-        self._acts(view, phase=self.barrier(view).target(self.actor(self.clock), parity))
+        if self.rank == 0:
+            self._acts(view, phase=self.barrier(view).target(self.actor(self.clock), parity))
         return super().wait_barrier(view, parity)
 
     def tma_load(
@@ -129,7 +155,7 @@ class Recorder(Worker):
     ) -> None:
         """Start a TMA load."""
         super().tma_load(target, where, source, multicast=multicast)
-        self._acts(where)
+        self._acts(where, size=target.data.numel() * target.data.element_size())
 
     def multiply(
         self,
@@ -150,16 +176,36 @@ class Recorder(Worker):
         self._acts(*views)
 
 
+class _Recorder(_Noting):
+    """A partition of a program of one CTA."""
+
+
+class _MemberRecorder(_Noting, Member):
+    """A partition on one CTA of a cluster."""
+
+
 class _RecordingMachine(Machine):
     """A machine whose partitions remember what they do."""
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
-        self.recorders: list[Recorder] = []
-        self.counts: dict[str, int] = {}
+        self.recorders: list[_Noting] = []
+        self.made: dict[str, tuple[CheckedBarrier, int]] = {}
 
     def _roots(self) -> list[Worker]:
-        return [Recorder(self, "", self.clocks.new())]
+        ctas = self.settings.ctas
+        if ctas == 1:
+            return [_Recorder(self, "", self.clocks.new())]
+        return [_MemberRecorder(self, "", self.clocks.new(), cta) for cta in range(ctas)]
+
+    def recording(self) -> Recording:
+        """Return what happened."""
+        tracks = (Track(r.label or "default", r.warps, tuple(r.notes)) for r in self.recorders)
+        barriers = (
+            Seen(name=name, arrivals=b.count, phases=b.phase, shared=b.count != count)
+            for name, (b, count) in self.made.items()
+        )
+        return Recording(tuple(tracks), tuple(barriers), self.settings.ctas)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +215,8 @@ class Recordable:
     module: Module
     run: Callable[..., Any] = field(repr=False)
     warps: int
+    ctas: int
+    pair: bool
 
 
 @lru_cache(maxsize=16)
@@ -177,15 +225,18 @@ def prepare_recorded(text: str) -> Recordable:
 
     Raises:
         TtgirSyntaxError: the text is not TTGIR.
-        VirtualGpuError: it uses what this machine does not know, or has programs of several CTAs.
+        VirtualGpuError: it uses what this machine does not know.
     """
     module = parse_ttgir(text)
-    if ctas_of(module) != 1:
-        message = f"programs of {ctas_of(module)} CTAs cannot be recorded"
-        raise VirtualGpuError(Finding(kind=FindingKind.UNSUPPORTED, message=message))
+    ctas = ctas_of(module)
     warps = module.attributes.get("ttg.num-warps", 4)
-    run = transpile(module, Sites(noted=True))
-    return Recordable(module, run, warps if isinstance(warps, int) else 4)
+    return Recordable(
+        module,
+        transpile(module, Sites(ctas, noted=True)),
+        warps if isinstance(warps, int) else 4,
+        ctas,
+        pair=bool(module.attributes.get("ttng.two-ctas", False)),
+    )
 
 
 def record(
@@ -212,14 +263,22 @@ def record(
     ready = prepare_recorded(text)
     memory, collector = GlobalMemory(), Collector()
     values = bind_arguments(memory, ready.module.kernel, arguments)
+    base = memory.bind(scratch, "global scratch") if scratch is not None else 0
+    share = scratch.numel() // ready.ctas if scratch is not None else 0
     machine = _RecordingMachine(
         memory,
         GlobalLog(),
         program,
         grid,
-        scratch=[memory.bind(scratch, "global scratch") if scratch is not None else 0],
+        scratch=[base + cta * share for cta in range(ready.ctas)],
         settings=Settings(
-            policy=Policy.IN_ORDER, seed=0, step_limit=STEP_LIMIT, sites=(), warps=ready.warps
+            policy=Policy.IN_ORDER,
+            seed=0,
+            step_limit=STEP_LIMIT,
+            sites=(),
+            warps=ready.warps,
+            ctas=ready.ctas,
+            pair=ready.pair,
         ),
         progress=Progress(),
         collector=collector,
@@ -230,8 +289,7 @@ def record(
             machine.run(ready.run, values)
     except FatalError as error:
         raise VirtualGpuError(collector.findings[-1]) from error
-    tracks = (Track(r.name or "default", r.warps, tuple(r.notes)) for r in machine.recorders)
-    return Recording(tuple(tracks), tuple(machine.counts.items()))
+    return machine.recording()
 
 
 def barrier_name(view: View) -> str:

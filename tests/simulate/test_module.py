@@ -133,7 +133,15 @@ def test_a_target_without_constants_is_refused(module: Subject) -> None:
         simulate_module(unknown)
 
 
-def test_pairs_of_ctas_are_refused_by_name(tmp_path_factory: pytest.TempPathFactory) -> None:
-    pair = pinning(replace(BLACKWELL, head_dim=128, value_dim=128), ctas=2)
-    with pytest.raises(SimulationError, match="programs of 2 CTAs"):
-        simulate_module(subject(pair, "b200", tmp_path_factory.mktemp("pair")))
+@pytest.mark.slow
+def test_of_a_pair_of_ctas_the_first_is_simulated(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    variant = pinning(replace(BLACKWELL, head_dim=128, value_dim=128), ctas=2)
+    found = simulate_module(subject(variant, "b200", tmp_path_factory.mktemp("pair")))
+    assert found.tile_q == 512
+    assert all(role.from_sass == role.turns for role in found.roles)
+    assert dict(found.program.barriers)["p_ready[0]"] == 2  # as seen from the first CTA
+    # Each CTA has 256 queries, and both together twice the products in the same time.
+    busy = dict(found.utilisation)["tensor"] * found.cycles_per_turn
+    assert busy == pytest.approx(2 * 16 * 64.7, rel=0.05)
