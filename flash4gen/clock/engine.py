@@ -9,6 +9,7 @@ is asked for, and then the seed decides.
 from __future__ import annotations
 
 import random
+from functools import partial
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
@@ -68,6 +69,7 @@ class Clock:
         self.gates: dict[tuple[str, int], list[Callable[[int | None], None]]] = {}
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._count = 0
+        self._stagger = program.stagger
         self._jitter = jitter
         self._random = random.Random(seed)
         self.barriers = {
@@ -85,7 +87,10 @@ class Clock:
     def run(self) -> None:
         """Run to the end."""
         for agent in self.agents:
-            self.walk(agent)
+            if agent.resident and self._stagger:
+                self.after(agent.resident * self._stagger, partial(self.walk, agent))
+            else:
+                self.walk(agent)
         pool, events = self.pool, self._events
         while True:
             event = events[0][0] if events else float("inf")

@@ -254,8 +254,10 @@ class Program:
         roles: all run at once.
         barriers: arrivals that complete a phase, by name.
         residents: CTAs of this kind that share the SM.
+        stagger: cycles by which each of these starts later than the one before.
     """
 
     roles: tuple[Role, ...]
     barriers: tuple[tuple[str, int], ...] = ()
     residents: int = 1
+    stagger: float = 0

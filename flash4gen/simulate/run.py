@@ -7,7 +7,7 @@ many instructions lie between them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from flash4gen.build.load import load_module
@@ -81,10 +81,22 @@ class Recorded:
             SimulationError: the program does not end on the clock.
         """
         try:
-            timeline = simulate(self.program, self.machine, jitter=jitter, seed=seed)
+            timeline = simulate(self._apart(), self.machine, jitter=jitter, seed=seed)
         except DeadlockError as error:
             raise SimulationError(str(error)) from error
         return summarise(self, timeline)
+
+    def _apart(self) -> Program:
+        """Return the program with the CTAs of an SM spread over a turn.
+
+        They start together only once in a launch; later each starts when another ends.
+        """
+        if self.program.residents == 1:
+            return self.program
+        alone = simulate(replace(self.program, residents=1), self.machine)
+        _, turns = _paced(alone, self.built)
+        begin, end, count = _window(turns, alone.end)
+        return replace(self.program, stagger=(end - begin) / count / self.program.residents)
 
 
 def simulate_module(

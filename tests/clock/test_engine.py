@@ -139,6 +139,13 @@ def test_resident_ctas_share_an_sm() -> None:
     assert run((4, block), residents=3).end == pytest.approx(3 * 100)
 
 
+def test_resident_ctas_can_start_apart() -> None:
+    role = Role(name="a", warps=4, steps=(Compute(work=Work(alu=50)),))
+    timeline = simulate(Program(roles=(role,), residents=3, stagger=150), B200)
+    assert [span.start for span in timeline.spans] == [0, 150, 300]
+    assert timeline.end == pytest.approx(400)
+
+
 # --- memories -------------------------------------------------------------------------------------
 
 
