@@ -85,6 +85,8 @@ class Simulation:
             each takes ``residents`` times as long.
         prologue: cycles until the first turn begins.
         epilogue: cycles from the last turn's begin to the end, less one turn.
+        fill_drain: cycles that one CTA takes beyond its turns at the pace of the steady state: to
+            fill its pipelines, and to normalise and store.
         end: cycles of the whole run.
         residents: CTAs of this kind that share the SM in this run.
         utilisation: (unit, share of the steady state that it is busy), by ``clock.units``.
@@ -105,6 +107,7 @@ class Simulation:
     cycles_per_turn: float
     prologue: float
     epilogue: float
+    fill_drain: float
     end: float
     residents: int
     utilisation: tuple[tuple[str, float], ...]

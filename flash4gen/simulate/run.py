@@ -81,10 +81,11 @@ class Recorded:
             SimulationError: the program does not end on the clock.
         """
         try:
-            timeline = simulate(self._apart(), self.machine, jitter=jitter, seed=seed)
+            program = self._apart()
+            timeline = simulate(program, self.machine, jitter=jitter, seed=seed)
         except DeadlockError as error:
             raise SimulationError(str(error)) from error
-        return summarise(self, timeline)
+        return summarise(replace(self, program=program), timeline)
 
     def _apart(self) -> Program:
         """Return the program with the CTAs of an SM spread over a turn.
@@ -169,6 +170,7 @@ def summarise(recorded: Recorded, timeline: Timeline) -> Simulation:
         cycles_per_turn=period / program.residents,
         prologue=turns[0][1] if turns else 0.0,
         epilogue=max(0.0, timeline.end - turns[-1][1] - period) if turns else 0.0,
+        fill_drain=max(0.0, _of_the_first(timeline, program) - len(turns) * period),
         end=timeline.end,
         residents=program.residents,
         utilisation=timeline.utilisation(begin, end),
@@ -223,6 +225,13 @@ def resident_ctas(artefact: Artefact, hardware: Hardware) -> int:
     if facts.tmem_columns and hardware.has(Feature.TCGEN05):
         limits.append(hardware.tmem_columns // facts.tmem_columns)
     return max(1, min(limits))
+
+
+def _of_the_first(timeline: Timeline, program: Program) -> float:
+    """Return when the first of the CTAs that share an SM ends."""
+    if program.residents == 1:
+        return timeline.end
+    return max((span.end for span in timeline.spans if "@" not in span.actor), default=0.0)
 
 
 def _paced(timeline: Timeline, built: Sequence[Built]) -> tuple[str, tuple[tuple[int, float], ...]]:

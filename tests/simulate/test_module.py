@@ -55,6 +55,8 @@ def test_turns_of_the_steady_state_are_alike_and_not_shorter_than_a_unit_allows(
     assert simulation.cycles_per_turn > 0
     assert 0 < simulation.prologue < simulation.end
     assert 0 <= simulation.epilogue < simulation.end
+    # The first tiles must arrive before anything can begin.
+    assert simulation.fill_drain > 460
 
 
 def test_a_turn_of_the_model_has_the_products_of_the_module(
