@@ -85,8 +85,8 @@ class Simulation:
             each takes ``residents`` times as long.
         prologue: cycles until the first turn begins.
         epilogue: cycles from the last turn's begin to the end, less one turn.
-        fill_drain: cycles that one CTA takes beyond its turns at the pace of the steady state: to
-            fill its pipelines, and to normalise and store.
+        fill_drain: cycles that a CTA with an SM of its own takes beyond its turns at the pace of
+            the steady state: to fill its pipelines, and to normalise and store.
         end: cycles of the whole run.
         residents: CTAs of this kind that share the SM in this run.
         utilisation: (unit, share of the steady state that it is busy), by ``clock.units``.

@@ -80,24 +80,19 @@ class Recorded:
         Raises:
             SimulationError: the program does not end on the clock.
         """
+        alone = replace(self.program, residents=1)
         try:
-            program = self._apart()
+            lone = simulate(alone, self.machine, jitter=jitter, seed=seed)
+            turns = _turns(lone, self.built)
+            if self.program.residents == 1:
+                return summarise(self, lone, _beyond(lone, turns))
+            # CTAs start together once in a launch; later each starts when another one ends.
+            stagger = _pace(lone, turns) / self.program.residents
+            program = replace(self.program, stagger=stagger)
             timeline = simulate(program, self.machine, jitter=jitter, seed=seed)
         except DeadlockError as error:
             raise SimulationError(str(error)) from error
-        return summarise(replace(self, program=program), timeline)
-
-    def _apart(self) -> Program:
-        """Return the program with the CTAs of an SM spread over a turn.
-
-        They start together only once in a launch; later each starts when another ends.
-        """
-        if self.program.residents == 1:
-            return self.program
-        alone = simulate(replace(self.program, residents=1), self.machine)
-        _, turns = _paced(alone, self.built)
-        begin, end, count = _window(turns, alone.end)
-        return replace(self.program, stagger=(end - begin) / count / self.program.residents)
+        return summarise(replace(self, program=program), timeline, _beyond(lone, turns))
 
 
 def simulate_module(
@@ -148,7 +143,7 @@ def record_module(
     return Recorded(subject, machine, case.seq_q, case.seq_k, program, built)
 
 
-def summarise(recorded: Recorded, timeline: Timeline) -> Simulation:
+def summarise(recorded: Recorded, timeline: Timeline, fill_drain: float) -> Simulation:
     """Return what a run says about a module."""
     subject, program = recorded.subject, recorded.program
     actor, turns = _paced(timeline, recorded.built)
@@ -170,7 +165,7 @@ def summarise(recorded: Recorded, timeline: Timeline) -> Simulation:
         cycles_per_turn=period / program.residents,
         prologue=turns[0][1] if turns else 0.0,
         epilogue=max(0.0, timeline.end - turns[-1][1] - period) if turns else 0.0,
-        fill_drain=max(0.0, _of_the_first(timeline, program) - len(turns) * period),
+        fill_drain=fill_drain,
         end=timeline.end,
         residents=program.residents,
         utilisation=timeline.utilisation(begin, end),
@@ -227,11 +222,19 @@ def resident_ctas(artefact: Artefact, hardware: Hardware) -> int:
     return max(1, min(limits))
 
 
-def _of_the_first(timeline: Timeline, program: Program) -> float:
-    """Return when the first of the CTAs that share an SM ends."""
-    if program.residents == 1:
-        return timeline.end
-    return max((span.end for span in timeline.spans if "@" not in span.actor), default=0.0)
+def _turns(timeline: Timeline, built: Sequence[Built]) -> tuple[tuple[int, float], ...]:
+    return _paced(timeline, built)[1]
+
+
+def _pace(timeline: Timeline, turns: Sequence[tuple[int, float]]) -> float:
+    """Return the cycles of a turn of the steady state."""
+    begin, end, count = _window(turns, timeline.end)
+    return (end - begin) / count
+
+
+def _beyond(timeline: Timeline, turns: Sequence[tuple[int, float]]) -> float:
+    """Return the cycles of a CTA beyond its turns at the pace of the steady state."""
+    return max(0.0, timeline.end - len(turns) * _pace(timeline, turns)) if turns else timeline.end
 
 
 def _paced(timeline: Timeline, built: Sequence[Built]) -> tuple[str, tuple[tuple[int, float], ...]]:
