@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,20 +10,15 @@ import typer
 
 from flash4gen.cli import options
 from flash4gen.cli.guard import guard
-from flash4gen.cli.output import Output, lively
+from flash4gen.cli.output import Output
+from flash4gen.cli.progress import shown_search
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from flash4gen.driver.model import Plan
-    from flash4gen.schedule.blackwell.model import BlackwellSchedule
     from flash4gen.schedule.blackwell.tune import Tuned
 
 _BUDGET = re.compile(r"(\d+(?:\.\d+)?)\s*(s|min|m)?")
 _SECONDS = {None: 1.0, "s": 1.0, "m": 60.0, "min": 60.0}
-
-EVERY = 25
-"""Candidates between two lines of progress that do not go to a terminal."""
 
 
 def _seconds(text: str) -> str:
@@ -82,24 +76,8 @@ def _tuned(plan: Plan, seconds: float, output: Output) -> Tuned:
     assert not isinstance(default, Schedule)
     pins = read_pins(plan.attention, Family.BLACKWELL)
     where = f"{plan.attention.name} on {plan.hardware.name}"
-    shown = None if output.json else _progress(where)
+    shown = None if output.json else shown_search(where)
     return tune(plan.attention, plan.hardware, pins, default, seconds, shown)
-
-
-def _progress(where: str) -> Callable[[int, int, float, BlackwellSchedule], None]:
-    from flash4gen.schedule.text import shape_text
-
-    live = lively(sys.stderr)
-
-    def show(ran: int, of: int, cycles: float, best: BlackwellSchedule) -> None:
-        text = f"{where}: {ran} of {of}, best {cycles:,.0f} cycles a step, modelled: "
-        text += shape_text(best)
-        if live:
-            print(f"\r\x1b[K{text[:120]}", end="\n" if ran == of else "", file=sys.stderr)
-        elif ran % EVERY == 0 or ran == of:
-            print(text, file=sys.stderr)
-
-    return show
 
 
 def _print(plan: Plan, found: Tuned, output: Output) -> None:
