@@ -36,7 +36,7 @@ def explain(
     tried = len(choice.ranked) + len(choice.rejected)
     steps = compared(choice, schedule, attention, hardware)
     sections = (
-        f"{attention.name} on {hardware.name} ({hardware.doc}): the blackwell family, by rules\n"
+        f"{attention.name} on {hardware.name} ({hardware.doc}): the blackwell family\n"
         f"  {shape_text(schedule)}",
         table(
             "field",

@@ -27,6 +27,7 @@ from flash4gen.schedule.blackwell.space import (
     MOST_STAGES,
 )
 from flash4gen.schedule.blackwell.traits import WIDE
+from flash4gen.schedule.blackwell.winners import winner
 from flash4gen.schedule.model import Family, TileOrder
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def resolve(traits: Traits, hardware: Hardware, pins: Pins) -> BlackwellSchedule
         tile_q=TILE,
         tile_k=TILE,
         stages=pins.get("stages", LEAST_STAGES),
-        plan=plan or (TensorPlan.DOUBLE_S if query_tiles == 1 else TensorPlan.P_IN_S),
+        plan=plan or _plan(traits, hardware, query_tiles, pins.get("ctas", 1)),
         pack=pins.get("pack", 1),
         order=pins.get("order") or _order(traits),
         dispatch=pins.get("dispatch") or _dispatch(traits),
@@ -113,6 +114,14 @@ def _with_ring(draft: BlackwellSchedule, hardware: Hardware, pins: Pins) -> Blac
 
 def _query_tiles(traits: Traits, plan: Any) -> int:
     return 1 if traits.widest or plan is TensorPlan.DOUBLE_S else 2
+
+
+def _plan(traits: Traits, hardware: Hardware, query_tiles: int, ctas: int) -> TensorPlan:
+    """Return the plan that a search found fastest; a pair of CTAs has FlashAttention-4's only."""
+    if query_tiles == 1:
+        return TensorPlan.DOUBLE_S
+    found = winner(traits, hardware) if ctas == 1 else None
+    return found.plan if found else TensorPlan.P_IN_S
 
 
 def _order(traits: Traits) -> TileOrder:

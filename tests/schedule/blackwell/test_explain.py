@@ -38,7 +38,7 @@ def test_every_other_schedule_is_told_by_what_it_changes_and_why_it_was_not_chos
     data = json.loads(json.dumps(explanation(chosen(variant(), B200), variant(), B200)))
     others = {item["schedule"]: item["reason"] for item in data["runners_up"]}
     assert all(change and reason for change, reason in others.items())
-    assert "modelled cycles" in others["plan = shared_s"]
+    assert "modelled cycles" in others["plan = p_in_s"]
     tensor = data["rejected"]["tensor_memory"]["nearest"]
     assert tensor == [
         {
