@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LEAVES = ("source", "digest", "resources", "diagnostics")
-STAGES = ("syntax", "ir", "schedule", "render", "build", "validate")
+STAGES = ("syntax", "ir", "clock", "schedule", "render", "build", "validate", "simulate")
 """Left to right, as data flows."""
 
 ALLOWED: dict[str, set[str]] = {
@@ -34,10 +34,11 @@ ALLOWED: dict[str, set[str]] = {
 }
 ALLOWED["build"].add("vgpu")  # the virtual GPU is the driver that Triton compiles for
 ALLOWED["validate"].add("vgpu")
+ALLOWED["simulate"].add("vgpu")  # it records what a kernel does
 ALLOWED["cli"].add("vgpu")  # it runs kernels that users wrote
 
 HEAVY = {"torch", "triton", "numpy"}
-MAY_BE_HEAVY = {"build", "vgpu", "validate"}
+MAY_BE_HEAVY = {"build", "vgpu", "validate", "simulate"}
 
 FILES = modules("flash4gen")
 

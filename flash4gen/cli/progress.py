@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 from flash4gen.cli.output import console, lively
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from flash4gen.cli.output import Output
     from flash4gen.driver import Event, Progress
+    from flash4gen.schedule.blackwell.model import BlackwellSchedule
 
 
 def stage_line(event: Event) -> str:
@@ -50,3 +51,24 @@ def _spinner() -> Iterator[Progress]:
             status.update(detail.rstrip())
 
         yield show
+
+
+EVERY = 25
+"""Candidates between two lines of progress that do not go to a terminal."""
+
+
+def shown_search(where: str) -> Callable[[int, int, float, BlackwellSchedule], None]:
+    """Give the function that shows, on stderr, how far a search for a schedule has come."""
+    from flash4gen.schedule.text import shape_text
+
+    live = lively(sys.stderr)
+
+    def show(ran: int, of: int, cycles: float, best: BlackwellSchedule) -> None:
+        text = f"{where}: {ran} of {of}, best {cycles:,.0f} cycles a step, modelled: "
+        text += shape_text(best)
+        if live:
+            print(f"\r\x1b[K{text[:120]}", end="\n" if ran == of else "", file=sys.stderr)
+        elif ran % EVERY == 0 or ran == of:
+            print(text, file=sys.stderr)
+
+    return show

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ from flash4gen.render.constants import decimal, described, integer
 from flash4gen.render.context import Constant, Constants, Option
 from flash4gen.schedule.blackwell.memory import STAGED_COLUMNS
 from flash4gen.schedule.blackwell.model import BlackwellSchedule
+from flash4gen.schedule.blackwell.space import spread
 from flash4gen.schedule.model import TileOrder
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def _techniques(schedule: BlackwellSchedule, reasons: dict[str, str]) -> tuple[C
         ),
     ]
     if schedule.emulated:
-        shares = emulated(schedule.emulated, schedule.tile_k // FRAGMENT)
+        shares = spread(schedule.emulated, schedule.tile_k // FRAGMENT)
         text = f"tl.constexpr(({', '.join(map(str, shares))}))"
         found.append(Constant("EMULATED", text, reasons.get("emulated", "")))
     if schedule.early:
@@ -153,13 +153,6 @@ def _chunks(schedule: BlackwellSchedule) -> tuple[Constant, ...]:
     if schedule.ctas > 1:
         return found  # keys and values have rings of their own
     return (*found, integer("SLOT_CHUNKS", max(heads, values), "of a slot of the ring"))
-
-
-def emulated(columns: int, fragments: int) -> tuple[int, ...]:
-    """Spread columns over all fragments but the last, in pairs, as evenly as they go."""
-    pairs, parts = columns // 2, fragments - 1
-    ends = [pairs * part // parts for part in range(parts + 1)]
-    return (*(2 * (b - a) for a, b in itertools.pairwise(ends)), 0)
 
 
 def _limits(schedule: BlackwellSchedule, hardware: Hardware) -> tuple[Constant, ...]:

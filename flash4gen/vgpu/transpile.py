@@ -214,6 +214,7 @@ class _FunctionWriter:
 
     def _plain(self, op: Operation) -> None:
         regions = _Regions(self._functions, self._shared)
+        self._note(op)
         ctas = 1 if self._sites is None else self._sites.ctas
         match lower(op, regions) if ctas == 1 else spread(op, regions, ctas):
             case Constant(value):
@@ -240,10 +241,17 @@ class _FunctionWriter:
         if self._sites is not None:
             self._code.line(f"cta.at = {self._bind('s', self._sites.site(op))}", op)
 
-    def _turn(self) -> None:
+    def _turn(self, op: Operation | None = None) -> None:
         """Let the checked machine count a turn of a loop."""
         if self._sites is not None:
             self._code.line("cta.turn()")
+        if op is not None:
+            self._note(op)
+
+    def _note(self, op: Operation) -> None:
+        """Let a recorder know that an operation runs, or that a turn of a loop begins."""
+        if self._sites is not None and self._sites.noted:
+            self._code.line(f"cta.note({self._bind('n', op)})", op)
 
     def _assign(self, op: Operation, expression: str) -> None:
         targets = ", ".join(self._fresh(result) for result in op.results)
@@ -262,7 +270,7 @@ class _FunctionWriter:
             self._code.line(f"{', '.join(names)}, = {initial},", op)
         bounds = self._uses((start, stop, step))
         with self._code.block(f"for {self._fresh(variable)} in range({bounds}):", op):
-            self._turn()
+            self._turn(op)
             self._nested(_body(op.regions[0]), names)
         for result, name in zip(op.results, names, strict=True):
             self._values[result] = name
@@ -295,7 +303,7 @@ class _FunctionWriter:
             self._code.line(f"{', '.join(names)}, = {initial},", op)
         results = [self._fresh(result) for result in op.results]
         with self._code.block("while True:"):
-            self._turn()
+            self._turn(op)
             for inner in before.operations[:-1]:
                 self._operation(inner)
             condition = before.operations[-1]
@@ -383,10 +391,12 @@ class Sites:
 
     Args:
         ctas: of a program of the module.
+        noted: whether the machine is told every operation, those between registers too.
     """
 
-    def __init__(self, ctas: int = 1) -> None:
+    def __init__(self, ctas: int = 1, *, noted: bool = False) -> None:
         self.ctas = ctas
+        self.noted = noted
         self.synchronising: list[Site] = []
 
     def site(self, op: Operation) -> Site:

@@ -21,8 +21,8 @@ from tests.schedule.variants import CAUSAL, SOFTCAP, WINDOW, chosen, pinning
 Pins = dict[str, int | float | str]
 
 CHOICES: dict[str, Pins] = {
-    "plan p_in_s": {},
-    "plan shared_s": {"plan": "shared_s"},
+    "plan p_in_s": {"plan": "p_in_s"},
+    "plan shared_s": {},
     "one kernel": {"short_queries": 0},
     "plan double_s": {"plan": "double_s", "query_tiles": 1},
     "static": {"dispatch": "static"},
@@ -71,7 +71,7 @@ def function(module: str, name: str) -> str:
 MODULES: dict[str, tuple[Pins, dict[str, Any]]] = {
     **{name: (pins, {}) for name, pins in CHOICES.items()},
     **{name: ({}, changes) for name, changes in MEANINGS.items()},
-    "plan disjoint": ({"plan": "disjoint"}, MEANINGS["64"]),
+    "plan disjoint": ({"plan": "disjoint"}, {"head_dim": 32, "value_dim": 32}),
     "packed, of positions": ({"pack": 4}, MEANINGS["of positions"]),
     "packed, 256": ({"pack": 4}, MEANINGS["256"]),
     "clc, 192 and 128": ({"dispatch": "clc"}, MEANINGS["192 and 128"]),
@@ -119,11 +119,11 @@ def test_one_score_used_in_turn_and_a_weights_slot_per_tile() -> None:
     assert "memory.p.index(TILE)" in function(module, "_weights")
     # The other tile's scores must be in registers before these overwrite them.
     assert "bars.s_empty.index(1 - TILE)" in function(module, "_qk")
-    assert "bars.s_empty" not in text()
+    assert "bars.s_empty" not in text(CHOICES["plan p_in_s"])
 
 
 def test_weights_inside_their_scores() -> None:
-    module = text()
+    module = text(CHOICES["plan p_in_s"])
     assert "p=bw.allocate_tensor_memory" not in module
     assert "memory.s.index(TILE).reinterpret(gl.float16" in function(module, "_weights")
     in_turn = text(CHOICES["plan double_s"])

@@ -1,7 +1,7 @@
 """A ``blackwell`` choice as text and as plain data: what, why, the memory plan, and the others.
 
 In: a ``Choice`` of this family with what it was made from. Out: text for people, or a dictionary
-that ``json`` can write. The family is ranked by rules: no cycles are modelled, none are printed.
+that ``json`` can write. Cycles of a step are modelled (``compared``), and both say so.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from flash4gen.schedule.blackwell.compared import compared
 from flash4gen.schedule.blackwell.memory import memory_plan
 from flash4gen.schedule.blackwell.registers import FIELDS, equation
 from flash4gen.schedule.blackwell.short import one_tile
@@ -34,8 +35,9 @@ def explain(
     """Return the explanation of a choice as plain text, in lines of at most 100 columns."""
     plan = memory_plan(schedule)
     tried = len(choice.ranked) + len(choice.rejected)
+    steps = compared(choice, schedule, attention, hardware)
     sections = (
-        f"{attention.name} on {hardware.name} ({hardware.doc}): the blackwell family, by rules\n"
+        f"{attention.name} on {hardware.name} ({hardware.doc}): the blackwell family\n"
         f"  {shape_text(schedule)}",
         table(
             "field",
@@ -58,9 +60,10 @@ def explain(
             ),
         ),
         *_short(schedule, hardware),
+        table("a step of 256 queries and 128 keys, modelled cycles", steps.rows()),
         listing(
             f"others that fit, {len(choice.ranked) - 1} of {tried}, and what speaks against them",
-            ((_changes(item, schedule), item.reason) for item in choice.ranked[1:]),
+            ((_changes(item, schedule), steps.reason(item)) for item in choice.ranked[1:]),
         ),
         listing(
             f"rejected, {len(choice.rejected)} of {tried}",
@@ -78,12 +81,13 @@ def explanation(
 ) -> dict[str, Any]:
     """Return the explanation of a choice as plain data."""
     plan = memory_plan(schedule)
+    steps = compared(choice, schedule, attention, hardware)
     return {
         "attention": attention.name,
         "target": hardware.name,
         "schedule": asdict(schedule),
         "decisions": [asdict(decision) for decision in choice.decisions],
-        "modelled": None,
+        "modelled": steps.data(),
         "budget": {
             "shared_memory": {
                 "planned": schedule.smem_bytes,
@@ -104,7 +108,11 @@ def explanation(
         },
         "short_queries": _short_budget(schedule),
         "runners_up": [
-            {"schedule": _changes(item, schedule), "reason": item.reason}
+            {
+                "schedule": _changes(item, schedule),
+                "reason": steps.reason(item),
+                "modelled_step_cycles": steps.of(item.schedule),
+            }
             for item in choice.ranked[1:]
         ],
         "candidates": len(choice.ranked) + len(choice.rejected),

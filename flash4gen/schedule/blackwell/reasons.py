@@ -1,8 +1,8 @@
 """Why every field of a ``blackwell`` schedule is what it is, one sentence each.
 
 In: the schedule, the traits it was made for, the target, the pins. Out: ``Decision`` per field.
-There is no time model of this family yet: fields follow from rules, and where a value was taken
-over from FlashAttention-4, the sentence says so.
+Fields follow from rules, and the plan from a search on the modelled clock (``winners``); where a
+value was taken over from FlashAttention-4, the sentence says so.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from flash4gen.schedule.blackwell.model import Dispatch, RowMax, TensorPlan
 from flash4gen.schedule.blackwell.registers import DEFAULTS, FIELDS, SOFTMAX_FLOOR, Split, equation
 from flash4gen.schedule.blackwell.resolve import FAST_EXP2, most_stages
 from flash4gen.schedule.blackwell.space import MOST_STAGES
+from flash4gen.schedule.blackwell.winners import winner
 from flash4gen.schedule.decisions import ORDER, padding
 from flash4gen.schedule.model import Decision
 
@@ -36,7 +37,7 @@ def decisions(
         **_shape(schedule, traits),
         "short_queries": _short(schedule),
         "stages": _stages(schedule, hardware),
-        "plan": PLANS[schedule.plan],
+        "plan": _plan(schedule, traits, hardware),
         "pack": _pack(schedule, traits),
         "order": ORDER[schedule.order],
         "dispatch": _dispatch(schedule),
@@ -77,6 +78,15 @@ PLANS = {
         "softmax works on these"
     ),
 }
+
+
+def _plan(schedule: BlackwellSchedule, traits: Traits, hardware: Hardware) -> str:
+    """Return what the plan is, and how far ahead it was found to be."""
+    found = winner(traits, hardware) if schedule.ctas == 1 else None
+    text = PLANS[schedule.plan]
+    if found is None or found.plan is not schedule.plan or found.plan is TensorPlan.P_IN_S:
+        return text
+    return f"{text}: {found.gain:.2f} times as fast as FlashAttention-4's plan, modelled"
 
 
 def _shape(schedule: BlackwellSchedule, traits: Traits) -> dict[str, str]:

@@ -28,6 +28,7 @@ from flash4gen.schedule.blackwell.space import (
     MOST_STAGES,
 )
 from flash4gen.schedule.blackwell.traits import WIDE
+from flash4gen.schedule.blackwell.winners import winner
 from flash4gen.schedule.model import Family, TileOrder
 
 if TYPE_CHECKING:
@@ -49,8 +50,8 @@ def resolve(traits: Traits, hardware: Hardware, pins: Pins) -> BlackwellSchedule
     """Return the schedule that pins and rules make together."""
     plan = pins.get("plan")
     query_tiles = pins.get("query_tiles") or _query_tiles(traits, plan)
-    plan = plan or (TensorPlan.DOUBLE_S if query_tiles == 1 else TensorPlan.P_IN_S)
     ctas = pins.get("ctas", 1)
+    plan = plan or _plan(traits, hardware, query_tiles, ctas)
     split = completed(pins, query_tiles, hardware)
     short_queries = pins.get("short_queries", TILE if able(query_tiles, ctas, plan) else 0)
     short = Split(*DEFAULTS[1]) if short_queries else Split(0, 0, 0)
@@ -122,6 +123,14 @@ def _with_ring(draft: BlackwellSchedule, hardware: Hardware, pins: Pins) -> Blac
 
 def _query_tiles(traits: Traits, plan: Any) -> int:
     return 1 if traits.widest or plan is TensorPlan.DOUBLE_S else 2
+
+
+def _plan(traits: Traits, hardware: Hardware, query_tiles: int, ctas: int) -> TensorPlan:
+    """Return the plan that a search found fastest; a pair of CTAs has FlashAttention-4's only."""
+    if query_tiles == 1:
+        return TensorPlan.DOUBLE_S
+    found = winner(traits, hardware) if ctas == 1 else None
+    return found.plan if found else TensorPlan.P_IN_S
 
 
 def _order(traits: Traits) -> TileOrder:

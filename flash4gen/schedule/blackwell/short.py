@@ -17,8 +17,8 @@ from flash4gen.schedule.blackwell.model import TensorPlan
 if TYPE_CHECKING:
     from flash4gen.schedule.blackwell.model import BlackwellSchedule
 
-PLANS = (TensorPlan.P_IN_S, TensorPlan.DISJOINT)
-"""Plans of which one query tile takes its half: nothing of the other tile is waited for."""
+PLANS = (TensorPlan.P_IN_S, TensorPlan.SHARED_S, TensorPlan.DISJOINT)
+"""Plans that one query tile can have: it takes its part, and waits for itself at most."""
 
 
 def able(query_tiles: int, ctas: int, plan: TensorPlan) -> bool:

@@ -5,6 +5,8 @@ In: nothing. Out: ``DOMAINS``. Whether values go together, ``rules`` knows.
 
 from __future__ import annotations
 
+import itertools
+
 from flash4gen.schedule.blackwell.memory import TILE
 from flash4gen.schedule.blackwell.model import Dispatch, RowMax, Tanh, TensorPlan
 from flash4gen.schedule.domain import Domain, Span
@@ -87,3 +89,10 @@ DOMAINS: dict[str, Domain] = {
     "staging": Domain((1, 2), "one output tile lies in shared memory, or two"),
 }
 """Every field that a spec may pin, with its values and the rule behind them."""
+
+
+def spread(columns: int, fragments: int) -> tuple[int, ...]:
+    """Spread emulated columns over all fragments but the last, in pairs, as evenly as they go."""
+    pairs, parts = columns // 2, fragments - 1
+    ends = [pairs * part // parts for part in range(parts + 1)]
+    return (*(2 * (b - a) for a, b in itertools.pairwise(ends)), 0)

@@ -54,12 +54,10 @@ def cures(
         )
 
 
-_UNRANKED = "no time model ranks the tensor-memory plans yet, and FlashAttention-4's is the default"
-
 VARIATIONS: tuple[tuple[str, int | str, str], ...] = (
-    ("plan", TensorPlan.SHARED_S, _UNRANKED),
-    ("plan", TensorPlan.DISJOINT, _UNRANKED),
-    ("plan", TensorPlan.P_IN_S, _UNRANKED),
+    ("plan", TensorPlan.SHARED_S, "both tiles take turns at one score slot"),
+    ("plan", TensorPlan.DISJOINT, "scores and weights have columns of their own"),
+    ("plan", TensorPlan.P_IN_S, "next scores wait for the last weights, which lie in them"),
     ("query_tiles", 1, "a single query tile has no other to hide its softmax behind"),
     ("query_tiles", 2, "a second query tile does not fit beside the first"),
     ("short_queries", 0, "half of a program would have nothing to do where queries are few"),

@@ -141,7 +141,7 @@ class Member(Worker):
 
     def child(self, name: str) -> Member:
         """Return a new partition of this CTA that knows what this one knows."""
-        return Member(self.machine, name, self.machine.clocks.copy(self.clock), self.rank)
+        return type(self)(self.machine, name, self.machine.clocks.copy(self.clock), self.rank)
 
     # --- the other CTAs -----------------------------------------------------------------------
 

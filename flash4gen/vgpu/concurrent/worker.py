@@ -365,7 +365,7 @@ class Worker(Agent):
 
     def child(self, name: str) -> Worker:
         """Return a new partition that knows what this one knows."""
-        return Worker(self.machine, name, self.machine.clocks.copy(self.clock))
+        return type(self)(self.machine, name, self.machine.clocks.copy(self.clock))
 
     def absorb(self, child: Worker) -> None:
         """Learn what a partition knew at its end."""

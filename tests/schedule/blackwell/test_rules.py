@@ -101,7 +101,7 @@ def test_the_rules_are_listed_by_name() -> None:
 def test_a_schedule_reads_as_one_field_a_line() -> None:
     lines = schedule_text(schedule()).splitlines()
     assert lines[:2] == ["family = blackwell", "hardware = b200"]
-    assert "plan = p_in_s" in lines
+    assert "plan = shared_s" in lines
     assert len(lines) == len(schedule().__dataclass_fields__)
 
 

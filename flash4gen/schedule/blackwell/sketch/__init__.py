@@ -1,0 +1,1 @@
+"""A ``blackwell`` kernel as the clock reads it, without being rendered or compiled."""

@@ -1,0 +1,73 @@
+"""What a turn of the steady state hangs on, and where roles stand in it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flash4gen.clock.timeline import Kind, Span
+from flash4gen.simulate.model import Link, Standing
+
+if TYPE_CHECKING:
+    from flash4gen.clock.timeline import Timeline
+
+LEAST_STANDING = 1.0
+"""Cycles a turn below which a wait is not worth telling."""
+
+
+def links(timeline: Timeline, end: float, cycles: float, actor: str) -> tuple[Link, ...]:
+    """Return the chain of spans that leads to an actor's state at a cycle, over one turn.
+
+    Neighbours that are the same thing are one link.
+    """
+    last = max(
+        (i for i, span in timeline.of(actor) if span.end <= end and span.cycles > 0), default=None
+    )
+    if last is None:
+        return ()
+    chain = timeline.path(last, end - cycles)
+    found: list[Link] = []
+    before = end - cycles
+    for span in chain:
+        took = max(0.0, span.end - before)
+        link = Link(
+            actor=span.actor,
+            label=span.label,
+            line=span.line,
+            cycles=took,
+            contended=min(took, max(0.0, span.cycles - span.alone)) if span.alone else 0.0,
+        )
+        before = max(before, span.end)
+        if found and (found[-1].actor, found[-1].label) == (link.actor, link.label):
+            link = _joined(found.pop(), link)
+        if link.cycles:
+            found.append(link)
+    return tuple(found)
+
+
+def _joined(first: Link, second: Link) -> Link:
+    return Link(
+        actor=first.actor,
+        label=first.label,
+        line=first.line or second.line,
+        cycles=first.cycles + second.cycles,
+        contended=first.contended + second.contended,
+    )
+
+
+def standing(timeline: Timeline, begin: float, end: float, turns: int) -> tuple[Standing, ...]:
+    """Return how long each role stands at each line, in a turn of a window, longest first."""
+    total: dict[tuple[str, int, str], float] = {}
+    for span in timeline.spans:
+        if span.kind in (Kind.WAIT, Kind.STALL):
+            key = span.actor, span.line, span.label
+            total[key] = total.get(key, 0.0) + _within(span, begin, end)
+    found = [
+        Standing(actor=actor, line=line, what=what, cycles=cycles / turns)
+        for (actor, line, what), cycles in total.items()
+        if cycles / turns >= LEAST_STANDING
+    ]
+    return tuple(sorted(found, key=lambda one: (-one.cycles, one.actor, one.line)))
+
+
+def _within(span: Span, begin: float, end: float) -> float:
+    return max(0.0, min(span.end, end) - max(span.start, begin))
