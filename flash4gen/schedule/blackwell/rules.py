@@ -190,7 +190,7 @@ def short(schedule: BlackwellSchedule, hardware: Hardware) -> Broken | None:
     if not able(schedule.query_tiles, schedule.ctas, schedule.plan):
         reason = (
             "a kernel for short queries has one of two query tiles, without a pair of CTAs, with "
-            f"plan = p_in_s or disjoint; here query_tiles = {schedule.query_tiles}, ctas = "
+            f"a plan for two; here query_tiles = {schedule.query_tiles}, ctas = "
             f"{schedule.ctas}, plan = {schedule.plan}"
         )
         return Broken("short", reason, ("short_queries", "plan"), "short_queries = 0")
