@@ -57,12 +57,15 @@ def target(name: str) -> Hardware:
     shown = f"specs/targets/{name}{SUFFIX}"
     findings = Findings()
     file = _shipped(resource_dir("specs") / "targets" / f"{name}{SUFFIX}", shown)
-    found = [lower_hardware(item, findings) for item in file.hardware]
-    _expect_clean(findings, shown)
-    named = next((item for item in found if item is not None and item.name == name), None)
-    if named is None:
+    item = next((item for item in file.hardware if item.name.text == name), None)
+    if item is None:
         raise RuntimeError(f"ir.library: {shown} holds no hardware `{name}`")
-    return named
+    base = target(item.base.text) if item.base is not None else None
+    lowered = lower_hardware(item, findings, base)
+    _expect_clean(findings, shown)
+    if lowered is None:
+        raise RuntimeError(f"ir.library: {shown} cannot be read")
+    return lowered
 
 
 def targets() -> tuple[Hardware, ...]:

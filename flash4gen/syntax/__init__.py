@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from flash4gen.syntax.link import Unit, link
 from flash4gen.syntax.parser import ParseResult, parse
 from flash4gen.syntax.read import read_source
 
-__all__ = ["ParseResult", "parse", "read_source"]
+__all__ = ["ParseResult", "Unit", "link", "parse", "read_source"]

@@ -107,6 +107,7 @@ def _anchor(piece: Piece, following: str, before: list[Piece]) -> Anchor | None:
         following == "="
         or (piece.first and following == ":" and opened[-1] == "{")
         or (piece.text == "schedule" and following == "{")
+        or (piece.text == "layers" and following[:1].isdigit())
         or (piece.text == "input" and named)
     )
     if not starts or (before and before[-1].text in ("*", ",") and not piece.first):
