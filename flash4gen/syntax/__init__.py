@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from flash4gen.syntax.format import formatted
 from flash4gen.syntax.link import Unit, link
 from flash4gen.syntax.parser import ParseResult, parse
 from flash4gen.syntax.read import read_source
 
-__all__ = ["ParseResult", "Unit", "link", "parse", "read_source"]
+__all__ = ["ParseResult", "Unit", "formatted", "link", "parse", "read_source"]
