@@ -67,7 +67,9 @@ def test_explain_tells_what_a_code_means() -> None:
 
 @pytest.mark.parametrize("code", list(Code))
 def test_every_code_can_be_explained(code: Code) -> None:
-    assert str(code) in flash4gen("explain", code).stdout
+    told = flash4gen("explain", code).stdout
+    assert told.startswith(f"# {code}: {code.meaning}")
+    assert "What to do" in told
 
 
 def test_list_specs() -> None:
