@@ -20,7 +20,7 @@ def command(
     with guard(output):
         from flash4gen.driver import check_spec
 
-        results = [check_spec(options.spec_path(spec)) for spec in specs]
+        results = [check_spec(path) for path in options.spec_files(specs)]
         diagnostics = [item for result in results for item in result.diagnostics]
         if output.json:
             output.document(diagnostics, specs=[_as_object(result) for result in results])

@@ -19,6 +19,7 @@ class Request:
         template_dirs: searched before the shipped templates.
         emit: extensions of the files to write beside the modules.
         validate: whether to prove the modules.
+        force: whether a batch compiles what is fresh, too.
     """
 
     targets: tuple[str, ...]
@@ -26,3 +27,4 @@ class Request:
     template_dirs: tuple[Path, ...]
     emit: tuple[str, ...]
     validate: bool
+    force: bool = False

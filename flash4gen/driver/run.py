@@ -125,13 +125,14 @@ def check_fresh(
     targets: Sequence[str] = (),
     out: Path | str = "generated",
     template_dirs: Sequence[Path] = (),
+    certificates: bool = True,
 ) -> tuple[Diagnostic, ...]:
     """Return what differs between the outputs on disk and what the spec compiles to now.
 
     Texts are compared and nothing is run; neither torch nor Triton is imported.
     """
     run = Run(Path(out), tuple(template_dirs), _silent)
-    return _compared(path, targets, run, certificates=True)
+    return _compared(path, targets, run, certificates=certificates)
 
 
 def _compared(

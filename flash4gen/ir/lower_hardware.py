@@ -226,6 +226,7 @@ def _backend(fields: Fields, findings: Findings) -> str:
             f"`backend` is {one_of(BACKENDS)}",
             value.span,
             notes=("kernels for other vendors are not available yet",),
+            helps=did_you_mean(value.span.text, BACKENDS),
         )
     return ""
 
