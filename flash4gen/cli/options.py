@@ -65,7 +65,7 @@ def spec_path(spec: str) -> Path:
         return path
     from flash4gen.ir import library
 
-    if spec not in library.spec_names():
+    if spec not in (*library.spec_names(), *library.model_names()):
         return path
     shipped = library.spec_path(spec)
     here = Path.cwd()

@@ -78,15 +78,22 @@ def spec_names() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in resource_dir("specs").glob(f"*{SUFFIX}")))
 
 
+def model_names() -> tuple[str, ...]:
+    """Return the names of the shipped specs of whole models, sorted."""
+    return tuple(sorted(path.stem for path in (resource_dir("specs") / "models").glob("*.attn")))
+
+
 def spec_path(name: str) -> Path:
-    """Return where a shipped spec lies.
+    """Return where a shipped spec lies: an example, or a whole model.
 
     Raises:
         KeyError: there is none of this name.
     """
-    if name not in spec_names():
-        raise KeyError(name)
-    return resource_dir("specs") / f"{name}{SUFFIX}"
+    if name in spec_names():
+        return resource_dir("specs") / f"{name}{SUFFIX}"
+    if name in model_names():
+        return resource_dir("specs") / "models" / f"{name}{SUFFIX}"
+    raise KeyError(name)
 
 
 def _shipped(path: Path, shown: str) -> ast.File:

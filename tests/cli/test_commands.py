@@ -80,6 +80,15 @@ def test_list_specs() -> None:
     assert all(item["name"] in ended.stdout for item in listed)
 
 
+def test_list_models() -> None:
+    ended = flash4gen("list", "models")
+    assert ended.code == 0
+    listed = flash4gen("list", "models", "--format", "json").document["models"]
+    assert [item["name"] for item in listed] == list(library.model_names())
+    assert all(item["name"] in ended.stdout for item in listed)
+    assert flash4gen("check", "gemma3_27b").code == 0
+
+
 def test_list_targets() -> None:
     ended = flash4gen("list", "targets")
     assert ended.code == 0

@@ -67,7 +67,9 @@ def test_an_example_comes_to_its_code_and_to_the_text_beneath_it(
     ((_, _, text),) = (block for block in BLOCK.findall(page) if block[0] == "attn")
     found = findings(text)
     assert {item.code for item in found} == {code}
-    golden(PAGES / f"{code}.md", TEXT.sub(lambda _: render_text(found), page, count=1))
+    golden(
+        PAGES / f"{code}.md", TEXT.sub(lambda _: render_text(found).strip() + "\n", page, count=1)
+    )
 
 
 @pytest.mark.parametrize("code", SHELL)
