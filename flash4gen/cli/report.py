@@ -130,6 +130,9 @@ def _fact_lines(facts: Facts, hardware: Hardware) -> Iterable[tuple[str, str]]:
     if hardware.tmem_columns:
         memory += f"; tensor {facts.tmem_columns} of {hardware.tmem_columns} columns"
     yield "memory", memory
+    if not facts.instructions:
+        yield "code", "not disassembled: nvdisasm does not know the architecture yet"
+        return
     tensor = ", ".join(f"{count} {name}" for name, count in facts.tensor_instructions)
     yield (
         "code",

@@ -28,6 +28,13 @@ if TYPE_CHECKING:
 MATRIX_INSTRUCTIONS = {Unit.MMA_SYNC: "HMMA", Unit.WGMMA: "HGMMA", Unit.TCGEN05: "UTCHMMA"}
 """The SASS mnemonics, up to the first dot, of 16-bit products with 32-bit accumulation."""
 
+PTX_INSTRUCTIONS = {
+    Unit.MMA_SYNC: "mma.sync",
+    Unit.WGMMA: "wgmma.mma_async",
+    Unit.TCGEN05: "tcgen05.mma",
+}
+"""The same in PTX."""
+
 LEAST_PRODUCTS = 2
 """Matrix products of a forward kernel: q · k and p · v."""
 
@@ -74,6 +81,10 @@ def compile_rung(subject: Subject) -> Rung:
     wanted = MATRIX_INSTRUCTIONS[unit]
     instructions = dict(facts.tensor_instructions)
     found = sum(n for name, n in instructions.items() if name.partition(".")[0] == wanted)
+    if not subject.artefact.sass:
+        # ptxas knows the architecture before nvdisasm does: what it was given says as much.
+        wanted = f"{PTX_INSTRUCTIONS[unit]} in PTX, which is not disassembled"
+        found = subject.artefact.ptx.count(PTX_INSTRUCTIONS[unit])
     # Where no query ever sees a key there is no product to compute, and Triton finds that out.
     if found < LEAST_PRODUCTS and not never_true(subject.attention.mask):
         there = ", ".join(instructions) or "none"
