@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -42,25 +42,32 @@ def command(specs: Files, check: Check = False, diff: Diff = False) -> None:
     output = Output(options.Format.TEXT)
     with guard(output):
         if STDIN in specs:
-            _filter(sys.stdin.read(), output, check=check, diff=diff)
+            _filter(output, check=check, diff=diff)
         else:
             _files(options.spec_files(specs), output, check=check, diff=diff)
 
 
-def _filter(text: str, output: Output, *, check: bool, diff: bool) -> None:
+def _filter(output: Output, *, check: bool, diff: bool) -> None:
     """Format standard input to standard output."""
-    from flash4gen.source import SourceFile
-    from flash4gen.syntax import formatted
+    from flash4gen.syntax import MAX_BYTES, decoded, formatted
 
-    made = formatted(SourceFile("<stdin>", text))
+    source = decoded("<stdin>", sys.stdin.buffer.read(MAX_BYTES + 1))
+    if isinstance(source, tuple):
+        _refuse(source, output)
+    made = formatted(source)
     if isinstance(made, tuple):
-        output.diagnostics(made)
-        raise typer.Exit(FINDINGS)
+        _refuse(made, output)
+    text = source.text
     if diff:
         _print_difference("<stdin>", text, made)
     elif not check:
         sys.stdout.write(made)
     output.end(ok=made == text or not (check or diff))
+
+
+def _refuse(found: tuple[Diagnostic, ...], output: Output) -> NoReturn:
+    output.diagnostics(found)
+    raise typer.Exit(FINDINGS)
 
 
 def _files(paths: Sequence[Path], output: Output, *, check: bool, diff: bool) -> None:

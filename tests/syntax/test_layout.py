@@ -38,7 +38,7 @@ def bare(node: object) -> object:
     return (type(node).__name__, *(bare(one) for one in inner if not isinstance(one, Span)))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(texts())
 @example("def a(a)\n\n\n= #\na")
 @example('use #\n\n"\t"')
