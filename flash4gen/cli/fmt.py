@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from flash4gen.cli import options
+from flash4gen.cli.difference import print_difference
 from flash4gen.cli.guard import guard
-from flash4gen.cli.output import FINDINGS, Output, colored
+from flash4gen.cli.output import FINDINGS, Output
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from flash4gen.diagnostics import Diagnostic
 
 STDIN = "-"
-_COLOURS = {"+": "32", "-": "31", "@": "36"}
 
 Files = Annotated[
     list[str],
@@ -59,7 +58,7 @@ def _filter(output: Output, *, check: bool, diff: bool) -> None:
         _refuse(made, output)
     text = source.text
     if diff:
-        _print_difference("<stdin>", text, made)
+        print_difference("<stdin>", text, made)
     elif not check:
         sys.stdout.write(made)
     output.end(ok=made == text or not (check or diff))
@@ -88,7 +87,7 @@ def _files(paths: Sequence[Path], output: Output, *, check: bool, diff: bool) ->
             continue
         changed[path] = made.encode()
         if diff:
-            _print_difference(str(path), source.text, made)
+            print_difference(str(path), source.text, made)
     if not (check or diff):
         _write(changed)
     _report(changed, len(paths) - len(changed), output, written=not (check or diff), quiet=diff)
@@ -116,12 +115,3 @@ def _report(
         output.line(f"{path}: {'formatted' if written else 'would be formatted'}")
     if unchanged and not written:
         output.line(f"{unchanged} file{'s' * (unchanged != 1)} unchanged")
-
-
-def _print_difference(name: str, before: str, after: str) -> None:
-    colour = colored(sys.stdout)
-    for one in difflib.unified_diff(
-        before.splitlines(), after.splitlines(), name, f"{name}, formatted", lineterm=""
-    ):
-        shade = _COLOURS.get(one[:1]) if colour else None
-        print(f"\x1b[{shade}m{one}\x1b[0m" if shade else one)

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from flash4gen.cli import options
+from flash4gen.cli import options, shipped
 from flash4gen.cli.guard import guard
 from flash4gen.cli.output import Output, print_rich
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from flash4gen.ir.hardware import Hardware
-    from flash4gen.ir.model import Model
-    from flash4gen.ir.nodes import Attention
 
 
 class Kind(StrEnum):
@@ -45,58 +40,7 @@ def command(
             _print(rows, _COLUMNS[kind])
 
 
-def _specs() -> list[dict[str, Any]]:
-    from flash4gen.driver import check_spec
-    from flash4gen.ir import library
-
-    return [
-        _spec(attention, name)
-        for name in library.spec_names()
-        for attention in check_spec(library.spec_path(name)).attentions
-    ]
-
-
-def _spec(attention: Attention, file: str) -> dict[str, Any]:
-    shown = ("name", "doc", "dtype", "heads", "kv_heads", "head_dim", "value_dim")
-    values = {name: getattr(attention, name) for name in shown}
-    return {**values, "target": list(attention.targets), "path": str(options.spec_path(file))}
-
-
-def _models() -> list[dict[str, Any]]:
-    from flash4gen.driver import check_spec
-    from flash4gen.ir import library
-
-    return [
-        _model(model, name)
-        for name in library.model_names()
-        for model in check_spec(library.spec_path(name)).models
-    ]
-
-
-def _model(model: Model, file: str) -> dict[str, Any]:
-    return {
-        "name": model.name,
-        "doc": model.doc,
-        "layers": len(model.layers),
-        "pattern": model.pattern,
-        "attentions": [item.name for item in model.attentions],
-        "path": str(options.spec_path(file)),
-    }
-
-
-def _targets() -> list[dict[str, Any]]:
-    from flash4gen.ir import library
-
-    return [_target(hardware) for hardware in library.targets()]
-
-
-def _target(hardware: Hardware) -> dict[str, Any]:
-    values = {item.name: getattr(hardware, item.name) for item in fields(hardware)}
-    del values["span"]
-    return values | {"features": sorted(hardware.features), "sources": dict(hardware.sources)}
-
-
-_ROWS = {Kind.SPECS: _specs, Kind.MODELS: _models, Kind.TARGETS: _targets}
+_ROWS = {Kind.SPECS: shipped.specs, Kind.MODELS: shipped.models, Kind.TARGETS: shipped.targets}
 _COLUMNS = {
     Kind.SPECS: ("name", "doc", "heads", "kv_heads", "head_dim", "target"),
     Kind.MODELS: ("name", "doc", "layers", "pattern"),

@@ -30,7 +30,7 @@ def test_check_says_what_it_read(small: Path) -> None:
 
 
 def test_check_as_json(small: Path) -> None:
-    read = {"path": str(small), "ok": True, "attentions": ["small"], "hardware": []}
+    read = {"path": str(small), "ok": True, "attentions": ["small"], "hardware": [], "models": []}
     document = {"ok": True, "specs": [read], "diagnostics": []}
     assert flash4gen("check", small, "--format", "json").document == document
 
