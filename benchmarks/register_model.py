@@ -148,8 +148,9 @@ def _wanted(fitting: tuple[Fitting, ...]) -> Iterator[Shape]:
 
 
 def _targets(arches: Iterable[int]) -> tuple[Hardware, ...]:
-    wanted = set(arches)
-    return tuple(target for target in library.targets() if target.arch in wanted)
+    """Return one target for each compute capability: the compiler tells no more of them apart."""
+    first = {target.arch: target for target in reversed(library.targets())}
+    return tuple(first[arch] for arch in sorted(set(arches)) if arch in first)
 
 
 def _point(target: Hardware, shape: Shape, widths: tuple[int, int], score: str, mask: str) -> Point:
@@ -175,7 +176,7 @@ def fit(table: Table) -> dict[str, tuple[float, ...]]:
     ptxas spills a few words now and then to fit one more block; no pressure explains that.
     """
     groups: dict[str, list[Row]] = {}
-    by_arch = {target.arch: target for target in library.targets()}
+    by_arch = {target.arch: target for target in reversed(library.targets())}
     for point, facts in table.items():
         target = by_arch[point.arch]
         shape = Shape(point.tile_q, point.tile_k, point.warps, point.stages, Load(point.load))

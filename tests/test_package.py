@@ -33,10 +33,11 @@ def test_it_carries_what_the_code_reads(wheel: Path) -> None:
         for kind, ending in (("templates", "*.j2"), ("specs", "*.attn"))
         for path in (ROOT / kind).rglob(ending)
     }
+    data |= {f"flash4gen/_errors/{path.name}" for path in (ROOT / "docs" / "errors").iterdir()}
     code = {
         path.relative_to(ROOT).as_posix()
         for path in (ROOT / "flash4gen").rglob("*")
-        if path.suffix in {".py", ".lark", ".attn", ".csv", ".typed"}
+        if path.suffix in {".py", ".lark", ".attn", ".csv", ".j2", ".json", ".typed"}
     }
     assert data | code <= names
     assert not any(name.startswith(("tests/", "generated/", "benchmarks/")) for name in names)

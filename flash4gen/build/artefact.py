@@ -43,7 +43,7 @@ class Artefact:
         target: name of the hardware item.
         ttgir: Triton's GPU IR, the text that the virtual GPU runs.
         ptx: PTX assembly.
-        sass: disassembly of the cubin.
+        sass: disassembly of the cubin; empty where the tools do not know the architecture.
         cubin: the binary.
         facts: read from the above.
         short: the kernel that the module launches for short queries, if that is another one.

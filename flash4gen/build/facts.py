@@ -16,12 +16,18 @@ from flash4gen.build.sass.analyse import analyse_listings
 from flash4gen.build.sass.kinds import Kind
 from flash4gen.build.sass.listing import read_listings
 
+_UNKNOWN = "Cannot decode architecture"
 _USAGE = re.compile(r"REG:(\d+) STACK:(\d+)")
 
 
 def disassemble(cubin: bytes) -> str:
-    """Return the SASS of a cubin."""
-    return _tool("nvdisasm", "-c", cubin=cubin)
+    """Return the SASS of a cubin; nothing for an architecture that nvdisasm does not know yet."""
+    try:
+        return _tool("nvdisasm", "-c", cubin=cubin)
+    except RuntimeError as error:
+        if _UNKNOWN in str(error):
+            return ""
+        raise
 
 
 def read_facts(cubin: bytes, sass: str, metadata: Any) -> Facts:
@@ -29,7 +35,7 @@ def read_facts(cubin: bytes, sass: str, metadata: Any) -> Facts:
 
     Args:
         cubin: the binary; registers and stack are the driver's own numbers for it.
-        sass: its disassembly.
+        sass: its disassembly; where that is empty, so is what is read from it.
         metadata: Triton's, for shared memory, tensor memory and warps, which are set at launch.
 
     Raises:

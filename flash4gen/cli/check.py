@@ -20,7 +20,7 @@ def command(
     with guard(output):
         from flash4gen.driver import check_spec
 
-        results = [check_spec(options.spec_path(spec)) for spec in specs]
+        results = [check_spec(path) for path in options.spec_files(specs)]
         diagnostics = [item for result in results for item in result.diagnostics]
         if output.json:
             output.document(diagnostics, specs=[_as_object(result) for result in results])
@@ -34,6 +34,7 @@ def command(
 def _content(checked: Checked) -> str:
     names = [f"attention {item.name}" for item in checked.attentions]
     names += [f"hardware {item.name}" for item in checked.hardware]
+    names += [f"model {item.name}" for item in checked.models]
     return ", ".join(names) or "definitions only"
 
 
@@ -43,4 +44,5 @@ def _as_object(checked: Checked) -> dict[str, Any]:
         "ok": checked.ok,
         "attentions": [item.name for item in checked.attentions],
         "hardware": [item.name for item in checked.hardware],
+        "models": [item.name for item in checked.models],
     }

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
+from flash4gen.cli import compile_options as kinds
 from flash4gen.cli import options
 from flash4gen.cli.guard import guard
 from flash4gen.cli.output import Output
@@ -16,59 +17,18 @@ from flash4gen.cli.written import Watch
 if TYPE_CHECKING:
     from flash4gen.driver import CompileResult
 
-EMITTED = ("ttgir", "ptx", "sass", "cubin")
-
-
-def _emit_kinds(value: str) -> str:
-    for kind in _split(value):
-        if kind not in EMITTED:
-            raise typer.BadParameter(f"{kind!r} is not one of {', '.join(EMITTED)}")
-    return value
-
-
-def _split(value: str) -> tuple[str, ...]:
-    return tuple(kind.strip() for kind in value.split(",")) if value else ()
-
-
-Check = Annotated[
-    bool, typer.Option("--check", help="Write nothing; say which modules are missing or stale.")
-]
-Emit = Annotated[
-    str,
-    typer.Option(
-        metavar="KINDS",
-        help="Write these beside the modules too: " + ",".join(EMITTED) + ".",
-        callback=_emit_kinds,
-        show_default=False,
-    ),
-]
-NoValidate = Annotated[bool, typer.Option("--no-validate", help="Do not prove the modules.")]
-Mutate = Annotated[
-    bool,
-    typer.Option("--mutate", help="Break every synchronisation; each must be found out."),
-]
-TemplateDirs = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--template-dir",
-        metavar="DIR",
-        exists=True,
-        file_okay=False,
-        help="Templates that go before the shipped ones; may be repeated. Templates are code.",
-        show_default=False,
-    ),
-]
-
 
 def command(  # noqa: PLR0913 - typer reads the options from the parameters
     specs: options.Specs,
     target: options.Targets = None,
     out: options.Out = options.OUT,
-    check: Check = False,
-    emit: Emit = "",
-    no_validate: NoValidate = False,
-    mutate: Mutate = False,
-    template_dir: TemplateDirs = None,
+    check: kinds.Check = False,
+    emit: kinds.Emit = "",
+    no_validate: kinds.NoValidate = False,
+    mutate: kinds.Mutate = False,
+    jobs: kinds.Jobs = None,
+    force: kinds.Force = False,
+    template_dir: kinds.TemplateDirs = None,
     output_format: options.OutputFormat = options.Format.TEXT,
 ) -> None:
     """Compile specs to Triton modules, prove them, and write both."""
@@ -76,12 +36,14 @@ def command(  # noqa: PLR0913 - typer reads the options from the parameters
         raise typer.BadParameter("--check writes nothing, so --emit makes no sense with it")
     if mutate and (check or no_validate):
         raise typer.BadParameter("--mutate is about proofs, which --check and --no-validate skip")
+    batch = jobs is not None or force or any(Path(spec).is_dir() for spec in specs)
     request = Request(
         targets=tuple(target or ()),
         out=out,
         template_dirs=tuple(template_dir or ()),
-        emit=_split(emit),
+        emit=kinds.split(emit),
         validate=not no_validate,
+        force=force,
         mutate=mutate,
     )
     output = Output(output_format)
@@ -91,6 +53,10 @@ def command(  # noqa: PLR0913 - typer reads the options from the parameters
             from flash4gen.cli.fresh import report_freshness
 
             report_freshness(specs, request, output)
+        elif batch:
+            from flash4gen.cli.batch import compile_batch
+
+            compile_batch(specs, request, jobs or 1, output)
         else:
             _compile(specs, request, output)
 

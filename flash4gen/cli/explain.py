@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,8 +15,6 @@ if TYPE_CHECKING:
     from flash4gen.diagnostics import Code
 
 _CODE = re.compile(r"F4G\d+", re.IGNORECASE)
-_PAGES = Path(__file__).parents[2] / "docs" / "errors"
-"""Where a checkout keeps the pages; an installed package knows the meanings only."""
 
 
 def _code_or_spec(what: str) -> str:
@@ -59,11 +56,12 @@ def _code(text: str) -> Code | None:
 
 
 def _explain_code(code: Code, output: Output) -> None:
-    page = _PAGES / f"{code}.md"
-    text = page.read_text(encoding="utf-8") if page.is_file() else ""
+    from flash4gen.resources import resource_dir
+
+    text = (resource_dir("errors") / f"{code}.md").read_text(encoding="utf-8")
     if output.json:
         output.document((), code=str(code), meaning=code.meaning, page=text)
-    output.line(text.rstrip() or f"{code}: {code.meaning}")
+    output.line(text.rstrip())
 
 
 def _explain_spec(spec: str, targets: tuple[str, ...], output: Output) -> None:

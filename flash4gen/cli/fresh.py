@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flash4gen.cli.options import spec_path
+from flash4gen.cli.options import spec_files
 from flash4gen.cli.output import Output, succeeded
 from flash4gen.driver import check_fresh
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def report_freshness(specs: Sequence[str], request: Request, output: Output) -> None:
     """Compare the modules of all specs with the disk, print what differs, end the command."""
-    found = {path: _compared(path, request) for path in map(spec_path, specs)}
+    found = {path: _compared(path, request) for path in spec_files(specs)}
     diagnostics = [item for items in found.values() for item in items]
     if output.json:
         fresh = {str(path): succeeded(items) for path, items in found.items()}

@@ -1,77 +1,51 @@
-"""`flash4gen list`: the specs and the targets that are shipped."""
+"""`flash4gen list`: the specs, the models and the targets that are shipped."""
 
 from __future__ import annotations
 
-from dataclasses import fields
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from flash4gen.cli import options
+from flash4gen.cli import options, shipped
 from flash4gen.cli.guard import guard
 from flash4gen.cli.output import Output, print_rich
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from flash4gen.ir.hardware import Hardware
-    from flash4gen.ir.nodes import Attention
-
 
 class Kind(StrEnum):
     """What can be listed."""
 
     SPECS = "specs"
+    MODELS = "models"
     TARGETS = "targets"
 
 
 def command(
     kind: Annotated[
-        Kind, typer.Argument(metavar="specs|targets", show_default=False, help="What to list.")
+        Kind,
+        typer.Argument(metavar="specs|models|targets", show_default=False, help="What to list."),
     ],
     output_format: options.OutputFormat = options.Format.TEXT,
 ) -> None:
-    """List what is shipped: example specs, or targets."""
+    """List what is shipped: example specs, specs of whole models, or targets."""
     output = Output(output_format)
     with guard(output):
-        rows = _specs() if kind is Kind.SPECS else _targets()
+        rows = _ROWS[kind]()
         if output.json:
             output.document((), **{kind: rows})
-        elif kind is Kind.SPECS:
-            _print(rows, ("name", "doc", "heads", "kv_heads", "head_dim", "target"))
         else:
-            shown = ("name", "doc", "arch", "sms", "clock_mhz", "smem_per_block", "tmem_columns")
-            _print(rows, shown)
+            _print(rows, _COLUMNS[kind])
 
 
-def _specs() -> list[dict[str, Any]]:
-    from flash4gen.driver import check_spec
-    from flash4gen.ir import library
-
-    return [
-        _spec(attention, name)
-        for name in library.spec_names()
-        for attention in check_spec(library.spec_path(name)).attentions
-    ]
-
-
-def _spec(attention: Attention, file: str) -> dict[str, Any]:
-    shown = ("name", "doc", "dtype", "heads", "kv_heads", "head_dim", "value_dim")
-    values = {name: getattr(attention, name) for name in shown}
-    return {**values, "target": list(attention.targets), "path": str(options.spec_path(file))}
-
-
-def _targets() -> list[dict[str, Any]]:
-    from flash4gen.ir import library
-
-    return [_target(hardware) for hardware in library.targets()]
-
-
-def _target(hardware: Hardware) -> dict[str, Any]:
-    values = {item.name: getattr(hardware, item.name) for item in fields(hardware)}
-    del values["span"]
-    return values | {"features": sorted(hardware.features), "sources": dict(hardware.sources)}
+_ROWS = {Kind.SPECS: shipped.specs, Kind.MODELS: shipped.models, Kind.TARGETS: shipped.targets}
+_COLUMNS = {
+    Kind.SPECS: ("name", "doc", "heads", "kv_heads", "head_dim", "target"),
+    Kind.MODELS: ("name", "doc", "layers", "pattern"),
+    Kind.TARGETS: ("name", "doc", "arch", "sms", "clock_mhz", "smem_per_block", "tmem_columns"),
+}
 
 
 def _print(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class Format(StrEnum):
@@ -18,7 +21,11 @@ class Format(StrEnum):
 
 Specs = Annotated[
     list[str],
-    typer.Argument(metavar="SPEC...", help="Files, or names of shipped specs.", show_default=False),
+    typer.Argument(
+        metavar="SPEC...",
+        help="Files, folders with all specs in them, or names of shipped specs.",
+        show_default=False,
+    ),
 ]
 Targets = Annotated[
     list[str] | None,
@@ -38,6 +45,16 @@ OutputFormat = Annotated[
 ]
 
 
+def spec_files(specs: Iterable[str]) -> list[Path]:
+    """Return the files that SPEC arguments mean, each once; a folder means all specs in it."""
+    found: dict[Path, None] = {}
+    for spec in specs:
+        path = spec_path(spec)
+        inside = sorted(path.rglob("*.attn")) if path.is_dir() else [path]
+        found.update(dict.fromkeys(inside or [path]))
+    return list(found)
+
+
 def spec_path(spec: str) -> Path:
     """Return the file that a SPEC argument means: a path, else the shipped spec of that name.
 
@@ -48,7 +65,7 @@ def spec_path(spec: str) -> Path:
         return path
     from flash4gen.ir import library
 
-    if spec not in library.spec_names():
+    if spec not in (*library.spec_names(), *library.model_names()):
         return path
     shipped = library.spec_path(spec)
     here = Path.cwd()

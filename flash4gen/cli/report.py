@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from flash4gen.build.artefact import Facts
     from flash4gen.cli.output import Output
-    from flash4gen.driver import CompileResult, ModuleResult
+    from flash4gen.driver import CompileResult, IndexResult, ModuleResult
     from flash4gen.ir.hardware import Hardware
     from flash4gen.validate.certificate import Certificate
 
@@ -36,12 +36,15 @@ def report(results: Sequence[CompileResult], output: Output, emitted: Sequence[s
     diagnostics = [found for result in results for found in result.diagnostics]
     if output.json:
         listed = [_as_object(one, emitted) for result in results for one in result.modules]
-        output.document(diagnostics, modules=listed)
+        indexes = [_index_object(one) for result in results for one in result.indexes]
+        output.document(diagnostics, modules=listed, indexes=indexes)
     else:
         for result in results:
             for module in result.modules:
                 # A spec with an error writes nothing at all.
                 _print(module, _files(module, emitted) if result.ok else ["nothing was written"])
+            for index in result.indexes:
+                _print_index(index)
     output.diagnostics(diagnostics)
     output.end(ok=all(result.ok for result in results))
 
@@ -55,6 +58,25 @@ def _print(module: ModuleResult, files: Sequence[str]) -> None:
     for n, file in enumerate(files):
         # Not part of the block: a path that is broken into lines is of no use.
         print(f"  {'files' if n == 0 else '':<9}  {file}")
+
+
+def _print_index(index: IndexResult) -> None:
+    from rich.text import Text
+
+    model, hardware = index.plan.model, index.plan.hardware
+    title = f"{model.name} for {hardware.name}: {len(model.layers)} layers, {model.pattern}"
+    print_rich("", Text(title, style="bold"))
+    print(f"  {'files':<9}  {index.path} ({'written' if index.changed else 'unchanged'})")
+
+
+def _index_object(index: IndexResult) -> dict[str, Any]:
+    return {
+        "name": index.plan.model.name,
+        "target": index.plan.hardware.name,
+        "path": str(index.path),
+        "changed": index.changed,
+        "layers": list(index.plan.model.layers),
+    }
 
 
 def _as_object(module: ModuleResult, emitted: Sequence[str]) -> dict[str, Any]:
@@ -114,6 +136,9 @@ def _fact_lines(facts: Facts, hardware: Hardware) -> Iterable[tuple[str, str]]:
     if hardware.tmem_columns:
         memory += f"; tensor {facts.tmem_columns} of {hardware.tmem_columns} columns"
     yield "memory", memory
+    if not facts.instructions:
+        yield "code", "not disassembled: nvdisasm does not know the architecture yet"
+        return
     tensor = ", ".join(f"{count} {name}" for name, count in facts.tensor_instructions)
     yield (
         "code",

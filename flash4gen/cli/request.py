@@ -20,6 +20,7 @@ class Request:
         emit: extensions of the files to write beside the modules.
         validate: whether to prove the modules.
         mutate: whether to check the concurrency checks by mutants.
+        force: whether a batch compiles what is fresh, too.
     """
 
     targets: tuple[str, ...]
@@ -28,3 +29,4 @@ class Request:
     emit: tuple[str, ...]
     validate: bool
     mutate: bool = False
+    force: bool = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flash4gen.cli.options import spec_path
+from flash4gen.cli.options import spec_files
 from flash4gen.cli.output import succeeded
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def each_spec(
     specs: Sequence[str], run: Callable[[Path], CompileResult]
 ) -> tuple[CompileResult, ...]:
     """Run a job on every spec; on none of them if one has an error, or two write the same file."""
-    paths = [spec_path(spec) for spec in specs]
+    paths = spec_files(specs)
     problems = preflight(paths) if len(paths) > 1 else ()
     if problems:
         from flash4gen.driver import CompileResult

@@ -44,6 +44,7 @@ class Code(StrEnum):
     WRONG_SYMBOL = "F4G209", "a symbol is used where it has no meaning"
     TOO_LARGE = "F4G210", "an expression grows too large when its functions are expanded"
     RESERVED_NAME = "F4G211", "a name that cannot be used here"
+    UNKNOWN_ATTENTION = "F4G212", "a model names an attention that is not there"
 
     MISSING_FIELD = "F4G301", "a required field is missing"
     BAD_VALUE = "F4G302", "a field has a value that it cannot have"
@@ -59,6 +60,7 @@ class Code(StrEnum):
     REQUIREMENT = "F4G312", "an argument breaks a function's requirement"
     NOT_CONSTANT = "F4G313", "a constant is needed here"
     ARITHMETIC = "F4G314", "constant arithmetic has no result"
+    LAYERS = "F4G315", "the layers of a model do not add up"
 
     NO_SOURCE = "F4G401", "a hardware number without a source"
     MISSING_NUMBER = "F4G402", "a hardware item lacks a number"
@@ -66,6 +68,7 @@ class Code(StrEnum):
     UNKNOWN_FEATURE = "F4G404", "unknown hardware feature"
     WRONG_UNIT = "F4G405", "a number has the wrong unit"
     INCONSISTENT = "F4G406", "two hardware numbers contradict each other"
+    EXTENDS_CYCLE = "F4G407", "hardware extends itself"
 
     BAD_PIN = "F4G501", "a schedule pin is neither a number nor a name"
 
@@ -87,3 +90,5 @@ class Code(StrEnum):
     STALE = "F4G802", "a generated module is not what its spec compiles to now"
     NO_MODULE = "F4G803", "there is no generated module to work on"
     NO_FUNCTION = "F4G804", "there is no function of that name to run"
+    USE_CYCLE = "F4G805", "a file uses itself"
+    USE_PATH = "F4G806", "a `use` has a path that it cannot have"

@@ -79,11 +79,19 @@ class Findings:
         return sum(found.severity is Severity.ERROR for found in self._found)
 
     def in_order(self) -> tuple[Diagnostic, ...]:
-        """Return all findings, by their place in the text; those without a place first."""
-        return tuple(sorted(self._found, key=_place))
+        """Return all findings, by their place in the text; those without a place first.
+
+        Findings of one file stay together; files come in the order of their first finding.
+        """
+        files: dict[int, int] = {}
+        for found in self._found:
+            if found.primary is not None:
+                files.setdefault(id(found.primary.span.source), len(files))
+        return tuple(sorted(self._found, key=lambda found: _place(found, files)))
 
 
-def _place(diagnostic: Diagnostic) -> tuple[int, int]:
+def _place(diagnostic: Diagnostic, files: dict[int, int]) -> tuple[int, int, int]:
     if diagnostic.primary is None:
-        return (-1, -1)
-    return (diagnostic.primary.span.start, diagnostic.primary.span.end)
+        return (-1, -1, -1)
+    span = diagnostic.primary.span
+    return (files[id(span.source)], span.start, span.end)

@@ -14,12 +14,14 @@ if TYPE_CHECKING:
         Checked,
         CompileResult,
         Event,
+        IndexPlan,
+        IndexResult,
         ModuleResult,
         Plan,
         Progress,
         StageError,
     )
-    from flash4gen.driver.plan import check_spec, plan_spec
+    from flash4gen.driver.plan import check_spec, plan_indexes, plan_spec
     from flash4gen.driver.run import EMITTED, check_fresh, compile_spec, validate_spec
 
 __all__ = [
@@ -27,6 +29,8 @@ __all__ = [
     "Checked",
     "CompileResult",
     "Event",
+    "IndexPlan",
+    "IndexResult",
     "ModuleResult",
     "Plan",
     "Progress",
@@ -34,12 +38,14 @@ __all__ = [
     "check_fresh",
     "check_spec",
     "compile_spec",
+    "plan_indexes",
     "plan_spec",
     "validate_spec",
 ]
 
 _HOMES = {
     "check_spec": "plan",
+    "plan_indexes": "plan",
     "plan_spec": "plan",
     "EMITTED": "run",
     "check_fresh": "run",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flash4gen.diagnostics.codes import Code
-from flash4gen.driver.model import Event, Plan, Progress, StageError
+from flash4gen.driver.model import Event, IndexPlan, Plan, Progress, StageError
 from flash4gen.render.module import RenderedModule, render
 from flash4gen.schedule.choose import choose
 from flash4gen.schedule.model import Choice, Family
@@ -42,6 +42,10 @@ class Run:
     def module_path(self, plan: Plan) -> Path:
         """Return where the module of a plan goes."""
         return self.out / plan.hardware.name / f"{plan.attention.name}.py"
+
+    def index_path(self, plan: IndexPlan) -> Path:
+        """Return where the index module of a model goes: beside the modules of its layers."""
+        return self.out / plan.hardware.name / f"{plan.model.name}.py"
 
     def tell(self, stage: str, subject: str, detail: str) -> None:
         """Report what a running stage is doing."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from flash4gen.build.artefact import Artefact
     from flash4gen.ir.hardware import Hardware
+    from flash4gen.ir.model import Model
     from flash4gen.ir.nodes import Attention
     from flash4gen.render.module import RenderedModule
     from flash4gen.schedule.model import Choice, Excluded
@@ -28,26 +29,38 @@ def succeeded(diagnostics: tuple[Diagnostic, ...]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """A spec file after parsing and lowering."""
+    """A spec file after parsing and lowering.
+
+    ``used_hardware`` is that of files which it uses.
+    """
 
     path: str
     source: SourceFile | None
     attentions: tuple[Attention, ...]
     hardware: tuple[Hardware, ...]
     diagnostics: tuple[Diagnostic, ...]
+    models: tuple[Model, ...] = ()
+    used_hardware: tuple[Hardware, ...] = ()
 
     @property
     def ok(self) -> bool:
         """Whether nothing stands in the way of a compile."""
         return succeeded(self.diagnostics)
 
+    @property
+    def known_targets(self) -> tuple[str, ...]:
+        """Names of all hardware that this file can be compiled for."""
+        own = (item.name for item in (*self.hardware, *self.used_hardware))
+        return tuple(dict.fromkeys((*library.target_names(), *own)))
+
     def target(self, name: str) -> Hardware:
-        """Return a target by name: one of this file, else a shipped one.
+        """Return a target by name: one of this file, one that it uses, else a shipped one.
 
         Raises:
             KeyError: there is none of this name.
         """
-        own = next((item for item in self.hardware if item.name == name), None)
+        near = (*self.hardware, *self.used_hardware)
+        own = next((item for item in near if item.name == name), None)
         return own or library.target(name)
 
 
@@ -67,6 +80,19 @@ class Plan:
     def subject(self) -> str:
         """What progress lines call it."""
         return f"{self.hardware.name}/{self.attention.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class IndexPlan:
+    """One model and one target: an index module to write."""
+
+    model: Model
+    hardware: Hardware
+
+    @property
+    def subject(self) -> str:
+        """What progress lines call it."""
+        return f"{self.hardware.name}/{self.model.name}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,11 +122,22 @@ class ModuleResult:
 
 
 @dataclass(frozen=True, slots=True)
+class IndexResult:
+    """What became of one index module: its text and its final path."""
+
+    plan: IndexPlan
+    text: str
+    path: Path
+    changed: bool
+
+
+@dataclass(frozen=True, slots=True)
 class CompileResult:
     """All modules of one run, and everything that was found."""
 
     modules: tuple[ModuleResult, ...]
     diagnostics: tuple[Diagnostic, ...]
+    indexes: tuple[IndexResult, ...] = ()
 
     @property
     def ok(self) -> bool:

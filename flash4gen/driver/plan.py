@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 from flash4gen.diagnostics.codes import Code
 from flash4gen.diagnostics.collect import Findings
 from flash4gen.diagnostics.suggest import did_you_mean, one_of
-from flash4gen.driver.model import Checked, Plan
-from flash4gen.ir import library
-from flash4gen.ir.lower import lower
+from flash4gen.driver.model import Checked, IndexPlan, Plan
+from flash4gen.ir.lower import analyse
 from flash4gen.ir.masks import never_true
 from flash4gen.ir.verify import assert_valid
-from flash4gen.syntax import parse, read_source
+from flash4gen.syntax import read_source
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from flash4gen.diagnostics.model import Diagnostic
+    from flash4gen.ir.model import Model
     from flash4gen.ir.nodes import Attention
 
 
@@ -27,19 +27,26 @@ def check_spec(path: str | Path) -> Checked:
     source = read_source(path)
     if isinstance(source, tuple):
         return Checked(str(path), None, (), (), source)
-    parsed = parse(source)
-    lowered = lower(parsed.file)
+    lowered = analyse(source)
     findings = Findings()
-    findings.add(*parsed.diagnostics, *lowered.diagnostics)
+    findings.add(*lowered.diagnostics)
     for attention in lowered.attentions:
         _warn_if_never_true(attention, findings)
-    return Checked(str(path), source, lowered.attentions, lowered.hardware, findings.in_order())
+    return Checked(
+        str(path),
+        source,
+        lowered.attentions,
+        lowered.hardware,
+        findings.in_order(),
+        models=lowered.models,
+        used_hardware=lowered.used_hardware,
+    )
 
 
 def plan_spec(
     checked: Checked, targets: Sequence[str] = ()
 ) -> tuple[tuple[Plan, ...], tuple[Diagnostic, ...]]:
-    """Choose a schedule for every variant and target.
+    """Choose a schedule for every variant and target, those of models included.
 
     Args:
         checked: a spec without errors.
@@ -52,7 +59,7 @@ def plan_spec(
 
     findings = Findings()
     plans: list[Plan] = []
-    known = (*library.target_names(), *(item.name for item in checked.hardware))
+    known = checked.known_targets
     for name in targets:
         if name not in known:
             findings.error(
@@ -61,23 +68,50 @@ def plan_spec(
                 None,
                 helps=did_you_mean(name, known) or (f"one of {one_of(known)}",),
             )
-    for attention in checked.attentions:
+    _check_targets(checked, targets, findings)
+    for attention, wanted in _wanted(checked, targets):
         assert_valid(attention)
-        names = [name for name in (targets or attention.targets) if name in known]
-        if not (targets or attention.targets):
-            findings.error(
-                Code.MISSING_FIELD,
-                f"`{attention.name}` names no target",
-                attention.span,
-                helps=[f"write `target = {known[0]}`, or pass --target"],
-            )
-        for name in names:
+        for name in (name for name in wanted if name in known):
             choice = choose(attention, checked.target(name))
             if isinstance(choice, tuple):
                 findings.add(*choice)
             else:
                 plans.append(Plan(attention, checked.target(name), choice))
     return tuple(plans), findings.in_order()
+
+
+def plan_indexes(checked: Checked, targets: Sequence[str] = ()) -> tuple[IndexPlan, ...]:
+    """Return the index modules of a spec's models: one for every model and target."""
+    return tuple(
+        IndexPlan(model, checked.target(name))
+        for model in checked.models
+        for name in targets or model.targets
+        if name in checked.known_targets
+    )
+
+
+def _wanted(checked: Checked, targets: Sequence[str]) -> list[tuple[Attention, tuple[str, ...]]]:
+    """Return what to compile for which targets: the spec's variants, and those of its models."""
+    wanted = {item.name: (item, dict.fromkeys(item.targets)) for item in checked.attentions}
+    for model in checked.models:
+        for item in model.attentions:
+            wanted.setdefault(item.name, (item, {}))[1].update(dict.fromkeys(model.targets))
+    return [(item, tuple(targets or own)) for item, own in wanted.values()]
+
+
+def _check_targets(checked: Checked, targets: Sequence[str], findings: Findings) -> None:
+    """Report what no target is named for; a layer's are its model's business."""
+    if targets:
+        return
+    layers = {item.name for model in checked.models for item in model.attentions}
+    alone = [item for item in checked.attentions if item.name not in layers]
+    named: tuple[Attention | Model, ...] = (*alone, *checked.models)
+    for one in named:
+        if not one.targets:
+            helps = [f"write `target = {checked.known_targets[0]}`, or pass --target"]
+            findings.error(
+                Code.MISSING_FIELD, f"`{one.name}` names no target", one.span, helps=helps
+            )
 
 
 def _warn_if_never_true(attention: Attention, findings: Findings) -> None:

@@ -15,9 +15,19 @@ from flash4gen.build.store import probe_folder, write_all
 from flash4gen.diagnostics.codes import Code
 from flash4gen.diagnostics.collect import Findings
 from flash4gen.driver.build import Built, Run, build_plan
-from flash4gen.driver.fresh import compare_plan
-from flash4gen.driver.model import CompileResult, Event, ModuleResult, Plan, Progress, succeeded
-from flash4gen.driver.plan import check_spec, plan_spec
+from flash4gen.driver.fresh import compare_index, compare_plan
+from flash4gen.driver.model import (
+    CompileResult,
+    Event,
+    IndexPlan,
+    IndexResult,
+    ModuleResult,
+    Plan,
+    Progress,
+    succeeded,
+)
+from flash4gen.driver.plan import check_spec, plan_indexes, plan_spec
+from flash4gen.render.index import render_index
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,7 +69,7 @@ def compile_spec(  # noqa: PLR0913 - the options of a front door
     findings = Findings()
     results: list[ModuleResult] = []
     files: dict[Path, bytes] = {}
-    plans = _planned(path, targets, run, findings)
+    plans, indexes = _planned(path, targets, run, findings)
     _probe([run.module_path(plan).parent for plan in plans], findings)
     with tempfile.TemporaryDirectory(prefix="flash4gen-") as scratch:
         for plan in plans if not findings.errors else ():
@@ -77,11 +87,21 @@ def compile_spec(  # noqa: PLR0913 - the options of a front door
             )
             results.append(result)
             files |= _outputs(result, emit)
+    made = [_index(plan, run) for plan in indexes] if not findings.errors else []
+    files |= {index.path: index.text.encode() for index in made}
     changed = _written(files, findings) if not findings.errors else ()
     return CompileResult(
         tuple(replace(result, changed=result.path in changed) for result in results),
         findings.in_order(),
+        tuple(replace(index, changed=index.path in changed) for index in made),
     )
+
+
+def _index(plan: IndexPlan, run: Run) -> IndexResult:
+    with run.stage("index", plan.subject) as details:
+        text = render_index(plan.model, plan.hardware)
+        details.append(f"{len(plan.model.layers)} layers")
+    return IndexResult(plan, text, run.index_path(plan), changed=False)
 
 
 def validate_spec(
@@ -105,34 +125,38 @@ def check_fresh(
     targets: Sequence[str] = (),
     out: Path | str = "generated",
     template_dirs: Sequence[Path] = (),
+    certificates: bool = True,
 ) -> tuple[Diagnostic, ...]:
     """Return what differs between the outputs on disk and what the spec compiles to now.
 
     Texts are compared and nothing is run; neither torch nor Triton is imported.
     """
     run = Run(Path(out), tuple(template_dirs), _silent)
-    return _compared(path, targets, run, certificates=True)
+    return _compared(path, targets, run, certificates=certificates)
 
 
 def _compared(
     path: str | Path, targets: Sequence[str], run: Run, *, certificates: bool
 ) -> tuple[Diagnostic, ...]:
     findings = Findings()
-    for plan in _planned(path, targets, run, findings):
+    plans, indexes = _planned(path, targets, run, findings)
+    for plan in plans:
         compare_plan(plan, run, findings, certificates=certificates)
+    for index in indexes:
+        compare_index(index, run, findings)
     return findings.in_order()
 
 
 def _planned(
     path: str | Path, targets: Sequence[str], run: Run, findings: Findings
-) -> tuple[Plan, ...]:
+) -> tuple[tuple[Plan, ...], tuple[IndexPlan, ...]]:
     """Check a spec and choose its schedules; no plan at all if anything is wrong."""
     name = Path(path).stem
     with run.stage("check", name) as details:
         checked = check_spec(path)
         findings.add(*checked.diagnostics)
         if not checked.ok:
-            return ()
+            return (), ()
         details.append(f"{len(checked.attentions)} attention")
     with run.stage("schedule", name) as details:
         plans, problems = plan_spec(checked, targets)
@@ -142,7 +166,7 @@ def _planned(
             f"{len(plan.choice.rejected)} rejected"
             for plan in plans
         )
-    return plans if not findings.errors else ()
+    return (plans, plan_indexes(checked, targets)) if not findings.errors else ((), ())
 
 
 def _proven(built: Built, run: Run, findings: Findings) -> Certificate:

@@ -57,12 +57,15 @@ def target(name: str) -> Hardware:
     shown = f"specs/targets/{name}{SUFFIX}"
     findings = Findings()
     file = _shipped(resource_dir("specs") / "targets" / f"{name}{SUFFIX}", shown)
-    found = [lower_hardware(item, findings) for item in file.hardware]
-    _expect_clean(findings, shown)
-    named = next((item for item in found if item is not None and item.name == name), None)
-    if named is None:
+    item = next((item for item in file.hardware if item.name.text == name), None)
+    if item is None:
         raise RuntimeError(f"ir.library: {shown} holds no hardware `{name}`")
-    return named
+    base = target(item.base.text) if item.base is not None else None
+    lowered = lower_hardware(item, findings, base)
+    _expect_clean(findings, shown)
+    if lowered is None:
+        raise RuntimeError(f"ir.library: {shown} cannot be read")
+    return lowered
 
 
 def targets() -> tuple[Hardware, ...]:
@@ -75,15 +78,22 @@ def spec_names() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in resource_dir("specs").glob(f"*{SUFFIX}")))
 
 
+def model_names() -> tuple[str, ...]:
+    """Return the names of the shipped specs of whole models, sorted."""
+    return tuple(sorted(path.stem for path in (resource_dir("specs") / "models").glob("*.attn")))
+
+
 def spec_path(name: str) -> Path:
-    """Return where a shipped spec lies.
+    """Return where a shipped spec lies: an example, or a whole model.
 
     Raises:
         KeyError: there is none of this name.
     """
-    if name not in spec_names():
-        raise KeyError(name)
-    return resource_dir("specs") / f"{name}{SUFFIX}"
+    if name in spec_names():
+        return resource_dir("specs") / f"{name}{SUFFIX}"
+    if name in model_names():
+        return resource_dir("specs") / "models" / f"{name}{SUFFIX}"
+    raise KeyError(name)
 
 
 def _shipped(path: Path, shown: str) -> ast.File:

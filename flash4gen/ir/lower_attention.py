@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from flash4gen.diagnostics.codes import Code
 from flash4gen.diagnostics.model import Label
-from flash4gen.diagnostics.suggest import did_you_mean
 from flash4gen.ir.expr import ALWAYS, SCORE, Expr, Literal, Type, Var, Variable, walk
 from flash4gen.ir.lower_alignment import check_alignment
 from flash4gen.ir.lower_calls import bare_window
@@ -16,13 +15,13 @@ from flash4gen.ir.lower_fields import check_item_name, choose, gather, value_tex
 from flash4gen.ir.lower_numbers import lower_numbers
 from flash4gen.ir.lower_schedule import lower_pins
 from flash4gen.ir.lower_scope import Scope
+from flash4gen.ir.lower_targets import target_names
 from flash4gen.ir.nodes import Attention, DType, EmptyRow, FieldSource, Lengths, Pass
 from flash4gen.syntax import ast
 
 if TYPE_CHECKING:
     from flash4gen.diagnostics.collect import Findings
     from flash4gen.ir.lower_functions import Functions
-    from flash4gen.source import Span
 
 FIELDS = (
     "doc", "dtype", "heads", "kv_heads", "head_dim", "scale", "score", "mask", "empty_row",
@@ -91,7 +90,7 @@ class _Item:
         numbers, self._scope = lower_numbers(self._fields, self._expressions, self._scope)
         score, mask = self._score(), self._mask()
         passes = self._passes()
-        targets = self._target_names()
+        targets = target_names(self._fields.get("target"), self._targets, self._findings)
         pins = lower_pins(self._item.schedules, self._findings)
         heads, kv_heads = numbers.heads, numbers.kv_heads
         head_dim, value_dim, scale = numbers.head_dim, numbers.value_dim, numbers.scale
@@ -224,36 +223,3 @@ class _Item:
                 helps=("write `passes = forward`, or leave the field out",),
             )
         return choice
-
-    def _target_names(self) -> tuple[str, ...]:
-        field = self._fields.get("target")
-        found: dict[str, Span] = {}
-        for value in field.values if field else ():
-            name = value.value if isinstance(value, ast.String) else value.span.text
-            if not isinstance(value, ast.Name):
-                helps = (f"write it without quotes: `target = {name}`",)
-                quoted = isinstance(value, ast.String) and name in self._targets
-                self._findings.error(
-                    Code.BAD_VALUE,
-                    "a target is the name of a hardware item",
-                    value.span,
-                    helps=helps if quoted else (),
-                )
-            elif value.text not in self._targets:
-                self._findings.error(
-                    Code.UNKNOWN_TARGET,
-                    f"unknown target `{value.text}`",
-                    value.span,
-                    notes=(f"known targets: {', '.join(sorted(self._targets))}",),
-                    helps=did_you_mean(value.text, self._targets),
-                )
-            elif value.text in found:
-                self._findings.error(
-                    Code.DUPLICATE,
-                    f"target `{value.text}` is written twice",
-                    value.span,
-                    also=(Label(found[value.text], "first here"),),
-                )
-            else:
-                found[value.text] = value.span
-        return tuple(found)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from flash4gen.diagnostics.codes import Code
 from flash4gen.diagnostics.model import Label
-from flash4gen.diagnostics.suggest import one_of
+from flash4gen.diagnostics.suggest import nearest, one_of
 from flash4gen.ir.expr import Apply, Expr, Literal, Op, Type, Var, Variable
 from flash4gen.ir.lower_calls import Binding, choose_form
 from flash4gen.ir.lower_constants import out_of_range
@@ -322,14 +322,16 @@ class Expressions:
             return Symbol(passed.text, choices)
         if isinstance(value, ast.Name) and value.text in choices:
             return Symbol(value.text, choices)
-        spelt = one_of([choice.text for choice in parameter.choices])
+        known = [choice.text for choice in parameter.choices]
+        spelt = one_of(known)
+        meant = nearest(value.span.text, known) or known[-1]
         at, also = scope.place(value.span)
         self._findings.error(
             Code.WRONG_SYMBOL,
             f"`{parameter.name.text}` of `{call.function.text}` is {spelt}",
             at,
             also=(*also, Label(parameter.span, "declared here")),
-            helps=(f"write `{parameter.name.text} = {parameter.choices[-1].text}`",),
+            helps=(f"write `{parameter.name.text} = {meant}`",),
         )
         return None
 

@@ -154,4 +154,9 @@ def value_text(field: ast.Field) -> str:
     text = field.values_span.text
     if any(isinstance(value, ast.String) for value in field.values):
         return text
+    return plain_text(text)
+
+
+def plain_text(text: str) -> str:
+    """Return a text without strings on one line and without comments."""
     return " ".join(_COMMENT.sub("", text).split())

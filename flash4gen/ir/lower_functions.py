@@ -6,7 +6,7 @@ A function is a macro. What can be said about a `def` without a call is said her
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from flash4gen.ir.expr import Op, Var
 from flash4gen.syntax import ast
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from flash4gen.diagnostics.collect import Findings
 
@@ -48,18 +48,22 @@ class Functions:
     Attributes:
         table: name → its forms; forms of one name differ in their parameters' names.
         broken: names with an error at their `def`; a call of one gives nothing, silently.
-        prelude: what the prelude's own functions see, where this table is a user's.
+        elsewhere: the names that are defined in another file, with that file's table.
     """
 
     table: Mapping[str, tuple[ast.Definition, ...]]
     broken: frozenset[str] = frozenset()
-    prelude: Functions | None = None
+    elsewhere: Mapping[str, Functions] = field(default_factory=dict)
 
     def owner(self, name: str) -> Functions:
-        """Return the table that a function's body is to be read with."""
-        if self.prelude is not None and self.table[name] is self.prelude.table.get(name):
-            return self.prelude
-        return self
+        """Return the table that a function's body is to be read with: that of its own file."""
+        return self.elsewhere.get(name, self)
+
+    def own(self) -> dict[str, ast.Name]:
+        """Return the functions of this file, each with the name at its first `def`."""
+        return {
+            name: forms[0].name for name, forms in self.table.items() if name not in self.elsewhere
+        }
 
 
 def collect(
@@ -67,6 +71,7 @@ def collect(
     prelude: Functions | None,
     findings: Findings,
     *,
+    used: Sequence[Functions] = (),
     lost: frozenset[str] = frozenset(),
 ) -> Functions:
     """Check `def` items and put them over the prelude, which a user's name hides.
@@ -75,10 +80,15 @@ def collect(
         definitions: the items, in the order of the text.
         prelude: what can be called besides; None for the prelude itself.
         findings: where to report.
+        used: the functions of files that this one uses; of theirs, their own can be called.
         lost: names of items that a syntax error took out of the file.
     """
     own: dict[str, tuple[ast.Definition, ...]] = {}
+    elsewhere = dict.fromkeys(prelude.table, prelude) if prelude else {}
+    for functions in used:
+        elsewhere |= dict.fromkeys(functions.own(), functions)
     broken = set(lost)
+    broken.update(name for name, home in elsewhere.items() if name in home.broken)
     for definition in definitions:
         before = findings.errors
         forms = own.get(definition.name.text, ())
@@ -86,12 +96,13 @@ def collect(
         own[definition.name.text] = (*forms, definition)
         if findings.errors > before:
             broken.add(definition.name.text)
-    table = {**(prelude.table if prelude else {}), **own}
+    table = {**{name: home.table[name] for name, home in elsewhere.items()}, **own}
     for definition in definitions:
         if not _Names(table, definition, findings, lost).check():
             broken.add(definition.name.text)
     broken |= _recursive(own, findings)
-    return Functions(table, frozenset(broken), prelude)
+    elsewhere = {name: home for name, home in elsewhere.items() if name not in own}
+    return Functions(table, frozenset(broken), elsewhere)
 
 
 def _check_form(

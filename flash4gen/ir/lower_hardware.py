@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from flash4gen.diagnostics.codes import Code
 from flash4gen.diagnostics.model import Label
@@ -69,8 +69,16 @@ FIELDS = ("doc", "backend", *NUMBERS, "features")
 BACKENDS = ("cuda",)
 
 
-def lower_hardware(item: ast.Hardware, findings: Findings) -> Hardware | None:
-    """Return the GPU that an item describes, or None after an error."""
+def lower_hardware(
+    item: ast.Hardware, findings: Findings, base: Hardware | None = None
+) -> Hardware | None:
+    """Return the GPU that an item describes, or None after an error.
+
+    Args:
+        item: the item as written.
+        findings: where to report.
+        base: the GPU that it extends; what the item leaves out is as there, sources included.
+    """
     before = findings.errors
     check_item_name(item.name, findings)
     fields = gather(item.name, item.fields, FIELDS, findings, {})
@@ -82,26 +90,26 @@ def lower_hardware(item: ast.Hardware, findings: Findings) -> Hardware | None:
     features = _features(fields, findings)
     backend = _backend(fields, findings)
     doc = fields.text("doc")
-    _check_complete(item, fields, findings)
+    _check_sources(fields, findings)
+    if base is None:
+        _check_complete(item, fields, findings)
     if findings.errors > before or item.damaged:
         return None
-    sources = tuple(
-        (name, field.source.value) for name, field in fields.by_name.items() if field.source
-    )
-    result = Hardware(
-        name=item.name.text,
-        doc=doc,
-        backend=backend,
-        features=features,
-        sources=sources,
-        span=item.name.span,
-        **cast("dict[str, int]", numbers),
-    )
-    _check_consistent(result, fields, findings)
+    sources = {name: field.source.value for name, field in fields.by_name.items() if field.source}
+    written: dict[str, Any] = {"doc": doc, "backend": backend, "features": features, **numbers}
+    written = {name: value for name, value in written.items() if name in fields.by_name}
+    if base is None:
+        result = Hardware(
+            name=item.name.text, sources=tuple(sources.items()), span=item.name.span, **written
+        )
+    else:
+        merged = tuple((dict(base.sources) | sources).items())
+        result = replace(base, name=item.name.text, sources=merged, span=item.name.span, **written)
+    _check_consistent(result, item, fields, findings)
     return None if findings.errors > before else result
 
 
-def _check_complete(item: ast.Hardware, fields: Fields, findings: Findings) -> None:
+def _check_sources(fields: Fields, findings: Findings) -> None:
     for name, field in fields.by_name.items():
         if field.source is None and name not in ("doc", "backend"):
             findings.error(
@@ -113,6 +121,9 @@ def _check_complete(item: ast.Hardware, fields: Fields, findings: Findings) -> N
             )
         elif field.source is not None and not field.source.value.strip():
             findings.error(Code.NO_SOURCE, f"the source of `{name}` is empty", field.source.span)
+
+
+def _check_complete(item: ast.Hardware, fields: Fields, findings: Findings) -> None:
     missing = [name for name in FIELDS if fields.get(name) is None]
     if missing and not item.damaged:
         findings.error(
@@ -215,11 +226,14 @@ def _backend(fields: Fields, findings: Findings) -> str:
             f"`backend` is {one_of(BACKENDS)}",
             value.span,
             notes=("kernels for other vendors are not available yet",),
+            helps=did_you_mean(value.span.text, BACKENDS),
         )
     return ""
 
 
-def _check_consistent(hardware: Hardware, fields: Fields, findings: Findings) -> None:
+def _check_consistent(
+    hardware: Hardware, item: ast.Hardware, fields: Fields, findings: Findings
+) -> None:
     """Report numbers that cannot hold of one GPU."""
     has_tmem = hardware.tmem_columns > 0
     checks = (
@@ -243,11 +257,14 @@ def _check_consistent(hardware: Hardware, fields: Fields, findings: Findings) ->
         ),
     )
     for name, other, holds, message in checks:
-        first, second = fields.get(name), fields.get(other)
-        if not holds and first is not None and second is not None:
-            findings.error(
-                Code.INCONSISTENT,
-                f"`{name}` and `{other}` contradict each other",
-                Label(first.values_span, message),
-                also=(Label(second.values_span),),
-            )
+        if holds:
+            continue
+        written = [field for field in (fields.get(name), fields.get(other)) if field is not None]
+        first, *second = [field.values_span for field in written] or [item.name.span]
+        findings.error(
+            Code.INCONSISTENT,
+            f"`{name}` and `{other}` contradict each other",
+            Label(first, message),
+            also=[Label(span) for span in second],
+            notes=[] if second or item.base is None else [f"the other is {item.base.text}'s"],
+        )

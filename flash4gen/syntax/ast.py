@@ -151,10 +151,55 @@ class Attention:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Hardware:
-    """A ``hardware`` item. ``damaged`` where a syntax error took something out of it."""
+    """A ``hardware`` item. ``damaged`` where a syntax error took something out of it.
+
+    ``base`` is the item that it extends.
+    """
 
     name: Name
     fields: tuple[Field, ...]
+    span: Span
+    base: Name | None = None
+    damaged: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Use:
+    """``use "file.attn"``: the items of another file."""
+
+    path: String
+    span: Span
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Run:
+    """A stretch of layers: a name or runs in brackets, ``count`` times.
+
+    ``repeat`` means as often as fills the model; there is no count then.
+    """
+
+    what: Name | tuple[Run, ...]
+    count: Number | None
+    repeat: bool
+    span: Span
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Layers:
+    """``layers 42 = repeat [local, full]``."""
+
+    count: Number
+    runs: tuple[Run, ...]
+    span: Span
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Model:
+    """A ``model`` item. ``damaged`` where a syntax error took something out of it."""
+
+    name: Name
+    fields: tuple[Field, ...]
+    layers: tuple[Layers, ...]
     span: Span
     damaged: bool = False
 
@@ -189,7 +234,7 @@ class Definition:
     span: Span
 
 
-Item = Attention | Hardware | Definition
+Item = Use | Attention | Hardware | Definition | Model
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -222,6 +267,16 @@ class File:
     def definitions(self) -> tuple[Definition, ...]:
         """The ``def`` items."""
         return tuple(item for item in self.items if isinstance(item, Definition))
+
+    @property
+    def models(self) -> tuple[Model, ...]:
+        """The ``model`` items."""
+        return tuple(item for item in self.items if isinstance(item, Model))
+
+    @property
+    def uses(self) -> tuple[Use, ...]:
+        """The ``use`` items."""
+        return tuple(item for item in self.items if isinstance(item, Use))
 
 
 def children(node: Value) -> tuple[Expression, ...]:

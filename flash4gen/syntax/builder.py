@@ -62,12 +62,61 @@ class Builder(Transformer_NonRecursive):  # type: ignore[type-arg]
 
     def hardware(self, meta: Meta, parts: list[object]) -> ast.Hardware:
         """A `hardware` item."""
-        name, *fields = parts
+        name, base, *fields = parts
         return ast.Hardware(
             self._name(cast("Token", name)),
             tuple(cast("list[ast.Field]", fields)),
             self._span(meta),
+            self._name(base) if isinstance(base, Token) else None,
         )
+
+    def use(self, meta: Meta, parts: list[Token]) -> ast.Use:
+        """A `use` item."""
+        return ast.Use(self._string(parts[0]), self._span(meta))
+
+    def model(self, meta: Meta, parts: list[object]) -> ast.Model:
+        """A `model` item."""
+        name, *entries = parts
+        return ast.Model(
+            self._name(cast("Token", name)),
+            tuple(entry for entry in entries if isinstance(entry, ast.Field)),
+            tuple(entry for entry in entries if isinstance(entry, ast.Layers)),
+            self._span(meta),
+        )
+
+    def layers(self, meta: Meta, parts: list[object]) -> ast.Layers:
+        """The layers of a model."""
+        count, runs = parts
+        return ast.Layers(
+            self._count(cast("Token", count)), cast("tuple[ast.Run, ...]", runs), self._span(meta)
+        )
+
+    def pattern(self, _meta: Meta, parts: list[object]) -> tuple[ast.Run, ...]:
+        """Runs, one after the other; brackets alone are a run of their own."""
+        return tuple(
+            part if isinstance(part, ast.Run) else self._run(cast("tuple[ast.Run, ...]", part))
+            for part in parts
+        )
+
+    def layer(self, meta: Meta, parts: list[Token]) -> ast.Run:
+        """One layer, by the name of its attention."""
+        return ast.Run(self._name(parts[0]), None, False, self._span(meta))
+
+    def times(self, meta: Meta, parts: list[object]) -> ast.Run:
+        """Layers, several times."""
+        count, _star, block = parts
+        return ast.Run(_block(block), self._count(cast("Token", count)), False, self._span(meta))
+
+    def repeat(self, meta: Meta, parts: list[object]) -> ast.Run:
+        """Layers, as often as there is place for them."""
+        return ast.Run(_block(parts[0]), None, True, self._span(meta))
+
+    def _run(self, runs: tuple[ast.Run, ...]) -> ast.Run:
+        first, last = runs[0].span, runs[-1].span
+        return ast.Run(runs, None, False, self._source.span(first.start, last.end))
+
+    def _count(self, token: Token) -> ast.Number:
+        return ast.Number(_number(token), self._token_span(token))
 
     def schedule(self, meta: Meta, fields: list[ast.Field]) -> ast.Schedule:
         """A `schedule` block."""
@@ -192,6 +241,11 @@ class Builder(Transformer_NonRecursive):  # type: ignore[type-arg]
     def name(self, _meta: Meta, parts: list[Token]) -> ast.Name:
         """A name."""
         return self._name(parts[0])
+
+
+def _block(part: object) -> ast.Name | tuple[ast.Run, ...]:
+    """Return what is repeated: a name, or the runs in brackets."""
+    return part.what if isinstance(part, ast.Run) else cast("tuple[ast.Run, ...]", part)
 
 
 def _number(text: str) -> int | float:

@@ -1,4 +1,4 @@
-"""Refuses expressions nested so deeply that following them could exhaust the stack."""
+"""Refuses expressions and patterns nested so deeply that following them could exhaust the stack."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from flash4gen.diagnostics.collect import Findings
 
 MAX_DEPTH = 64
+MAX_NESTING = 8
 
 
 def prune(file: ast.File, findings: Findings) -> ast.File:
@@ -27,8 +28,15 @@ def prune(file: ast.File, findings: Findings) -> ast.File:
             else:
                 items.append(item)
             continue
+        if isinstance(item, ast.Use):
+            items.append(item)
+            continue
         kept = tuple(field for field in item.fields if not _report(field.values, findings))
         damaged = item.damaged or len(kept) < len(item.fields)
+        if isinstance(item, ast.Model):
+            flat = tuple(entry for entry in item.layers if not _report_layers(entry, findings))
+            damaged = damaged or len(flat) < len(item.layers)
+            item = replace(item, layers=flat)
         items.append(replace(item, fields=kept, damaged=damaged))
     return replace(
         file, items=tuple(items), damaged=file.damaged or bool(lost), lost=file.lost | lost
@@ -52,6 +60,21 @@ def _report(values: Iterable[ast.Value], findings: Findings) -> bool:
             helps=("give parts of it names with `def`",),
         )
     return bool(deep)
+
+
+def _report_layers(layers: ast.Layers, findings: Findings) -> bool:
+    level = list(layers.runs)
+    for _ in range(MAX_NESTING):
+        level = [inner for run in level if isinstance(run.what, tuple) for inner in run.what]
+        if not level:
+            return False
+    findings.error(
+        Code.TOO_DEEP,
+        "the pattern is nested too deeply",
+        layers.span,
+        notes=(f"at most {MAX_NESTING} brackets can stand inside each other",),
+    )
+    return True
 
 
 def _too_deep(value: ast.Value) -> bool:

@@ -18,14 +18,16 @@ if TYPE_CHECKING:
     from flash4gen.source import SourceFile, Span
 
 RESERVED = frozenset(
-    {"attention", "hardware", "def", "schedule", "from", "requires",
-     "and", "or", "not", "true", "false"}
+    {"attention", "hardware", "def", "model", "use", "schedule", "extends", "layers", "repeat",
+     "from", "requires", "and", "or", "not", "true", "false"}
 )  # fmt: skip
+ITEMS = ("attention", "hardware", "def", "model", "use")
 _VALUE = frozenset({"NUMBER", "NAME", "LPAR", "MINUS"})
 _SIGNS = {
     "LBRACE": "`{`", "RBRACE": "`}`", "LPAR": "`(`", "RPAR": "`)`", "LSQB": "`[`", "RSQB": "`]`",
     "EQUAL": "`=`", "COMMA": "`,`", "COLON": "`:`", "VBAR": "`|`", "STRING": "a text in quotes",
-    "FROM": "`from`", "REQUIRES": "`requires`", "STAR": "`*`",
+    "FROM": "`from`", "REQUIRES": "`requires`", "EXTENDS": "`extends`", "STAR": "`*`",
+    "NUMBER": "a number",
 }  # fmt: skip
 _OPERATORS = frozenset({"OR", "AND", "PLUS", "MINUS", "STAR", "POWER", "DIVISION", "COMPARISON"})
 
@@ -45,13 +47,7 @@ _INSTEAD = {
     ".": "numbers have digits before and after the point, names have no parts",
 }
 _NOT_YET = {
-    "model": ("`model` items are", "write one `attention` item for each kind of layer"),
-    "use": ("`use` items are", "copy the items you need into this file"),
     "input": ("`input` tensors are", "expressions can read s, q, k, h, hkv, b, seq_q and seq_k"),
-    "extends": (
-        "hardware that extends other hardware is",
-        "copy the file of the target from specs/targets and change what differs",
-    ),
 }
 
 
@@ -81,9 +77,9 @@ def explain(source: SourceFile, text: str, problem: UnexpectedInput) -> Mistake:
     place = find_place(source, text, problem)
     rules = (
         _bad_character,
-        _not_yet,
         _input,
         _unclosed,
+        _layers,
         _missing_value,
         _colon,
         _reserved,
@@ -132,17 +128,6 @@ def _bad_character(place: Place) -> Mistake | None:
     )
 
 
-def _not_yet(place: Place) -> Mistake | None:
-    if place.text not in _NOT_YET:
-        return None
-    starts_item = "ATTENTION" in place.accepts
-    heads_block = place.accepts == {"LBRACE"} and place.text == "extends"
-    model = place.text in ("model", "use") and starts_item
-    if not (model or heads_block):
-        return None
-    return _unavailable(place.text, place.span)
-
-
 def _input(place: Place) -> Mistake | None:
     """``input slopes : f32[heads]``, of which Lark reads the first word as a field's name."""
     word = place.before(1)
@@ -155,6 +140,20 @@ def _unavailable(word: str, span: Span) -> Mistake:
     what, instead = _NOT_YET[word]
     return _mistake(
         Code.NOT_YET, f"{what} not available yet", Label(span), go_on=span.start, helps=(instead,)
+    )
+
+
+def _layers(place: Place) -> Mistake | None:
+    """``layers = …``: the number of them comes before the sign."""
+    word = place.before(1)
+    if word is None or word.text != "layers" or place.accepts != {"NUMBER"}:
+        return None
+    return _mistake(
+        Code.SYNTAX,
+        "`layers` says how many there are",
+        Label(place.span, "expected a number"),
+        go_on=word.start,
+        helps=("write `layers 42 = repeat [local, full]`",),
     )
 
 
@@ -272,8 +271,11 @@ def _expected(place: Place) -> Mistake:
         # A new field or item starts too early: what comes before it is unfinished.
         message = f"{_wanted(place)} after `{last.text}`"
         return _mistake(Code.SYNTAX, message, Label(place.span_of(last)), go_on=last.start)
-    meant = nearest(place.text, ("attention", "hardware", "def"))
-    helps = (f"did you mean `{meant}`?",) if meant and "ATTENTION" in place.accepts else ()
+    words = [word for word in RESERVED if word.upper() in place.accepts]
+    meant = nearest(place.text, words)
+    helps = (f"did you mean `{meant}`?",) if meant else ()
+    if last is not None and last.text == "use" and place.text[:1].isalpha():
+        helps = (f'write `use "{place.text}.attn"`',)
     return _mistake(
         Code.SYNTAX,
         f"{_wanted(place)}, found `{place.text}`",
@@ -290,9 +292,11 @@ def _wanted(place: Place) -> str:
         accepts -= {"LPAR", "EQUAL"}  # true, but never what was forgotten
     if accepts >= _VALUE:
         return "expected a value"
+    if "REPEAT" in accepts:
+        return "expected the layers: names, `2 * name`, `[…]` or `repeat […]`"
     wanted: list[str] = []
     if "ATTENTION" in accepts:
-        wanted += ["`attention`", "`hardware`", "`def`"]
+        wanted += [f"`{word}`" for word in ITEMS]
     elif {"NAME", "RBRACE"} <= accepts:
         wanted += ["a field (`name = value`)", "`}`"]
     elif "NAME" in accepts:

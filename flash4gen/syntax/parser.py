@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from flash4gen.syntax.mistakes import Mistake
 
 MAX_ERRORS = 20
-_ITEM = re.compile(r"\b(?:attention|hardware|def)\s+([A-Za-z_][A-Za-z0-9_]*)")
+_ITEM = re.compile(r"\b(?:attention|hardware|def|model)\s+([A-Za-z_][A-Za-z0-9_]*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ def _mark_damage(file: ast.File, regions: list[tuple[int, int]]) -> ast.File:
     items: list[ast.Item] = []
     for item in file.items:
         hit = any(start < item.span.end and end > item.span.start for start, end in regions)
-        if hit and not isinstance(item, ast.Definition):
+        if hit and not isinstance(item, ast.Definition | ast.Use):
             items.append(replace(item, damaged=True))
         else:
             items.append(item)

@@ -28,6 +28,15 @@ def read_source(path: str | PathLike[str]) -> SourceFile | tuple[Diagnostic, ...
             data = stream.read(MAX_BYTES + 1)
     except (OSError, ValueError) as problem:
         return (_unreadable(path, problem),)
+    return decoded(path, data)
+
+
+def decoded(path: str | PathLike[str], data: bytes) -> SourceFile | tuple[Diagnostic, ...]:
+    """Return bytes as a source file of that name, or why they are none.
+
+    Of a longer text, ``MAX_BYTES + 1`` bytes are enough.
+    """
+    path = Path(path)
     if len(data) > MAX_BYTES:
         return (_not_text(path, f"it is larger than {MAX_BYTES} bytes"),)
     if b"\0" in data:

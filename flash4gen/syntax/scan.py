@@ -19,6 +19,9 @@ _PIECE = re.compile(
       | .""",
     re.VERBOSE | re.DOTALL,
 )
+MAX_OPEN = 64
+"""Brackets that a piece remembers, the outer ones: all would cost their square in memory."""
+
 _CLOSES = {")": "(", "]": "[", "}": "{"}
 
 
@@ -39,7 +42,8 @@ class Piece:
         start: offset of the first one.
         column: 0-based column of it.
         first: whether it is the first of its line.
-        open: the brackets open before it, outermost first, as indices into the pieces.
+        open: the brackets open before it, outermost first, as indices into the pieces; of very
+            many, the outer ones.
         anchor: what starts or ends here, if anything.
     """
 
@@ -71,7 +75,9 @@ def scan(text: str) -> list[Piece]:
         word, start = found[0], found.start()
         line_start = text.rfind("\n", 0, start) + 1
         following = raw[i + 1][0] if i + 1 < len(raw) else ""
-        piece = Piece(word, start, start - line_start, line_start > line_end, tuple(opened))
+        piece = Piece(
+            word, start, start - line_start, line_start > line_end, tuple(opened[:MAX_OPEN])
+        )
         anchor = _anchor(piece, following, pieces)
         if anchor is Anchor.ITEM:
             opened = []
@@ -107,6 +113,7 @@ def _anchor(piece: Piece, following: str, before: list[Piece]) -> Anchor | None:
         following == "="
         or (piece.first and following == ":" and opened[-1] == "{")
         or (piece.text == "schedule" and following == "{")
+        or (piece.text == "layers" and following[:1].isdigit())
         or (piece.text == "input" and named)
     )
     if not starts or (before and before[-1].text in ("*", ",") and not piece.first):

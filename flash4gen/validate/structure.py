@@ -31,6 +31,13 @@ if TYPE_CHECKING:
 MATRIX_INSTRUCTIONS = {Unit.MMA_SYNC: "HMMA", Unit.WGMMA: "HGMMA", Unit.TCGEN05: "UTCHMMA"}
 """The SASS mnemonics, up to the first dot, of 16-bit products with 32-bit accumulation."""
 
+PTX_INSTRUCTIONS = {
+    Unit.MMA_SYNC: "mma.sync",
+    Unit.WGMMA: "wgmma.mma_async",
+    Unit.TCGEN05: "tcgen05.mma",
+}
+"""The same in PTX."""
+
 LEAST_PRODUCTS = 2
 """Matrix products of a forward kernel: q · k and p · v."""
 
@@ -69,13 +76,13 @@ def schedule_rung(subject: Subject, module: ModuleType) -> Rung:
 def compile_rung(subject: Subject) -> Rung:
     """Check the binary against the limits of the target, and that it uses the matrix unit."""
     unit = _unit(subject.choice.schedule, subject.hardware)
-    wanted = MATRIX_INSTRUCTIONS[unit]
     failures = [
         Failure(reason=reason)
         for kernel in subject.artefact.kernels
         for reason in _binary_faults(subject, kernel, unit)
     ]
-    facts, found = subject.artefact.facts, _products(subject.artefact.facts, wanted)
+    facts = subject.artefact.facts
+    wanted, found = _products(subject.artefact, unit)
     spills = f"{facts.spill_bytes} bytes spilled" if facts.spill_bytes else "no spills"
     summary = (
         f"{facts.registers} registers, {spills}, {facts.smem_bytes:,} bytes of shared memory, "
@@ -125,17 +132,22 @@ def _binary_faults(subject: Subject, kernel: Artefact, unit: Unit) -> Iterator[s
     yield from (it.message for it in limit_findings(kernel.facts, subject.hardware, None))
     if not kernel.cubin:
         yield "there is no binary"
-    wanted = MATRIX_INSTRUCTIONS[unit]
-    found = _products(kernel.facts, wanted)
+    wanted, found = _products(kernel, unit)
     # Where no query ever sees a key there is no product to compute, and Triton finds that out.
     if found < LEAST_PRODUCTS and not never_true(subject.attention.mask):
         there = ", ".join(name for name, _ in kernel.facts.tensor_instructions) or "none"
         yield f"{found} {wanted} instructions where {unit} should run (matrix ones: {there})"
 
 
-def _products(facts: Facts, wanted: str) -> int:
-    """Return how many matrix instructions of a kind there are."""
-    return sum(n for name, n in facts.tensor_instructions if name.partition(".")[0] == wanted)
+def _products(kernel: Artefact, unit: Unit) -> tuple[str, int]:
+    """Return which matrix instructions a kernel should have, and how many of them there are."""
+    wanted = MATRIX_INSTRUCTIONS[unit]
+    if not kernel.sass:
+        # ptxas knows the architecture before nvdisasm does: what it was given says as much.
+        name = PTX_INSTRUCTIONS[unit]
+        return f"{name} in PTX, which is not disassembled", kernel.ptx.count(name)
+    instructions = kernel.facts.tensor_instructions
+    return wanted, sum(n for name, n in instructions if name.partition(".")[0] == wanted)
 
 
 def _departures(subject: Subject, module: ModuleType) -> Iterator[str]:

@@ -30,7 +30,7 @@ def test_check_says_what_it_read(small: Path) -> None:
 
 
 def test_check_as_json(small: Path) -> None:
-    read = {"path": str(small), "ok": True, "attentions": ["small"], "hardware": []}
+    read = {"path": str(small), "ok": True, "attentions": ["small"], "hardware": [], "models": []}
     document = {"ok": True, "specs": [read], "diagnostics": []}
     assert flash4gen("check", small, "--format", "json").document == document
 
@@ -67,7 +67,9 @@ def test_explain_tells_what_a_code_means() -> None:
 
 @pytest.mark.parametrize("code", list(Code))
 def test_every_code_can_be_explained(code: Code) -> None:
-    assert str(code) in flash4gen("explain", code).stdout
+    told = flash4gen("explain", code).stdout
+    assert told.startswith(f"# {code}: {code.meaning}")
+    assert "What to do" in told
 
 
 def test_list_specs() -> None:
@@ -76,6 +78,15 @@ def test_list_specs() -> None:
     listed = flash4gen("list", "specs", "--format", "json").document["specs"]
     assert {item["name"] for item in listed} >= {"gemma2_9b_local", "llama3_8b"}
     assert all(item["name"] in ended.stdout for item in listed)
+
+
+def test_list_models() -> None:
+    ended = flash4gen("list", "models")
+    assert ended.code == 0
+    listed = flash4gen("list", "models", "--format", "json").document["models"]
+    assert [item["name"] for item in listed] == list(library.model_names())
+    assert all(item["name"] in ended.stdout for item in listed)
+    assert flash4gen("check", "gemma3_27b").code == 0
 
 
 def test_list_targets() -> None:

@@ -95,7 +95,7 @@ def broken(_path: Path) -> NoReturn:
 
 
 def test_a_fault_of_ours_names_its_stage(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flash4gen.driver.plan.parse", broken)
+    monkeypatch.setattr("flash4gen.driver.plan.analyse", broken)
     ended = flash4gen("check", small)
     assert ended.code == 1
     assert ended.stderr.startswith(
@@ -117,7 +117,7 @@ def test_a_fault_inside_a_stage_of_the_driver(small: Path, monkeypatch: pytest.M
 
 
 def test_debug_shows_where_it_comes_from(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flash4gen.driver.plan.parse", broken)
+    monkeypatch.setattr("flash4gen.driver.plan.analyse", broken)
     assert "Traceback" in flash4gen("--debug", "check", small).stderr
     assert "Traceback" not in flash4gen("check", small).stderr
 

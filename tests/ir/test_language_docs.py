@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from flash4gen.diagnostics.text import render_text
-from flash4gen.ir import library, lower_attention, lower_hardware
+from flash4gen.ir import library, lower_attention, lower_hardware, lower_models
 from flash4gen.ir.hardware import Feature
 from flash4gen.ir.lower import Lowered, analyse
 from flash4gen.ir.lower_functions import BUILTINS, CONSTANTS, VARIABLES
@@ -16,21 +16,25 @@ from flash4gen.source import SourceFile
 from flash4gen.syntax.mistakes import RESERVED
 
 PAGE = (Path(__file__).parents[2] / "docs" / "language.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(\w+)( fields)?\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-ITEMS = [text for kind, fields, text in BLOCKS if kind == "attn" and not fields]
-FIELDS = [text for kind, fields, text in BLOCKS if kind == "attn" and fields]
+BLOCKS = re.findall(r"^```(\w+)((?: \S+)?)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+ATTN = [(mark.strip(), text) for kind, mark, text in BLOCKS if kind == "attn"]
+ITEMS = [text for mark, text in ATTN if mark != "fields"]
+FIELDS = [text for mark, text in ATTN if mark == "fields"]
+FILES = {mark.removeprefix("file="): text for mark, text in ATTN if mark.startswith("file=")}
 NEEDED = {"dtype": "bf16", "heads": "8", "head_dim": "64"}
 
 
-def checked(text: str) -> Lowered:
-    lowered = analyse(SourceFile("docs/language.md", text))
+def checked(text: str, name: str = "docs/language.md") -> Lowered:
+    lowered = analyse(SourceFile(name, text))
     assert render_text(lowered.diagnostics) == ""
     return lowered
 
 
 @pytest.mark.parametrize("text", ITEMS)
-def test_items_in_the_page_are_right(text: str) -> None:
-    lowered = checked(text)
+def test_items_in_the_page_are_right(text: str, tmp_path: Path) -> None:
+    for name, content in FILES.items():
+        (tmp_path / name).write_text(content, encoding="utf-8")
+    lowered = checked(text, str(tmp_path / "page.attn"))
     assert lowered.attentions or lowered.hardware
 
 
@@ -52,7 +56,14 @@ def test_the_first_example_is_the_shipped_spec() -> None:
 @pytest.mark.parametrize(
     "name",
     sorted(
-        {*lower_attention.FIELDS, *lower_hardware.FIELDS, *Feature, *BUILTINS, *CONSTANTS}
+        {
+            *lower_attention.FIELDS,
+            *lower_hardware.FIELDS,
+            *lower_models.FIELDS,
+            *Feature,
+            *BUILTINS,
+            *CONSTANTS,
+        }
         | {*VARIABLES, *RESERVED, *library.prelude().table}
     ),
 )

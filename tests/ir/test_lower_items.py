@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import pytest
 
@@ -117,9 +118,16 @@ def test_shipped_targets() -> None:
         "b200": common | {Feature.TCGEN05},
         "b300": common | {Feature.TCGEN05, Feature.TMEM_REDUCE},
         "h100": common | {Feature.WGMMA},
+        "h200": common | {Feature.WGMMA},
+        "l40s": common - {Feature.TMA},
+        "rtx4090": common - {Feature.TMA},
         "rtx5090": common,
+        "rtx_pro_6000": common,
+        "rubin": common | {Feature.TCGEN05},
     }
-    assert [gpu.arch for gpu in library.targets()] == [80, 100, 103, 90, 120]
+    archs = [gpu.arch for gpu in library.targets()]
+    assert archs == [80, 100, 103, 90, 90, 89, 89, 120, 120, 107]
+    assert all("preliminary" in source for _, source in library.target("rubin").sources[2:])
     with pytest.raises(KeyError):
         library.target("b100")
 
@@ -131,6 +139,31 @@ def test_every_shipped_spec_is_clean_and_named_as_its_file(name: str) -> None:
     assert [item.name for item in result.attentions] == [name]
     assert result.attentions[0].doc
     assert set(result.attentions[0].targets) >= {"b200", "b300"}
+
+
+@pytest.mark.parametrize("name", library.model_names())
+def test_every_shipped_model_is_clean_and_cites_its_numbers(name: str) -> None:
+    path = library.spec_path(name)
+    text = path.read_text(encoding="utf-8")
+    result = analyse(SourceFile(str(path), text))
+    assert not result.diagnostics
+    assert [item.name for item in result.models] == [name]
+    assert result.models[0].doc
+    comment = text[: text.index("\n\n")] if "\n\n" in text else text
+    assert re.search(r"config|model|\.py", comment), "where do its numbers come from?"
+
+
+def test_models_have_the_layers_that_their_makers_say() -> None:
+    def layers(name: str) -> str:
+        path = library.spec_path(name)
+        result = analyse(SourceFile(str(path), path.read_text(encoding="utf-8")))
+        return "".join("L" if "full" not in one else "F" for one in result.models[0].layers)
+
+    assert layers("gemma2_9b") == "LF" * 21
+    assert layers("gemma3_27b") == "LLLLLF" * 10 + "LL"
+    assert layers("gpt_oss_120b") == "LF" * 18
+    assert layers("llama4_scout") == "LLLF" * 12
+    assert layers("modernbert_base") == "FLL" * 7 + "F"
 
 
 def test_an_unknown_spec_has_no_path() -> None:
