@@ -61,6 +61,7 @@ CONTEXT_OF = {
     "shared/layout.py.j2": context.Impl,
     "shared/products.py.j2": context_blackwell.Mma,
     "shared/spans.py.j2": context_blackwell.Spans,
+    "shared/launch.py.j2": context_blackwell.Specialised,
     "shared/specialised.py.j2": context_blackwell.Specialised,
     "shared/tiles.py.j2": context.Mask,
 }

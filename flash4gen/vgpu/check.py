@@ -6,7 +6,7 @@ import itertools
 import random
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 from flash4gen.vgpu.allocation import over_allocations
 from flash4gen.vgpu.concurrent.globals import GlobalLog
@@ -52,6 +52,12 @@ class Check:
     step_limit: int = STEP_LIMIT
 
 
+class _Shape(TypedDict):
+    warps: int
+    ctas: int
+    pair: bool
+
+
 @dataclass(frozen=True, slots=True)
 class CheckedProgram:
     """A TTGIR text made ready for the checked machine."""
@@ -63,6 +69,11 @@ class CheckedProgram:
     warps: int
     ctas: int
     pair: bool
+
+    @property
+    def shape(self) -> _Shape:
+        """What the settings of a run take over."""
+        return {"warps": self.warps, "ctas": self.ctas, "pair": self.pair}
 
 
 @lru_cache(maxsize=64)
@@ -125,15 +136,9 @@ def check_ttgir(  # noqa: PLR0913 - keywords with defaults
     except VirtualGpuError as error:
         return Report(findings=(error.finding,), policy=policy, seed=seed)
     collector.findings.extend(program.findings)
+    sites = program.sites if redundancy else ()
     settings = Settings(
-        policy=policy,
-        seed=seed,
-        step_limit=step_limit,
-        sites=program.sites if redundancy else (),
-        warps=program.warps,
-        ctas=program.ctas,
-        pair=program.pair,
-        first=first,
+        policy=policy, seed=seed, step_limit=step_limit, sites=sites, first=first, **program.shape
     )
     x, y, z = (*grid, 1, 1, 1)[:3]
     try:

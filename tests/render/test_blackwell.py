@@ -110,15 +110,12 @@ def test_one_score_used_in_turn_and_a_weights_slot_per_tile() -> None:
     assert (
         "s=bw.allocate_tensor_memory(\n            gl.float32,\n            [1, TILE_Q, " in module
     )
-    assert (
-        "p=bw.allocate_tensor_memory(\n            gl.float16,\n            [QUERY_TILES, "
-        in module
-    )
+    assert "p=bw.allocate_tensor_memory(\n            gl.float16,\n            [TILES, " in module
     assert "QUERY_TILES: Final = gl.constexpr(2)" in module
     assert "memory.s.index(0)" in function(module, "_scores")
     assert "memory.p.index(TILE)" in function(module, "_weights")
     # The other tile's scores must be in registers before these overwrite them.
-    assert "bars.s_empty.index(1 - TILE)" in function(module, "_qk")
+    assert "memory.p.shape[0] - 1 - TILE" in function(module, "_qk")
     assert "bars.s_empty" not in text(CHOICES["plan p_in_s"])
 
 
