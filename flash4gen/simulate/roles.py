@@ -83,7 +83,7 @@ def build_role(
         packed: whether the target has packed arithmetic and three-input maxima.
     """
     cut = stretches(track)
-    matched = match(cut, loops)
+    matched = match(cut, loops, track.warps)
     keyed = _key_loops(cut) | matched.keys()
     steps: list[Step] = []
     groups = Groups()
@@ -94,7 +94,7 @@ def build_role(
             continue
         turns += 1
         steps.append(Turn(number=number, line=place.names.line(stretch.loop)))
-        way = _taken(matched.get(stretch.loop.line, ()), stretch.notes)
+        way = _taken(matched.get(stretch.loop.line, ()), stretch.notes, track.warps)
         if way is None:
             steps += plain(stretch.notes, place, packed=packed)
         else:
@@ -110,7 +110,9 @@ def _key_loops(cut: Sequence[Stretch]) -> set[int]:
     return {line for line, turns in lines.items() if turns >= _FEW}
 
 
-def match(cut: Sequence[Stretch], loops: Sequence[SassLoop]) -> dict[int, tuple[Way, ...]]:
+def match(
+    cut: Sequence[Stretch], loops: Sequence[SassLoop], warps: int
+) -> dict[int, tuple[Way, ...]]:
     """Return for each loop of a track, by its line of TTGIR, the ways of the same loop in the SASS.
 
     Loops that share a loop around them come in the same order in both texts. Among the groups of
@@ -122,7 +124,7 @@ def match(cut: Sequence[Stretch], loops: Sequence[SassLoop]) -> dict[int, tuple[
         if stretch.loop is not None:
             turns.setdefault(stretch.loop.line, []).append(stretch.notes)
     for group in _groups(loops):
-        found = _aligned(sorted(turns.items()), group)
+        found = _aligned(sorted(turns.items()), group, warps)
         if found:
             return found
     return {}
@@ -135,7 +137,7 @@ def _groups(loops: Sequence[SassLoop]) -> Iterator[list[SassLoop]]:
 
 
 def _aligned(
-    turns: Sequence[tuple[int, list[tuple[Note, ...]]]], group: Sequence[SassLoop]
+    turns: Sequence[tuple[int, list[tuple[Note, ...]]]], group: Sequence[SassLoop], warps: int
 ) -> dict[int, tuple[Way, ...]]:
     """Align the last loops of a track with the last of a group; the ones that ran must fit."""
     found: dict[int, tuple[Way, ...]] = {}
@@ -143,14 +145,14 @@ def _aligned(
     for line, ran in reversed(turns):
         while rest:
             loop = rest.pop()
-            if all(_taken(loop.ways, notes) is not None for notes in ran):
+            if all(_taken(loop.ways, notes, warps) is not None for notes in ran):
                 found[line] = loop.ways
                 break
     return found if len(found) == len(turns) or len(found) == len(group) else {}
 
 
-def _taken(ways: Sequence[Way], notes: Sequence[Note]) -> Way | None:
-    return next((way for way in ways if fits(way, notes)), None)
+def _taken(ways: Sequence[Way], notes: Sequence[Note], warps: int) -> Way | None:
+    return next((way for way in ways if fits(way, notes, warps)), None)
 
 
 def _innermost(loop: Operation) -> bool:
