@@ -65,9 +65,9 @@ def _joined(first: Link, second: Link) -> Link:
 def stages(path: Sequence[Link]) -> tuple[Stage, ...]:
     """Return a chain by role and line: neighbours of both alike are one stage.
 
-    What has no line of its own belongs to the line that the role was at before.
+    What has no line of its own belongs to the line that the role was at before, or is at next.
     """
-    at: dict[str, int] = {}
+    at = {role_of(link.actor): link.line for link in reversed(path) if link.line}
     placed: list[tuple[tuple[str, int], Link]] = []
     for link in path:
         role = role_of(link.actor)

@@ -38,6 +38,16 @@ TICKS = 8
 """Marks on the axis, about."""
 
 
+LEGEND = {
+    "work": "instructions of the role",
+    "wait": "waits at a barrier",
+    "stall": "needs a result that is under way",
+    "product": "product in the tensor core",
+    "transfer": "bytes on their way",
+}
+"""What the kinds of spans are, for people."""
+
+
 class Box(NamedTuple):
     """A span: pixels, class for its colour, and what the pointer shows."""
 
@@ -86,6 +96,7 @@ class Drawing(NamedTuple):
         boxes: spans.
         ticks: of the axis, cycles from the left end.
         turns: where turns of the paced role begin.
+        legend: (kind, words) of what is drawn.
         shown: turns that are drawn.
         cycles: that are drawn.
     """
@@ -96,6 +107,7 @@ class Drawing(NamedTuple):
     boxes: tuple[Box, ...]
     ticks: tuple[Mark, ...]
     turns: tuple[Mark, ...]
+    legend: tuple[tuple[str, str], ...]
     shown: int
     cycles: float
 
@@ -127,6 +139,7 @@ def draw(found: Simulation, source: list[str]) -> Drawing:
             for number, cycle in turns
             if begin <= cycle < end
         ),
+        legend=tuple(item for item in LEGEND.items() if item[0] in {box.kind for box in boxes}),
         shown=min(TURNS, len(turns)),
         cycles=end - begin,
     )
