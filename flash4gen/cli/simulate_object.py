@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from flash4gen.simulate.chain import stages
-
 if TYPE_CHECKING:
     from flash4gen.driver import Simulated
     from flash4gen.simulate.timed import Range, Spread
@@ -40,7 +38,7 @@ def as_object(found: Simulated) -> dict[str, Any]:
             "spread": timed.spread and _spread(timed.spread),
             "utilisation": dict(one.utilisation),
             "limits": [limit._asdict() for limit in timed.limits],
-            "path": [asdict(stage) for stage in stages(one.path)],
+            "path": [asdict(stage) for stage in timed.stages],
             "standing": [asdict(item) for item in one.standing],
             "roles": [asdict(role) for role in one.roles],
         },

@@ -8,25 +8,14 @@ from rich.table import Table
 from rich.text import Text
 
 from flash4gen.cli.output import print_rich
+from flash4gen.cli.simulate_tables import path, standing, units
 from flash4gen.schedule.text import shape_text
-from flash4gen.simulate.chain import UNNAMED, role_of, stages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from rich.console import RenderableType
-
     from flash4gen.driver import Simulated
     from flash4gen.simulate.timed import Range, Timed
-
-STANDING = 10
-"""Waits that are shown, the longest."""
-
-PARTS = 3
-"""Things done in a stage of the path that are named."""
-
-BAR = 40
-"""Columns of a full bar."""
 
 
 def report(found: Simulated) -> None:
@@ -34,9 +23,9 @@ def report(found: Simulated) -> None:
     timed, plan = found.timed, found.plan
     title = f"{plan.attention.name} for {plan.hardware.name}, {plan.hardware.doc}"
     print_rich("", Text(f"{title}: modelled, not measured", style="bold"), _head(found))
-    print_rich("", "units, share of the steady state*", _units(timed))
-    print_rich("", "what a turn hangs on: one way round, in order*", _path(timed))
-    print_rich("", "where roles wait in a turn, by line of the module*", _standing(timed))
+    print_rich("", "units, share of the steady state*", units(timed))
+    print_rich("", "what a turn hangs on: one way round, in order*", path(timed))
+    print_rich("", "where roles wait in a turn, by line of the module*", standing(timed))
     print_rich("", "* modelled: from published instruction timings, see docs/time.md")
 
 
@@ -89,40 +78,3 @@ def _heads(timed: Timed) -> str:
 
 def _range(reach: Range | None) -> str:
     return f" ({reach.low:,.0f}–{reach.high:,.0f})" if reach else ""
-
-
-def _units(timed: Timed) -> Table:
-    table = _table(("unit", "left"), ("busy", "right"), ("", "left"))
-    for unit, share in sorted(timed.simulation.utilisation, key=lambda item: -item[1]):
-        if share > 0:
-            table.add_row(unit, f"{share:.0%}", "█" * round(share * BAR))
-    return table
-
-
-def _path(timed: Timed) -> RenderableType:
-    table = _table(("role", "left"), ("line", "right"), ("cycles", "right"), ("contended", "right"))
-    table.add_column("what", overflow="fold")
-    for stage in stages(timed.simulation.path):
-        shown = ", ".join(f"{label} {cycles:,.0f}" for label, cycles in stage.parts[:PARTS])
-        more = "" if len(stage.parts) <= PARTS else ", …"
-        cells = f"{stage.cycles:,.0f}", f"{stage.contended:,.0f}" if stage.contended >= 1 else ""
-        table.add_row(stage.role, f"{stage.line or ''}", *cells, shown + more)
-    return table
-
-
-def _standing(timed: Timed) -> RenderableType:
-    source = timed.subject.rendered.text.splitlines()
-    table = _table(("role", "left"), ("cycles", "right"), ("waits for", "left"), ("line", "right"))
-    table.add_column("of the module", overflow="ellipsis", no_wrap=True)
-    for one in timed.simulation.standing[:STANDING]:
-        line = source[one.line - 1].strip() if one.line else ""
-        what = str(one.what) or UNNAMED
-        table.add_row(role_of(one.actor), f"{one.cycles:,.0f}", what, f"{one.line or ''}", line)
-    return table
-
-
-def _table(*columns: tuple[str, str]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for name, justify in columns:
-        table.add_column(name, justify="right" if justify == "right" else "left", no_wrap=True)
-    return table

@@ -101,7 +101,7 @@ def standing(timeline: Timeline, begin: float, end: float, turns: int) -> tuple[
     total: dict[tuple[str, int, str], float] = {}
     for span in timeline.spans:
         if span.kind in (Kind.WAIT, Kind.STALL):
-            key = span.actor, span.line, span.label
+            key = span.actor, span.line, str(span.label) or UNNAMED
             total[key] = total.get(key, 0.0) + _within(span, begin, end)
     found = [
         Standing(actor=actor, line=line, what=what, cycles=cycles / turns)

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from flash4gen.clock.frequency import nominal
 from flash4gen.schedule.blackwell.works import Shape
+from flash4gen.simulate.chain import stages
 from flash4gen.simulate.run import record_module
 from flash4gen.simulate.whole import ctas_of, rows_of, speeds, steps_of, whole
 
 if TYPE_CHECKING:
     from flash4gen.ir.nodes import Attention
-    from flash4gen.simulate.model import Simulation
+    from flash4gen.simulate.model import Simulation, Stage
     from flash4gen.simulate.whole import Whole
     from flash4gen.validate.subject import Subject
 
@@ -73,6 +74,7 @@ class Timed:
     Attributes:
         subject: the module.
         simulation: latencies as they are.
+        stages: what one of its turns hangs on, by role and line.
         whole: the launch, likewise.
         spread: over runs with jitter; None where none was asked for.
         limits: the lowest first.
@@ -81,6 +83,7 @@ class Timed:
 
     subject: Subject
     simulation: Simulation
+    stages: tuple[Stage, ...]
     whole: Whole
     spread: Spread | None
     limits: tuple[Limit, ...]
@@ -122,6 +125,7 @@ def time_module(subject: Subject, shape: Shape, *, jitter: float = 0.0, seeds: i
     return Timed(
         subject=subject,
         simulation=still,
+        stages=stages(still.path),
         whole=launch,
         spread=spread,
         limits=_limits(subject, still, launch),

@@ -12,7 +12,6 @@ from markupsafe import Markup
 from flash4gen import __version__
 from flash4gen.clock.frequency import nominal
 from flash4gen.schedule.text import shape_text
-from flash4gen.simulate.chain import UNNAMED, role_of, stages
 from flash4gen.simulate.page import bounds, maps, timeline
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ def page(timed: Timed, certificate: Certificate | None) -> str:
         units=sorted((unit for unit in found.utilisation if unit[1] > 0), key=lambda it: -it[1]),
         names=bounds.NAMES,
         roofline=bounds.draw(timed),
-        stages=stages(found.path),
+        stages=timed.stages,
         standing=[_wait(one, source) for one in found.standing[:STANDING]],
         tensor=maps.tensor_map(schedule, hardware),
         shared=maps.shared_map(schedule, hardware),
@@ -64,7 +63,7 @@ def page(timed: Timed, certificate: Certificate | None) -> str:
 def _wait(one: Standing, source: list[str]) -> tuple[str, str, float, int, str]:
     """Return role, what it waits for, cycles, line, and the line's text."""
     text = source[one.line - 1].strip() if one.line else ""
-    return role_of(one.actor), str(one.what) or UNNAMED, one.cycles, one.line, text
+    return one.actor, one.what, one.cycles, one.line, text
 
 
 @cache
