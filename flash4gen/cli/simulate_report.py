@@ -26,7 +26,7 @@ def report(found: Simulated) -> None:
     print_rich("", "units, share of the steady state*", units(timed))
     print_rich("", "what a turn hangs on: one way round, in order*", path(timed))
     print_rich("", "where roles wait in a turn, by line of the module*", standing(timed))
-    print_rich("", "* modelled: from published instruction timings, see docs/time.md")
+    print_rich("", "* modelled, from published instruction timings; not times the factor of `bench model`")
 
 
 def _head(found: Simulated) -> Table:
