@@ -26,7 +26,9 @@ def report(found: Simulated) -> None:
     print_rich("", "units, share of the steady state*", units(timed))
     print_rich("", "what a turn hangs on: one way round, in order*", path(timed))
     print_rich("", "where roles wait in a turn, by line of the module*", standing(timed))
-    print_rich("", "* modelled, from published instruction timings; not times the factor of `bench model`")
+    print_rich(
+        "", "* modelled, from published instruction timings; not times the factor of `bench model`"
+    )
 
 
 def _head(found: Simulated) -> Table:
@@ -36,9 +38,17 @@ def _head(found: Simulated) -> Table:
     state = "fresh" if found.fresh else "missing or stale: compiled anew, and not written"
     grid.add_row("module", f"{found.path} ({state})")
     grid.add_row("schedule", shape_text(found.plan.choice.schedule))
+    grid.add_row("roles", _roles(found.timed))
     for name, text in _lines(found.timed):
         grid.add_row(name, text)
     return grid
+
+
+def _roles(timed: Timed) -> str:
+    roles = timed.simulation.roles
+    turns, read = sum(role.turns for role in roles), sum(role.from_sass for role in roles)
+    rest = "all their turns" if read == turns else f"{read} of {turns} turns"
+    return f"{', '.join(role.name for role in roles)}; {rest} as in the SASS"
 
 
 def _lines(timed: Timed) -> Iterator[tuple[str, str]]:

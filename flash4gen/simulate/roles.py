@@ -117,7 +117,7 @@ def match(
 
     Loops that share a loop around them come in the same order in both texts. Among the groups of
     the SASS the first is taken that has as many loops as the track, or at least as many, with ways
-    that fit each loop's turns.
+    that fit most of each loop's turns.
     """
     turns: dict[int, list[tuple[Note, ...]]] = {}
     for stretch in cut:
@@ -139,13 +139,18 @@ def _groups(loops: Sequence[SassLoop]) -> Iterator[list[SassLoop]]:
 def _aligned(
     turns: Sequence[tuple[int, list[tuple[Note, ...]]]], group: Sequence[SassLoop], warps: int
 ) -> dict[int, tuple[Way, ...]]:
-    """Align the last loops of a track with the last of a group; the ones that ran must fit."""
+    """Align the last loops of a track with the last of a group.
+
+    Most turns must fit. Others may have gone a way between the longest and the shortest, as where a
+    correction rescales one accumulator of two.
+    """
     found: dict[int, tuple[Way, ...]] = {}
     rest = list(group)
     for line, ran in reversed(turns):
         while rest:
             loop = rest.pop()
-            if all(_taken(loop.ways, notes, warps) is not None for notes in ran):
+            fitting = sum(_taken(loop.ways, notes, warps) is not None for notes in ran)
+            if 2 * fitting > len(ran):
                 found[line] = loop.ways
                 break
     return found if len(found) == len(turns) or len(found) == len(group) else {}

@@ -16,6 +16,7 @@ from tests.schedule.variants import pinning
 from tests.validate.subjects import FULL, LOCAL, subject
 
 if TYPE_CHECKING:
+    from flash4gen.simulate.timed import Timed
     from flash4gen.validate import Subject
 
 BLACKWELL = attention(name="full", heads=2, kv_heads=1, head_dim=64, value_dim=64, scale=0.125)
@@ -98,6 +99,14 @@ def test_roles_with_as_many_waits_and_arrivals_are_told_apart(
     found = simulate_module(module)
     assert all(role.from_sass == role.turns for role in found.roles)
     assert exponentials(found) >= 0.95 * least_exponentials(module, found)
+
+
+def test_a_turn_that_went_a_way_of_its_own_is_estimated_and_the_others_are_not(
+    blackwell: Timed,
+) -> None:
+    """In the first turns a correction may rescale one accumulator of two."""
+    roles = blackwell.simulation.roles
+    assert all(role.turns - 1 <= role.from_sass <= role.turns for role in roles)
 
 
 def test_the_chain_of_a_turn_sums_to_the_turn(simulation: Simulation) -> None:
