@@ -25,7 +25,7 @@ def report(found: Simulated) -> None:
     print_rich("", Text(f"{title}: modelled, not measured", style="bold"), _head(found))
     print_rich("", "units, share of the steady state*", units(timed))
     print_rich("", "what a turn hangs on: one way round, in order*", path(timed))
-    print_rich("", "where roles wait in a turn, by line of the module*", standing(timed))
+    print_rich("", "where roles wait in a turn*, at a line of the module, or after it where that is no wait", standing(timed))
     print_rich(
         "", "* modelled, from published instruction timings; not times the factor of `bench model`"
     )
