@@ -37,7 +37,7 @@ def test_it_carries_what_the_code_reads(wheel: Path) -> None:
     code = {
         path.relative_to(ROOT).as_posix()
         for path in (ROOT / "flash4gen").rglob("*")
-        if path.suffix in {".py", ".lark", ".attn", ".csv", ".j2", ".json", ".typed"}
+        if path.suffix in {".py", ".lark", ".attn", ".css", ".csv", ".j2", ".json", ".typed"}
     }
     assert data | code <= names
     assert not any(name.startswith(("tests/", "generated/", "benchmarks/")) for name in names)

@@ -20,7 +20,18 @@ HELP = """Compile attention specs to readable, proven Triton kernels.
 Exit code 0: all is well; 1: something was found; 2: the command line makes no sense.
 """
 
-COMMANDS = ("check", "fmt", "compile", "validate", "explain", "list", "vgpu", "bench", "tune")
+COMMANDS = (
+    "check",
+    "fmt",
+    "compile",
+    "validate",
+    "explain",
+    "list",
+    "vgpu",
+    "bench",
+    "tune",
+    "simulate",
+)
 """Names of the modules beside this one, each with a function `command`."""
 
 

@@ -1,8 +1,8 @@
 """The registry of diagnostic codes: what each ``F4G###`` means, once and for all.
 
 The hundreds digit names the stage: 1 syntax, 2 names and types, 3 values of an attention item,
-4 hardware, 5 schedule, 6 build, 7 validation, 8 files, 9 internal. A code is never reused for
-something else.
+4 hardware, 5 schedule, 6 build, 7 validation and simulation, 8 files, 9 internal. A code is never
+reused for something else.
 """
 
 from __future__ import annotations
@@ -85,6 +85,8 @@ class Code(StrEnum):
 
     VALIDATION_FAILED = "F4G701", "a generated module failed a rung of its certificate"
     CALL_FAILED = "F4G702", "a function that should launch kernels raised, or launched none"
+    NO_CONSTANTS = "F4G703", "nothing is known of a target that its time could be modelled from"
+    NOT_SIMULATED = "F4G704", "a kernel does something whose time cannot be modelled"
 
     CANNOT_WRITE = "F4G801", "an output cannot be written"
     STALE = "F4G802", "a generated module is not what its spec compiles to now"

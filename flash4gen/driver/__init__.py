@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     )
     from flash4gen.driver.plan import check_spec, plan_indexes, plan_spec
     from flash4gen.driver.run import EMITTED, check_fresh, compile_spec, validate_spec
+    from flash4gen.driver.simulate import Simulated, simulate_spec
 
 __all__ = [
     "EMITTED",
@@ -34,12 +35,14 @@ __all__ = [
     "ModuleResult",
     "Plan",
     "Progress",
+    "Simulated",
     "StageError",
     "check_fresh",
     "check_spec",
     "compile_spec",
     "plan_indexes",
     "plan_spec",
+    "simulate_spec",
     "validate_spec",
 ]
 
@@ -51,6 +54,8 @@ _HOMES = {
     "check_fresh": "run",
     "compile_spec": "run",
     "validate_spec": "run",
+    "Simulated": "simulate",
+    "simulate_spec": "simulate",
 }
 
 

@@ -94,7 +94,7 @@ def build_plan(plan: Plan, run: Run, scratch: Path, findings: Findings) -> Built
     best: Built | None = None
     current: Plan | None = plan
     while current is not None and len(excluded) < _ATTEMPTS:
-        built = _build_once(current, run, scratch / str(len(excluded)), findings)
+        built = build_once(current, run, scratch / str(len(excluded)), findings)
         if built is None:
             return None
         spilled = built.artefact.facts.spill_bytes
@@ -152,7 +152,8 @@ def spills_matter(schedule: AnySchedule, facts: Facts) -> bool:
     return facts.loop_spills > _HARMLESS_SPILLS
 
 
-def _build_once(plan: Plan, run: Run, folder: Path, findings: Findings) -> Built | None:
+def build_once(plan: Plan, run: Run, folder: Path, findings: Findings) -> Built | None:
+    """Render and compile a plan with the schedule that it has; None after an error."""
     from flash4gen.build.compile import CompileError, compile_module
     from flash4gen.build.limits import limit_findings
 

@@ -34,6 +34,25 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """Links in a row that belong to one role and one line of the module.
+
+    Attributes:
+        role: whose they are; ``tensor`` or ``tma`` where an engine works by itself.
+        line: of the module; 0 if unknown.
+        cycles: of all.
+        contended: of these, those spent on waiting for units that others used.
+        parts: (label, cycles) of what was done, the longest first.
+    """
+
+    role: str
+    line: int
+    cycles: float
+    contended: float
+    parts: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
     """How long a role stands at one line in a turn of the steady state.
 

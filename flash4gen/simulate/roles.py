@@ -83,7 +83,7 @@ def build_role(
         packed: whether the target has packed arithmetic and three-input maxima.
     """
     cut = stretches(track)
-    matched = match(cut, loops)
+    matched = match(cut, loops, track.warps)
     keyed = _key_loops(cut) | matched.keys()
     steps: list[Step] = []
     groups = Groups()
@@ -94,7 +94,7 @@ def build_role(
             continue
         turns += 1
         steps.append(Turn(number=number, line=place.names.line(stretch.loop)))
-        way = _taken(matched.get(stretch.loop.line, ()), stretch.notes)
+        way = _taken(matched.get(stretch.loop.line, ()), stretch.notes, track.warps)
         if way is None:
             steps += plain(stretch.notes, place, packed=packed)
         else:
@@ -110,19 +110,21 @@ def _key_loops(cut: Sequence[Stretch]) -> set[int]:
     return {line for line, turns in lines.items() if turns >= _FEW}
 
 
-def match(cut: Sequence[Stretch], loops: Sequence[SassLoop]) -> dict[int, tuple[Way, ...]]:
+def match(
+    cut: Sequence[Stretch], loops: Sequence[SassLoop], warps: int
+) -> dict[int, tuple[Way, ...]]:
     """Return for each loop of a track, by its line of TTGIR, the ways of the same loop in the SASS.
 
     Loops that share a loop around them come in the same order in both texts. Among the groups of
     the SASS the first is taken that has as many loops as the track, or at least as many, with ways
-    that fit each loop's turns.
+    that fit most of each loop's turns.
     """
     turns: dict[int, list[tuple[Note, ...]]] = {}
     for stretch in cut:
         if stretch.loop is not None:
             turns.setdefault(stretch.loop.line, []).append(stretch.notes)
     for group in _groups(loops):
-        found = _aligned(sorted(turns.items()), group)
+        found = _aligned(sorted(turns.items()), group, warps)
         if found:
             return found
     return {}
@@ -135,22 +137,27 @@ def _groups(loops: Sequence[SassLoop]) -> Iterator[list[SassLoop]]:
 
 
 def _aligned(
-    turns: Sequence[tuple[int, list[tuple[Note, ...]]]], group: Sequence[SassLoop]
+    turns: Sequence[tuple[int, list[tuple[Note, ...]]]], group: Sequence[SassLoop], warps: int
 ) -> dict[int, tuple[Way, ...]]:
-    """Align the last loops of a track with the last of a group; the ones that ran must fit."""
+    """Align the last loops of a track with the last of a group.
+
+    Most turns must fit. Others may have gone a way between the longest and the shortest, as where a
+    correction rescales one accumulator of two.
+    """
     found: dict[int, tuple[Way, ...]] = {}
     rest = list(group)
     for line, ran in reversed(turns):
         while rest:
             loop = rest.pop()
-            if all(_taken(loop.ways, notes) is not None for notes in ran):
+            fitting = sum(_taken(loop.ways, notes, warps) is not None for notes in ran)
+            if 2 * fitting > len(ran):
                 found[line] = loop.ways
                 break
     return found if len(found) == len(turns) or len(found) == len(group) else {}
 
 
-def _taken(ways: Sequence[Way], notes: Sequence[Note]) -> Way | None:
-    return next((way for way in ways if fits(way, notes)), None)
+def _taken(ways: Sequence[Way], notes: Sequence[Note], warps: int) -> Way | None:
+    return next((way for way in ways if fits(way, notes, warps)), None)
 
 
 def _innermost(loop: Operation) -> bool:

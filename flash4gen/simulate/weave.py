@@ -20,6 +20,7 @@ from flash4gen.clock.program import (
     TmemStore,
 )
 from flash4gen.simulate import events
+from flash4gen.simulate.costs import work
 from flash4gen.simulate.ways import Do, Piece, Way
 
 if TYPE_CHECKING:
@@ -29,10 +30,19 @@ if TYPE_CHECKING:
     from flash4gen.vgpu.record import Note
 
 
-def fits(way: Way, notes: Sequence[Note]) -> bool:
-    """Whether a way has the synchronisation, and the memory and products, of a recorded turn.
+FEW_SPECIAL = 8
+"""Instructions of the special function unit that addresses and lengths may need beside."""
 
-    Waits and arrivals whose predicate kept them from happening stand in the SASS as well.
+OFF = 3
+"""Factor by which their number in the SASS may differ from what TTGIR lets expect: a division or
+a tanh is several, an exponential in software is none."""
+
+
+def fits(way: Way, notes: Sequence[Note], warps: int) -> bool:
+    """Whether a way has the synchronisation, memory, products and exponentials of a recorded turn.
+
+    Waits and arrivals whose predicate kept them from happening stand in the SASS as well. Roles may
+    have as many of both by chance: what they compute tells them apart.
     """
     noted = Counter(note.op.name for note in notes)
     commits = sum(len(n.barriers) for n in notes if n.op.name in (events.COMMIT, events.MMA))
@@ -51,8 +61,16 @@ def fits(way: Way, notes: Sequence[Note]) -> bool:
     return (
         all(a == b for a, b in same)
         and all((a > 0) == (b > 0) for a, b in both)
+        and _as_special(way, notes, warps)
         and any(a > 0 for a, _ in (*same, *both))
     )
+
+
+def _as_special(way: Way, notes: Sequence[Note], warps: int) -> bool:
+    """Whether a way uses the special function unit about as much as a recorded turn."""
+    found = FEW_SPECIAL + sum(piece.work.mufu for piece in way.pieces)
+    noted = FEW_SPECIAL + sum(work(note.op, warps, packed=False).mufu for note in notes)
+    return noted / OFF <= found <= noted * OFF
 
 
 @dataclass(slots=True)

@@ -16,6 +16,7 @@ from tests.schedule.variants import pinning
 from tests.validate.subjects import FULL, LOCAL, subject
 
 if TYPE_CHECKING:
+    from flash4gen.simulate.timed import Timed
     from flash4gen.validate import Subject
 
 BLACKWELL = attention(name="full", heads=2, kv_heads=1, head_dim=64, value_dim=64, scale=0.125)
@@ -68,6 +69,44 @@ def test_a_turn_of_the_model_has_the_products_of_the_module(
     modelled = share * simulation.cycles_per_turn
     # Padding, smaller tiles at less than the dense rate, and gaps between groups come on top.
     assert modelled >= 0.95 * flops / module.hardware.mma_flops
+
+
+def test_a_turn_of_the_model_has_the_exponentials_of_the_module(
+    module: Subject, simulation: Simulation
+) -> None:
+    assert exponentials(simulation) >= 0.95 * least_exponentials(module, simulation)
+
+
+def exponentials(simulation: Simulation) -> float:
+    """Cycles of a turn in which the special function units are busy."""
+    return dict(simulation.utilisation)["mufu"] * simulation.cycles_per_turn
+
+
+def least_exponentials(module: Subject, simulation: Simulation) -> float:
+    schedule = module.choice.schedule
+    emulated = getattr(schedule, "emulated", 0) / schedule.tile_k
+    scores = simulation.tile_q * simulation.tile_k
+    return scores * (1 - emulated) / module.hardware.exp2_rate
+
+
+def test_roles_with_as_many_waits_and_arrivals_are_told_apart(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """With scores and weights apart, softmax and correction have four waits and arrivals each."""
+    module = subject(
+        pinning(BLACKWELL, plan="disjoint"), "b200", tmp_path_factory.mktemp("disjoint")
+    )
+    found = simulate_module(module)
+    assert all(role.from_sass == role.turns for role in found.roles)
+    assert exponentials(found) >= 0.95 * least_exponentials(module, found)
+
+
+def test_a_turn_that_went_a_way_of_its_own_is_estimated_and_the_others_are_not(
+    blackwell: Timed,
+) -> None:
+    """In the first turns a correction may rescale one accumulator of two."""
+    roles = blackwell.simulation.roles
+    assert all(role.turns - 1 <= role.from_sass <= role.turns for role in roles)
 
 
 def test_the_chain_of_a_turn_sums_to_the_turn(simulation: Simulation) -> None:

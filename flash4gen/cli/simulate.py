@@ -1,0 +1,96 @@
+"""`flash4gen simulate`: how long a kernel takes, on a modelled clock, and what it waits for.
+
+With --trace and --html the same goes to a file to look at.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flash4gen.cli import options
+from flash4gen.cli.guard import guard
+from flash4gen.cli.output import Output
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from flash4gen.driver import Simulated
+
+Trace = Annotated[
+    Path | None,
+    typer.Option("--trace", metavar="FILE", help="Write a trace for ui.perfetto.dev to FILE."),
+]
+Html = Annotated[
+    Path | None,
+    typer.Option("--html", metavar="FILE", help="Write a page with timeline and bounds to FILE."),
+]
+
+
+def command(  # noqa: PLR0913 - typer reads the options from the parameters
+    spec: Annotated[str, typer.Argument(metavar="SPEC", help="File, or name of a shipped spec.")],
+    target: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Target; the first that the spec names if left out."),
+    ] = None,
+    seq: Annotated[int, typer.Option(min=1, help="Queries, and keys, of a sequence.")] = 8192,
+    batch: Annotated[
+        int | None, typer.Option(min=1, help="Sequences; enough for 64 heads if left out.")
+    ] = None,
+    jitter: Annotated[
+        float, typer.Option(min=0.0, max=0.9, help="Share by which latencies are off, at random.")
+    ] = 0.2,
+    seeds: Annotated[int, typer.Option(min=1, max=100, help="Runs with jitter.")] = 5,
+    trace: Trace = None,
+    html: Html = None,
+    out: options.Out = options.OUT,
+    output_format: options.OutputFormat = options.Format.TEXT,
+) -> None:
+    """Model the time of a kernel: turns, a whole launch, and what they wait for."""
+    output = Output(output_format)
+    wanted = {kind: file for kind, file in (("trace", trace), ("html", html)) if file}
+    with guard(output):
+        from flash4gen.cli.progress import shown_progress
+        from flash4gen.cli.simulate_object import as_object
+        from flash4gen.cli.simulate_report import report
+        from flash4gen.driver import simulate_spec
+        from flash4gen.driver.model import succeeded
+        from flash4gen.driver.simulate import Asked
+
+        with shown_progress(output) as progress:
+            found, problems = simulate_spec(
+                options.spec_path(spec),
+                target,
+                Asked(seq, batch, jitter, seeds),
+                out=out,
+                progress=progress,
+            )
+        files = _written(found, wanted) if wanted else []
+        if output.json:
+            output.document(problems, simulated=[as_object(one) for one in found], files=files)
+        else:
+            for one in found:
+                report(one)
+            for file in files:
+                output.line(f"written: {file}")
+        output.diagnostics(problems)
+        output.end(ok=succeeded(problems))
+
+
+def _written(found: Sequence[Simulated], wanted: Mapping[str, Path]) -> list[str]:
+    """Write the files that were asked for, all or none, and return their names."""
+    from flash4gen.build.store import write_all
+    from flash4gen.simulate.page.page import page
+    from flash4gen.simulate.trace import trace
+
+    files: dict[Path, bytes] = {}
+    for one in found:
+        for kind, file in wanted.items():
+            # A file for each attention, if the spec has several.
+            stem = f"{file.stem}.{one.plan.attention.name}" if len(found) > 1 else file.stem
+            made = trace(one.timed) if kind == "trace" else page(one.timed, one.certificate)
+            files[file.with_stem(stem)] = made.encode()
+    write_all(files)
+    return [str(file) for file in files]
