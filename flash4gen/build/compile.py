@@ -15,6 +15,7 @@ import torch
 from flash4gen.build.artefact import Artefact
 from flash4gen.build.facts import disassemble, read_facts
 from flash4gen.build.load import load_module
+from flash4gen.ir.expr import InputDType
 from flash4gen.vgpu import virtual_gpu
 
 if TYPE_CHECKING:
@@ -25,6 +26,15 @@ if TYPE_CHECKING:
     from flash4gen.ir.hardware import Hardware
     from flash4gen.ir.nodes import Attention
     from flash4gen.vgpu import Launch
+
+
+INPUT_DTYPES = {
+    InputDType.F32: torch.float32,
+    InputDType.BF16: torch.bfloat16,
+    InputDType.FP16: torch.float16,
+    InputDType.I32: torch.int32,
+}
+"""Element types of input tensors, in PyTorch's words."""
 
 
 class CompileError(Exception):
@@ -67,11 +77,11 @@ def compile_module(path: Path, attention: Attention, hardware: Hardware) -> Arte
 def _captured(module: ModuleType, attention: Attention, hardware: Hardware) -> Launch:
     """Call the module's function on one query and key with launches switched off."""
     log = io.StringIO()
-    arguments = _smallest_arguments(module, attention)
+    arguments, tensors = _smallest_arguments(module, attention)
     with virtual_gpu(hardware.arch, execute=False) as gpu:
         try:
             with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
-                getattr(module, attention.name)(*arguments)
+                getattr(module, attention.name)(*arguments, **tensors)
         except Exception as error:
             chain = list(_causes(error))
             printed = "\n".join([*map(str, chain), log.getvalue()])
@@ -79,14 +89,22 @@ def _captured(module: ModuleType, attention: Attention, hardware: Hardware) -> L
     return gpu.launches[-1]
 
 
-def _smallest_arguments(module: ModuleType, attention: Attention) -> list[torch.Tensor]:
+def _smallest_arguments(
+    module: ModuleType, attention: Attention
+) -> tuple[list[torch.Tensor], dict[str, torch.Tensor]]:
     dtype: Any = module.DTYPE
     shapes = (
         (1, 1, attention.heads, attention.head_dim),
         (1, 1, attention.kv_heads, attention.head_dim),
         (1, 1, attention.kv_heads, attention.value_dim),
     )
-    return [torch.zeros(shape, dtype=dtype) for shape in shapes]
+    tensors = {
+        tensor.name: torch.zeros(
+            attention.shape_of(tensor, 1, 1, 1), dtype=INPUT_DTYPES[tensor.dtype]
+        )
+        for tensor in attention.inputs
+    }
+    return [torch.zeros(shape, dtype=dtype) for shape in shapes], tensors
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

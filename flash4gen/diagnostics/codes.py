@@ -60,6 +60,9 @@ class Code(StrEnum):
     NOT_CONSTANT = "F4G313", "a constant is needed here"
     ARITHMETIC = "F4G314", "constant arithmetic has no result"
 
+    BAD_INPUT = "F4G315", "an input is declared as it cannot be"
+    LOOKUP = "F4G316", "a look-up does not fit the input that it reads"
+
     NO_SOURCE = "F4G401", "a hardware number without a source"
     MISSING_NUMBER = "F4G402", "a hardware item lacks a number"
     BAD_HARDWARE = "F4G403", "a hardware number has an impossible value"

@@ -13,6 +13,7 @@ from flash4gen.ir.lower_alignment import check_alignment
 from flash4gen.ir.lower_calls import bare_window
 from flash4gen.ir.lower_expr import Expressions
 from flash4gen.ir.lower_fields import check_item_name, choose, gather, value_text
+from flash4gen.ir.lower_inputs import check_read, lower_inputs
 from flash4gen.ir.lower_numbers import lower_numbers
 from flash4gen.ir.lower_schedule import lower_pins
 from flash4gen.ir.lower_scope import Scope
@@ -89,6 +90,8 @@ class _Item:
         empty_row = self._fields.choice("empty_row", EmptyRow, EmptyRow.ZERO)
         self._scope = replace(self._scope, lengths=lengths or Lengths.ANY)
         numbers, self._scope = lower_numbers(self._fields, self._expressions, self._scope)
+        inputs = lower_inputs(self._item.inputs, self._expressions, self._scope, self._findings)
+        self._scope = replace(self._scope, inputs=inputs)
         score, mask = self._score(), self._mask()
         passes = self._passes()
         targets = self._target_names()
@@ -101,6 +104,7 @@ class _Item:
             return None
         if scale is None or score is None or mask is None:
             return None
+        check_read(inputs, (score, mask), self._findings)
         return Attention(
             name=self._item.name.text,
             doc=doc,
@@ -121,6 +125,7 @@ class _Item:
                 FieldSource(name, value_text(field), field.span)
                 for name, field in self._fields.by_name.items()
             ),
+            inputs=tuple(tensor for tensor in inputs.values() if tensor is not None),
             span=self._item.name.span,
         )
 

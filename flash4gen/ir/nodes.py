@@ -6,8 +6,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from flash4gen.digest import WHERE_SET
+from flash4gen.ir.expr import Extent
+
 if TYPE_CHECKING:
-    from flash4gen.ir.expr import Expr
+    from flash4gen.ir.expr import Expr, Input
     from flash4gen.source import Span
 
 
@@ -90,6 +93,7 @@ class Attention:
         targets: names of hardware items to compile for when the command line names none.
         pins: the ``schedule { }`` block.
         fields: the text of every written field, in order of the spec.
+        inputs: tensors that the expressions read, in order of the spec.
         span: the item's name in the spec.
     """
 
@@ -109,12 +113,24 @@ class Attention:
     targets: tuple[str, ...]
     pins: tuple[Pin, ...]
     fields: tuple[FieldSource, ...]
+    inputs: tuple[Input, ...] = field(default=(), metadata=WHERE_SET)
     span: Span | None = field(default=None, compare=False, repr=False)
 
     @property
     def group(self) -> int:
         """Query heads per key/value head."""
         return self.heads // self.kv_heads
+
+    def shape_of(self, tensor: Input, batch: int, seq_q: int, seq_k: int) -> tuple[int, ...]:
+        """Return the shape that an input tensor has in a call of these sizes."""
+        sizes: dict[Extent | int, int] = {
+            Extent.HEADS: self.heads,
+            Extent.KV_HEADS: self.kv_heads,
+            Extent.BATCH: batch,
+            Extent.SEQ_Q: seq_q,
+            Extent.SEQ_K: seq_k,
+        }
+        return tuple(axis if isinstance(axis, int) else sizes[axis] for axis in tensor.axes)
 
     def field_source(self, name: str) -> FieldSource | None:
         """Return how the spec wrote a field, or None where the default holds."""

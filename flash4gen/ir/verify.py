@@ -10,7 +10,21 @@ import math
 import re
 from typing import TYPE_CHECKING
 
-from flash4gen.ir.expr import SIGNATURES, Apply, Expr, Literal, Op, Type, Var, variables, walk
+from flash4gen.ir.expr import (
+    SIGNATURES,
+    Apply,
+    Expr,
+    Extent,
+    Input,
+    InputDType,
+    Literal,
+    Op,
+    Type,
+    Var,
+    lookups,
+    variables,
+    walk,
+)
 from flash4gen.ir.nodes import Attention, DType, EmptyRow, Lengths, Pass
 
 if TYPE_CHECKING:
@@ -42,6 +56,7 @@ def verify(attention: Attention) -> tuple[str, ...]:
         *_expression("score", attention.score, Type.FLOAT),
         *_expression("mask", attention.mask, Type.BOOL),
         *_mask_variables(attention.mask),
+        *_inputs(attention),
         *_lists(attention),
     )
 
@@ -124,6 +139,32 @@ def _literal(node: Literal) -> Iterator[str]:
 def _mask_variables(mask: Expr) -> Iterator[str]:
     if Var.S in variables(mask):
         yield "mask reads the score"
+
+
+def _inputs(attention: Attention) -> Iterator[str]:
+    for tensor in attention.inputs:
+        yield from (f"input {tensor.name}: {violation}" for violation in _input(tensor))
+    yield from _repeated("inputs", (tensor.name for tensor in attention.inputs))
+    for found in lookups(attention.score, attention.mask):
+        name = found.tensor.name
+        if found.tensor not in attention.inputs:
+            yield f"{name} is read and not declared"
+        if len(found.indices) != len(found.tensor.axes):
+            yield f"{name} has {len(found.tensor.axes)} axes and {len(found.indices)} indices"
+        if any(index.type is not Type.INT for index in found.indices):
+            yield f"an index of {name} is not a whole number"
+
+
+def _input(tensor: Input) -> Iterator[str]:
+    if not _IDENTIFIER.fullmatch(tensor.name):
+        yield "the name is not an identifier"
+    if not isinstance(tensor.dtype, InputDType):
+        yield f"dtype is {tensor.dtype!r}"
+    if not tensor.axes:
+        yield "there is no axis"
+    for axis in tensor.axes:
+        if not isinstance(axis, Extent) and not _is_count(axis):
+            yield f"axis {axis!r} is neither a name nor a whole number above 0"
 
 
 def _lists(attention: Attention) -> Iterator[str]:

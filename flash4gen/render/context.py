@@ -7,6 +7,10 @@ the concern files named by the ``impl`` fields.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from flash4gen.ir.expr import Var
 
 API = 1
 """Raised whenever a field below changes its name or meaning; every module's header names it."""
@@ -158,6 +162,60 @@ class Mask:
     range_arguments: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputText:
+    """One input tensor, as the kernel reads it.
+
+    Attributes:
+        name: of the function's parameter.
+        declared: as the spec does.
+        origin: file and line of the spec.
+        function: that reads elements of it.
+        parameters: of that function.
+        sizes: those of them that are lengths.
+        inside: what holds for indices inside of the tensor; empty if it always does.
+        address: of an element.
+        zero: what is read outside.
+        convert: what is appended to make it float32.
+        kernel: the kernel's parameters.
+        handed: their names, as they are handed on.
+        host: the launcher's arguments for them.
+    """
+
+    name: str
+    declared: str
+    origin: str
+    function: str
+    parameters: tuple[str, ...]
+    sizes: tuple[str, ...]
+    inside: str
+    address: str
+    zero: str
+    convert: str
+    kernel: tuple[str, ...]
+    handed: tuple[str, ...]
+    host: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inputs:
+    """All input tensors that are read.
+
+    Attributes:
+        tensors: in the order of the spec.
+        program: the lines that read what does not depend on the key.
+        step: the lines that read what does, in the key loop.
+        handed: what the key loop is handed for them.
+        sizes: the lengths that it needs besides.
+    """
+
+    tensors: tuple[InputText, ...]
+    program: str
+    step: str
+    handed: tuple[str, ...]
+    sizes: frozenset[Var]
+
+
 @dataclass(frozen=True, slots=True)
 class Attend:
     """The key loop: what it is handed for the expressions, and whether scores are scaled first."""
@@ -186,6 +244,8 @@ class Eager:
         masks: whether ``visible`` is assigned.
         nothing: whether the mask hides everything.
         needs_seq_q, needs_seq_k, needs_q, needs_k, needs_h, needs_b: what they read.
+        look_up: whether they read tensors at indices that may lie outside.
+        signature: the parameters with their types.
         empty_value: output of a row without keys.
     """
 
@@ -198,12 +258,43 @@ class Eager:
     needs_k: bool
     needs_h: bool
     needs_b: bool
+    look_up: bool
+    signature: tuple[str, ...]
     empty_value: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Argument:
+    """A parameter of the public function besides q, k and v.
+
+    Attributes:
+        name: of the parameter.
+        dtype: as PyTorch spells it.
+        shape: a tuple, as an expression of q and k.
+        axes: the same in words.
+    """
+
+    name: str
+    dtype: str
+    shape: str
+    axes: str
+
+    @property
+    def check(self) -> tuple[str, ...]:
+        """The arguments of the function that checks it."""
+        return f'"{self.name}"', self.name, self.dtype, self.shape, f'"{self.axes}"', "q"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Interface:
-    """The public function and the torch op."""
+    """The public function and the torch op.
+
+    Attributes:
+        inputs: the parameters besides q, k and v.
+        signature: all parameters with their types.
+        public: the same where the tensors besides q, k and v must be named.
+        names: all parameters, as they are handed on.
+    """
 
     name: str
     digest: str
@@ -217,6 +308,10 @@ class Interface:
     head_dim: int
     value_dim: int
     equal_lengths: bool
+    inputs: tuple[Argument, ...]
+    signature: tuple[str, ...]
+    public: tuple[str, ...]
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,6 +324,7 @@ class RenderContext:
     arithmetic: Arithmetic
     order: Impl
     load: Impl
+    inputs: Inputs
     score: Score
     mask: Mask
     softmax: Impl

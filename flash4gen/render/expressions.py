@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flash4gen.ir.expr import SCORE, Apply, Expr, Literal, Var, Variable, variables
+from flash4gen.ir.expr import SCORE, Apply, Expr, Literal, Lookup, Var, Variable, lookups, variables
 from flash4gen.ir.masks import (
     Compute,
     KeyBounds,
@@ -16,7 +16,24 @@ from flash4gen.ir.masks import (
     bounds,
 )
 from flash4gen.ir.printer import format_expr
-from flash4gen.render.context import Arithmetic, Eager, LoopKind, Mask, Score, SegmentText
+from flash4gen.render.context import (
+    Arithmetic,
+    Eager,
+    Inputs,
+    LoopKind,
+    Mask,
+    Score,
+    SegmentText,
+)
+from flash4gen.render.inputs import (
+    arguments,
+    attention_names,
+    eager_reads,
+    in_loop,
+    inputs,
+    needs_look_up,
+    outside,
+)
 from flash4gen.render.source_expr import (
     TORCH,
     TRITON,
@@ -62,7 +79,24 @@ def arithmetic(attention: Attention, score: Expr | None = None, tanh: str = "tan
 
 def loop_reads(attention: Attention) -> frozenset[Var]:
     """Return what the key loop must be handed for the score and the mask."""
-    return variables(attention.score) | variables(attention.mask)
+    exprs = (attention.score, attention.mask)
+    read = outside(attention.score) | outside(attention.mask)
+    for lookup in lookups(*exprs):
+        if in_loop(lookup):
+            read = read.union(*(outside(index) for index in lookup.indices))
+    return read
+
+
+def input_tensors(attention: Attention) -> Inputs:
+    """Return how the kernel reads the tensors that score and mask look up."""
+    return inputs(attention, variable_names(_IN_LOOP))
+
+
+def signature(attention: Attention, *, named: bool = False) -> tuple[str, ...]:
+    """Return the parameters of the module's functions with their types."""
+    more = [f"{argument.name}: Tensor" for argument in arguments(attention)]
+    star = ["*"] if named and more else []
+    return ("q: Tensor", "k: Tensor", "v: Tensor", *star, *more)
 
 
 def loop_arguments(read: frozenset[Var]) -> tuple[str, ...]:
@@ -76,14 +110,14 @@ def score(attention: Attention, body: Expr | None = None) -> Score:
     printed = body or attention.score
     if printed == SCORE:
         return Score(impl="identity")
-    read = _read(printed)
+    read, values = _read(printed), _values(printed, attention)
     return Score(
         impl="expr",
         title=_written(attention, "score"),
         text=format_expr(printed),
-        parameters=tuple(var.value for var in read),
-        arguments=tuple(_IN_LOOP[var] for var in read),
-        body=_body(printed),
+        parameters=(*(var.value for var in read), *values),
+        arguments=(*(_IN_LOOP[var] for var in read), *values),
+        body=_body(printed, attention),
         origin=_origin(attention, "score"),
     )
 
@@ -93,7 +127,7 @@ def mask(attention: Attention, rows: str = "TILE_Q") -> Mask:
     known = bounds(attention.mask)
     # A mask that is never true has no range; its kernel runs no loop and stores empty rows.
     segments = known.segments or (_NOWHERE,)
-    read = _read(attention.mask)
+    read, values = _read(attention.mask), _values(attention.mask, attention)
     in_bounds = {var for expr in _bound_exprs(known) for var in variables(expr)}
     names = tuple(
         _IN_BOUNDS[var]
@@ -104,9 +138,9 @@ def mask(attention: Attention, rows: str = "TILE_Q") -> Mask:
         impl="full" if known.always_full else "expr",
         title=_written(attention, "mask"),
         text=format_expr(attention.mask),
-        parameters=tuple(var.value for var in read),
-        arguments=tuple(_IN_LOOP[var] for var in read),
-        body=_body(attention.mask),
+        parameters=(*(var.value for var in read), *values),
+        arguments=(*(_IN_LOOP[var] for var in read), *values),
+        body=_body(attention.mask, attention),
         origin=_origin(attention, "mask"),
         segments=tuple(_segment(s, i, len(segments)) for i, s in enumerate(segments)),
         two=len(segments) > 1,
@@ -119,13 +153,16 @@ def mask(attention: Attention, rows: str = "TILE_Q") -> Mask:
 
 def eager(attention: Attention, empty_value: str) -> Eager:
     """Return the formula in PyTorch."""
-    read = loop_reads(attention)
-    names = variable_names(_IN_EAGER)
-    masks = bool(variables(attention.mask))
+    read = variables(attention.score) | variables(attention.mask)
+    names = {**variable_names(_IN_EAGER), **attention_names(attention)}
+    masks = bool(variables(attention.mask) or lookups(attention.mask))
     targets = [("x = ", attention.score)] if attention.score != SCORE else []
     targets += [("visible = ", attention.mask)] if masks else []
     return Eager(
-        body=tuple(statements(targets, TORCH, names, _WIDTH)),
+        body=(
+            *eager_reads(attention, variable_names(_IN_EAGER)),
+            *statements(targets, TORCH, names, _WIDTH),
+        ),
         masks=masks,
         nothing=not masks and not always_true(attention.mask),
         needs_seq_q=Var.SEQ_Q in read,
@@ -134,17 +171,33 @@ def eager(attention: Attention, empty_value: str) -> Eager:
         needs_k=Var.K in read,
         needs_h=bool({Var.H, Var.HKV} & read),
         needs_b=Var.B in read,
+        look_up=needs_look_up(attention),
+        signature=signature(attention),
         empty_value=empty_value,
     )
 
 
 def _read(expr: Expr) -> tuple[Var, ...]:
-    read = variables(expr)
+    read = outside(expr)
     return tuple(var for var in ORDER if var in read)
 
 
-def _body(expr: Expr) -> str:
-    return "\n".join(statements([("return ", expr)], TRITON, variable_names(_PLAIN), _WIDTH))
+def _values(expr: Expr, attention: Attention) -> tuple[str, ...]:
+    """Return the names of the values that an expression's own look-ups have."""
+    own: list[Lookup] = []
+    nodes = [expr]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, Lookup):
+            own.append(node)
+        elif isinstance(node, Apply):
+            nodes.extend(node.args)
+    return tuple(name for lookup, name in attention_names(attention).items() if lookup in own)
+
+
+def _body(expr: Expr, attention: Attention) -> str:
+    names = {**variable_names(_PLAIN), **attention_names(attention)}
+    return "\n".join(statements([("return ", expr)], TRITON, names, _WIDTH))
 
 
 def _segment(segment: Segment, index: int, count: int) -> SegmentText:

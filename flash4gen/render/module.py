@@ -20,6 +20,7 @@ from flash4gen.render.blackwell import blackwell_context
 from flash4gen.render.constants import TORCH_DTYPE, constants
 from flash4gen.render.context import Attend, Epilogue, Impl, Interface, RenderContext
 from flash4gen.render.environment import NOTHING, environment
+from flash4gen.render.inputs import arguments
 from flash4gen.render.provenance import Provenance, header, provenance, title
 from flash4gen.schedule.blackwell.model import BlackwellSchedule
 from flash4gen.schedule.model import Load, as_portable
@@ -112,8 +113,9 @@ def _context(
     empty_value = "0.0" if zero else 'float("nan")'
     identity = attention.score == SCORE
     read = expressions.loop_reads(attention)
-    handed = read | {Var.B, Var.HKV} if schedule.load is Load.TMA else read
-    names = expressions.loop_arguments(handed)
+    inputs = expressions.input_tensors(attention)
+    handed = (read | {Var.B, Var.HKV} if schedule.load is Load.TMA else read) | inputs.sizes
+    names = (*expressions.loop_arguments(handed), *inputs.handed)
     exact = schedule.value_pad == attention.value_dim
     helpers = expressions.arithmetic(attention)
     return RenderContext(
@@ -123,6 +125,7 @@ def _context(
         arithmetic=helpers,
         order=Impl(schedule.order.value),
         load=Impl(schedule.load.value),
+        inputs=inputs,
         score=expressions.score(attention),
         mask=expressions.mask(attention),
         softmax=Impl("online"),
@@ -165,4 +168,8 @@ def _interface(attention: Attention, hardware: Hardware, origin: Provenance) -> 
         head_dim=attention.head_dim,
         value_dim=attention.value_dim,
         equal_lengths=attention.lengths.value == "equal",
+        inputs=arguments(attention),
+        signature=expressions.signature(attention),
+        public=expressions.signature(attention, named=True),
+        names=("q", "k", "v", *(tensor.name for tensor in attention.inputs)),
     )

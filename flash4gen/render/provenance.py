@@ -16,6 +16,7 @@ from flash4gen.ir.expr import SCORE
 from flash4gen.ir.masks import always_true
 from flash4gen.ir.nodes import EmptyRow
 from flash4gen.ir.printer import format_expr
+from flash4gen.render import inputs
 from flash4gen.render.context import API, Header
 from flash4gen.render.environment import LINE
 from flash4gen.resources import resource_dir
@@ -122,6 +123,7 @@ def meaning(attention: Attention) -> tuple[str, ...]:
         lines.append(f"q and k are positions. A query without keys gets out = {empty}, lse = −∞.")
     if any("q_end" in line for line in lines):
         lines.append("q_end = q + (seq_k − seq_q): the last query stands at the last key.")
+    lines += inputs.meaning(attention)
     return tuple(line for line in _trimmed(lines))
 
 

@@ -133,7 +133,7 @@ def estimate(
     optimistic: bool = False,
 ) -> Schedule:
     """Return the schedule of a shape with its planned memory and registers."""
-    buffers = shared_memory(hardware, shape, work.head_pad, work.value_pad)
+    buffers = shared_memory(hardware, shape, work.head_pad, work.value_pad, work.reads)
     needed = pressure(hardware, shape, work, optimistic=optimistic)
     return Schedule(
         family=Family.PORTABLE,

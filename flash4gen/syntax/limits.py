@@ -29,7 +29,12 @@ def prune(file: ast.File, findings: Findings) -> ast.File:
             continue
         kept = tuple(field for field in item.fields if not _report(field.values, findings))
         damaged = item.damaged or len(kept) < len(item.fields)
-        items.append(replace(item, fields=kept, damaged=damaged))
+        if isinstance(item, ast.Attention):
+            inputs = tuple(entry for entry in item.inputs if not _report(entry.axes, findings))
+            damaged = damaged or len(inputs) < len(item.inputs)
+            items.append(replace(item, fields=kept, inputs=inputs, damaged=damaged))
+        else:
+            items.append(replace(item, fields=kept, damaged=damaged))
     return replace(
         file, items=tuple(items), damaged=file.damaged or bool(lost), lost=file.lost | lost
     )

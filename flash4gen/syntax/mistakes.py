@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from flash4gen.source import SourceFile, Span
 
 RESERVED = frozenset(
-    {"attention", "hardware", "def", "schedule", "from", "requires",
+    {"attention", "hardware", "def", "input", "schedule", "from", "requires",
      "and", "or", "not", "true", "false"}
 )  # fmt: skip
 _VALUE = frozenset({"NUMBER", "NAME", "LPAR", "MINUS"})
@@ -47,7 +47,6 @@ _INSTEAD = {
 _NOT_YET = {
     "model": ("`model` items are", "write one `attention` item for each kind of layer"),
     "use": ("`use` items are", "copy the items you need into this file"),
-    "input": ("`input` tensors are", "expressions can read s, q, k, h, hkv, b, seq_q and seq_k"),
     "extends": (
         "hardware that extends other hardware is",
         "copy the file of the target from specs/targets and change what differs",
@@ -82,12 +81,10 @@ def explain(source: SourceFile, text: str, problem: UnexpectedInput) -> Mistake:
     rules = (
         _bad_character,
         _not_yet,
-        _input,
         _unclosed,
         _missing_value,
         _colon,
         _reserved,
-        _indexing,
         _instead,
     )
     for rule in rules:
@@ -141,14 +138,6 @@ def _not_yet(place: Place) -> Mistake | None:
     if not (model or heads_block):
         return None
     return _unavailable(place.text, place.span)
-
-
-def _input(place: Place) -> Mistake | None:
-    """``input slopes : f32[heads]``, of which Lark reads the first word as a field's name."""
-    word = place.before(1)
-    if word is None or word.text != "input" or word.anchor is not Anchor.FIELD:
-        return None
-    return _unavailable("input", place.span_of(word))
 
 
 def _unavailable(word: str, span: Span) -> Mistake:
@@ -238,20 +227,6 @@ def _reserved(place: Place) -> Mistake | None:
     )
 
 
-def _indexing(place: Place) -> Mistake | None:
-    name = place.before(1)
-    if place.text != "[" or name is None or not name.is_word or "LSQB" in place.accepts:
-        return None
-    what, instead = _NOT_YET["input"]
-    return _mistake(
-        Code.NOT_YET,
-        f"`{name.text}[…]` reads a tensor; {what} not available yet",
-        Label(place.span),
-        go_on=place.start,
-        helps=(instead,),
-    )
-
-
 def _instead(place: Place) -> Mistake | None:
     instead = _INSTEAD.get(place.text)
     if instead is None:
@@ -287,7 +262,7 @@ def _wanted(place: Place) -> str:
     """Spell what could stand here, in people's words."""
     accepts = place.accepts
     if accepts & {"RPAR", "COMMA"}:
-        accepts -= {"LPAR", "EQUAL"}  # true, but never what was forgotten
+        accepts -= {"LPAR", "LSQB", "EQUAL"}  # true, but never what was forgotten
     if accepts >= _VALUE:
         return "expected a value"
     wanted: list[str] = []

@@ -145,13 +145,13 @@ PLAIN = Measure()
 def truth_of(attention: Attention, inputs: Inputs, measure: Measure = PLAIN) -> Truth:
     """Compute the reference and the budgets of one set of inputs."""
     q, k, v = inputs.q, inputs.k, inputs.v
-    accuracy = measure.accuracy
-    out, lse = attention_reference(attention, q, k, v)
-    base_out, base_lse = working_precision(attention, q, k, v, measure.product)
-    allowance = lse_allowance(attention, q, k, lse, accuracy)
+    accuracy, tensors = measure.accuracy, inputs.tensors
+    out, lse = attention_reference(attention, q, k, v, tensors)
+    base_out, base_lse = working_precision(attention, q, k, v, measure.product, tensors)
+    allowance = lse_allowance(attention, q, k, lse, accuracy, tensors)
     budget = output_budget(out, base_out)
     if by_design := accuracy.weight + accuracy.rounding:
-        spread, _ = attention_reference(attention, q, k, v.abs())
+        spread, _ = attention_reference(attention, q, k, v.abs(), tensors)
         budget = budget + by_design * spread.nan_to_num()
     return Truth(out, lse, budget, lse_budget(lse, base_lse, allowance))
 
@@ -179,7 +179,7 @@ def run_case(
     file = (module.__file__ or "").replace("\\", "/").rpartition("/")[2]
     try:
         ran = runner(inputs)
-        eager: Outputs = module._eager(inputs.q, inputs.k, inputs.v)
+        eager: Outputs = module._eager(inputs.q, inputs.k, inputs.v, **inputs.tensors)
     except Exception as error:
         return CaseResult(case=case, failures=(blame(error, file, text, case.name),))
     truth = truth_of(attention, inputs, measure)
@@ -226,7 +226,8 @@ def on_virtual_gpu(
     def run(inputs: Inputs) -> Ran:
         most = _affordable(inputs.k.shape[1]) if sampled else None
         with virtual_gpu(arch, most=most) as gpu, poisoned_outputs():
-            out, lse = getattr(module, attention.name)(inputs.q, inputs.k, inputs.v)
+            function = getattr(module, attention.name)
+            out, lse = function(inputs.q, inputs.k, inputs.v, **inputs.tensors)
         problems = []
         if bool(gpu.launches) != _launches(inputs):
             problems.append(f"{len(gpu.launches)} launches")
@@ -257,8 +258,9 @@ def on_device(attention: Attention, module: ModuleType) -> Runner:
     def run(inputs: Inputs) -> Ran:
         moved = [storage.cuda() for storage in inputs.storages]
         views = [same_view(x, inputs.storages, moved) for x in (inputs.q, inputs.k, inputs.v)]
+        tensors = {name: same_view(x, inputs.storages, moved) for name, x in inputs.tensors.items()}
         with poisoned_outputs():
-            out, lse = getattr(module, attention.name)(*views)
+            out, lse = getattr(module, attention.name)(*views, **tensors)
         pairs = zip(moved, inputs.copies, strict=True)
         intact = all(torch.equal(a.cpu().view(torch.int16), b.view(torch.int16)) for a, b in pairs)
         return Ran(out.cpu(), lse.cpu(), () if intact else ("an input was written to",))

@@ -7,7 +7,7 @@ storage holds besides the view is NaN, so that one element read too many shows i
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,8 +15,11 @@ import torch
 from flash4gen.ir.expr import Var, variables
 from flash4gen.validate.cases import Case, Layout, Values
 from flash4gen.validate.oracle import TORCH_DTYPES, visible
+from flash4gen.validate.tensors import make_tensors, placed_tensor
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import Tensor
 
     from flash4gen.ir.nodes import Attention
@@ -39,6 +42,7 @@ class Inputs:
         v: [batch, seq_k, kv_heads, value_dim].
         storages: the tensors whose parts they are.
         copies: of the storages, as they were before the call.
+        tensors: the attention's inputs, by name.
     """
 
     q: Tensor
@@ -46,6 +50,7 @@ class Inputs:
     v: Tensor
     storages: tuple[Tensor, ...]
     copies: tuple[Tensor, ...]
+    tensors: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def untouched(self) -> bool:
@@ -57,12 +62,19 @@ class Inputs:
 def make_inputs(attention: Attention, case: Case) -> Inputs:
     """Return the inputs of a case, in the attention's dtype, on the CPU."""
     dtype = TORCH_DTYPES[attention.dtype]
-    q, k, v = (x.clamp(-_LARGEST, _LARGEST).to(dtype) for x in _values(attention, case))
+    tensors = make_tensors(attention, case)
+    values = _values(attention, case, tensors)
+    q, k, v = (x.clamp(-_LARGEST, _LARGEST).to(dtype) for x in values)
     views, storages = _arranged(q, k, v, case.layout)
-    return Inputs(*views, storages, tuple(storage.clone() for storage in storages))
+    placed = {name: placed_tensor(x, case.layout) for name, x in tensors.items()}
+    storages = (*storages, *(storage for _, storage in placed.values()))
+    copies = tuple(storage.clone() for storage in storages)
+    return Inputs(*views, storages, copies, {name: view for name, (view, _) in placed.items()})
 
 
-def _values(attention: Attention, case: Case) -> tuple[Tensor, Tensor, Tensor]:
+def _values(
+    attention: Attention, case: Case, tensors: Mapping[str, Tensor]
+) -> tuple[Tensor, Tensor, Tensor]:
     """Return q, k and v in float32."""
     random = torch.Generator().manual_seed(case.seed)
     batch, seq_q, seq_k = case.batch, case.seq_q, case.seq_k
@@ -95,11 +107,13 @@ def _values(attention: Attention, case: Case) -> tuple[Tensor, Tensor, Tensor]:
             ramp = torch.linspace(0, 1, seq_k)[:, None, None]
             q, k = q * 0.3 + factor * aligned, k * 0.3 + factor * ramp * direction
         case Values.NEEDLES:
-            q, k = _needles(attention, case, q, k)
+            q, k = _needles(attention, case, q, k, tensors)
     return q, k, v
 
 
-def _needles(attention: Attention, case: Case, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+def _needles(
+    attention: Attention, case: Case, q: Tensor, k: Tensor, tensors: Mapping[str, Tensor]
+) -> tuple[Tensor, Tensor]:
     """Let the scores at the edges of the mask, inside and outside, stand out by 12.
 
     Query i lies on axis i mod head_dim. A key has a component on the axis of each query for which
@@ -115,7 +129,9 @@ def _needles(attention: Attention, case: Case, q: Tensor, k: Tensor) -> tuple[Te
     for b in range(case.batch):
         for hkv in range(groups):
             heads = range(hkv * attention.group, (hkv + 1) * attention.group)
-            masks = [visible(attention, case.seq_q, case.seq_k, b=b, h=h) for h in heads]
+            masks = [
+                visible(attention, case.seq_q, case.seq_k, b=b, h=h, tensors=tensors) for h in heads
+            ]
             marked = torch.stack([_edges(mask) for mask in masks]).any(0)
             needles = factor * (marked.T.float() @ axes).clamp(max=1)
             target = k[b, :, hkv] if groups > 1 else k[b].transpose(0, 1)

@@ -22,10 +22,10 @@ import torch
 from flash4gen.ir.expr import Apply, Expr, Literal, Op, Var, walk
 from flash4gen.ir.nodes import DType
 from flash4gen.schedule.blackwell.model import BlackwellSchedule, Tanh
-from flash4gen.validate.oracle import evaluate, visible
+from flash4gen.validate.oracle import NO_TENSORS, evaluate, visible
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from torch import Tensor
 
@@ -135,7 +135,12 @@ def lse_budget(ref: Tensor, base: Tensor, allowance: float) -> Tensor:
 
 
 def lse_allowance(
-    attention: Attention, q: Tensor, k: Tensor, lse: Tensor, accuracy: Accuracy = EXACT
+    attention: Attention,
+    q: Tensor,
+    k: Tensor,
+    lse: Tensor,
+    accuracy: Accuracy = EXACT,
+    tensors: Mapping[str, Tensor] = NO_TENSORS,
 ) -> float:
     """Return what the LSE may lose besides what the working precision in base e loses.
 
@@ -150,16 +155,17 @@ def lse_allowance(
         k: [batch, seq_k, kv_heads, head_dim].
         lse: float64 reference, [batch, heads, seq_q].
         accuracy: of the kernel's techniques.
+        tensors: the attention's inputs, by name.
     """
     peak, spread = _largest(lse[lse.isfinite()].abs()), 0.0
     perturbed = tuple(_perturbed(attention.score, accuracy))
     for b in range(q.shape[0]):
         for h in range(attention.heads):
             env = _environment(attention, q, k, b, h)
-            seen = visible(attention, q.shape[1], k.shape[1], b=b, h=h)
-            score = evaluate(attention.score, env).expand(seen.shape)
+            seen = visible(attention, q.shape[1], k.shape[1], b=b, h=h, tensors=tensors)
+            score = evaluate(attention.score, env, tensors=tensors).expand(seen.shape)
             peak = max(peak, _largest(_row_maxima(score, seen).abs()))
-            shifts = [(evaluate(other, env) - score).abs() for other in perturbed]
+            shifts = [(evaluate(other, env, tensors=tensors) - score).abs() for other in perturbed]
             if shifts:
                 spread = max(spread, _largest(torch.stack(shifts).sum(0)[seen]))
     if peak == 0:

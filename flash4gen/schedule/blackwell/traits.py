@@ -89,6 +89,9 @@ def traits(attention: Attention) -> Traits:
 
 def unsupported(attention: Attention) -> str:
     """Return why the family cannot compute an attention, or an empty text."""
+    if attention.inputs:
+        names = ", ".join(tensor.name for tensor in attention.inputs)
+        return f"it reads no input tensors, and this attention has some: {names}"
     widths = attention.head_dim, attention.value_dim
     if max(widths) <= NARROW or widths in (WIDE, WIDEST):
         return ""
