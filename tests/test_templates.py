@@ -57,6 +57,7 @@ CONTEXT_OF = {
     "shared/copies.py.j2": context_blackwell.Fetch,
     "shared/eager.py.j2": context.Eager,
     "shared/header.py.j2": context.Header,
+    "shared/inputs.py.j2": context.Inputs,
     "shared/interface.py.j2": context.Interface,
     "shared/layout.py.j2": context.Impl,
     "shared/products.py.j2": context_blackwell.Mma,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keyword
+import re
 from typing import TYPE_CHECKING
 
 from flash4gen.diagnostics.codes import Code
@@ -26,13 +27,17 @@ SEQ = "seq"
 
 MOST_AXES = 4
 
+_OWN = re.compile(r"_.*|t\d+")
+"""Helpers and intermediate results of generated code."""
+
 TAKEN = frozenset(
     {"axes", "b", "batch", "begin", "cu_seqlens_k", "cu_seqlens_q", "device", "dim",
-     "driver", "dtype", "end", "expected", "first", "found", "h", "hkv", "i", "index",
-     "inside", "item", "j", "k", "keys", "libdevice", "lse", "name", "out", "p", "picked",
-     "place", "places", "q", "q_tiles", "queries", "rows", "scores", "seen", "seq", "seq_k",
-     "seq_q", "shape", "shapes", "size", "target", "tl", "torch", "total", "triton", "v",
-     "value", "values", "visible", "wanted", "weights", "x",}
+     "driver", "dtype", "end", "expected", "first", "first_key", "found", "full_end",
+     "full_start", "h", "hkv", "i", "index", "inside", "item", "j", "k", "keys", "length",
+     "libdevice", "live_end", "live_start", "lse", "name", "out", "p", "picked", "place",
+     "places", "q", "q_tiles", "queries", "rows", "run", "scores", "seen", "seq", "seq_k",
+     "seq_q", "shape", "shapes", "size", "stride", "target", "tl", "torch", "total",
+     "triton", "v", "value", "values", "visible", "wanted", "weights", "x"}
 )  # fmt: skip
 """Names of a generated module's own, and of what they would look like."""
 
@@ -110,7 +115,7 @@ def _check_name(name: ast.Name, scope: Scope, findings: Findings) -> None:
         why = "is part of the language"
     elif text in scope.functions.table:
         why = "is a function"
-    elif text in TAKEN or text.startswith("_"):
+    elif text in TAKEN or _OWN.fullmatch(text):
         why = "has a meaning of its own in generated code"
     elif keyword.iskeyword(text) or keyword.issoftkeyword(text):
         why = "is a word of Python, in which kernels are written"

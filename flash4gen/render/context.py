@@ -7,10 +7,6 @@ the concern files named by the ``impl`` fields.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from flash4gen.ir.expr import Var
 
 API = 1
 """Raised whenever a field below changes its name or meaning; every module's header names it."""
@@ -206,14 +202,14 @@ class Inputs:
         program: the lines that read what does not depend on the key.
         step: the lines that read what does, in the key loop.
         handed: what the key loop is handed for them.
-        sizes: the lengths that it needs besides.
+        needs_seq_q: whether it needs the number of queries for them.
     """
 
     tensors: tuple[InputText, ...]
     program: str
     step: str
     handed: tuple[str, ...]
-    sizes: frozenset[Var]
+    needs_seq_q: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,12 +61,14 @@ def ordered(*exprs: Expr) -> tuple[Lookup, ...]:
 def value_names(found: Iterable[Lookup]) -> dict[Expr, str]:
     """Return what the value of each look-up is called, such as ``bias_h_q_k``."""
     names: dict[Expr, str] = {}
+    found = tuple(found)
+    tensors = {lookup.tensor.name for lookup in found}
     for lookup in found:
         plain = [index for index in lookup.indices if isinstance(index, Variable)]
         whole = len(plain) == len(lookup.indices)
         suffix = "_".join(index.var.value for index in plain) if whole else f"at_{len(names)}"
         name = f"{lookup.tensor.name}_{suffix}"
-        taken = name in names.values()
+        taken = name in tensors or name in names.values()
         names[lookup] = f"{name}_{len(names)}" if taken else name
     return names
 
@@ -110,7 +112,7 @@ def inputs(attention: Attention, names: Names) -> Inputs:
         program="\n".join(_read(lookup, texts[lookup.tensor], known, 4) for lookup in program),
         step="\n".join(_read(lookup, texts[lookup.tensor], known, 8) for lookup in step),
         handed=(*(known[lookup] for lookup in program), *state),
-        sizes=frozenset(Var.SEQ_Q for lookup in step if "seq_q" in texts[lookup.tensor].sizes),
+        needs_seq_q=any("seq_q" in texts[lookup.tensor].sizes for lookup in step),
     )
 
 

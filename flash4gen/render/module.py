@@ -114,7 +114,8 @@ def _context(
     identity = attention.score == SCORE
     read = expressions.loop_reads(attention)
     inputs = expressions.input_tensors(attention)
-    handed = (read | {Var.B, Var.HKV} if schedule.load is Load.TMA else read) | inputs.sizes
+    handed = read | {Var.B, Var.HKV} if schedule.load is Load.TMA else read
+    handed = handed | {Var.SEQ_Q} if inputs.needs_seq_q else handed
     names = (*expressions.loop_arguments(handed), *inputs.handed)
     exact = schedule.value_pad == attention.value_dim
     helpers = expressions.arithmetic(attention)
