@@ -41,6 +41,8 @@ VARIANTS = {
     " mask = q_ids[b, q] == ids[b, k] and causal(align = end)",
     "padding": "input n : i32[batch]\n mask = k < n[b]",
     "gathered": "input ids : i32[batch, seq_k]\n input n : i32[16]\n mask = k < n[ids[b, k]]",
+    "sinks": "input sinks : bf16[heads]\n mask = window(keys = 70)\n sink = sinks[h]",
+    "sink_of_one": "sink = 0\n mask = causal(align = end)\n score = softcap(s, 20)",
     "sigmoid": "score = sigmoid(s) * 4 + log(1 + s ** 2)",
 }
 WIDTHS = (16, 24, 40, 72, 80, 96, 112, 128, 136, 160, 192, 256)
@@ -67,7 +69,9 @@ def prove(text: str, target: str, folder: Path) -> None:
     assert (facts.loop_spills if specialised else facts.spill_bytes) == 0
 
 
-@pytest.mark.parametrize("name", ["sink_and_window", "alibi", "never", "bias", "documents"])
+@pytest.mark.parametrize(
+    "name", ["sink_and_window", "alibi", "never", "bias", "documents", "sinks"]
+)
 def test_a_variant_on_a_target(name: str, tmp_path: Path) -> None:
     target = library.target_names()[len(name) % 4]
     prove(spec_text(VARIANTS[name]), target, tmp_path)

@@ -26,9 +26,12 @@ if TYPE_CHECKING:
     from flash4gen.source import Span
 
 FIELDS = (
-    "doc", "dtype", "heads", "kv_heads", "head_dim", "scale", "score", "mask", "empty_row",
-    "lengths", "passes", "target",
+    "doc", "dtype", "heads", "kv_heads", "head_dim", "scale", "score", "mask", "sink",
+    "empty_row", "lengths", "passes", "target",
 )  # fmt: skip
+VARYING = (Var.S, Var.Q, Var.K)
+"""What differs between the scores of one head."""
+
 REQUIRED = ("dtype", "heads", "head_dim")
 
 ADVICE = {
@@ -44,6 +47,8 @@ ADVICE = {
     "num_kv_heads": "the number of key and value heads is `kv_heads`",
     "value_dim": "write both widths as `head_dim = 192 / 128`: of q and k, then of v",
     "head_dim_v": "write both widths as `head_dim = 192 / 128`: of q and k, then of v",
+    "sinks": "the field is `sink`, the logit of one head: `sink = sinks[h]`",
+    "s_aux": "sinks are the field `sink`, the logit of one head: `sink = sinks[h]`",
     "targets": "the field is `target`, for one name or several: `target = b200, rtx5090`",
 }  # fmt: skip
 
@@ -92,7 +97,7 @@ class _Item:
         numbers, self._scope = lower_numbers(self._fields, self._expressions, self._scope)
         inputs = lower_inputs(self._item.inputs, self._expressions, self._scope, self._findings)
         self._scope = replace(self._scope, inputs=inputs)
-        score, mask = self._score(), self._mask()
+        score, mask, sink = self._score(), self._mask(), self._sink()
         passes = self._passes()
         targets = self._target_names()
         pins = lower_pins(self._item.schedules, self._findings)
@@ -104,7 +109,10 @@ class _Item:
             return None
         if scale is None or score is None or mask is None:
             return None
-        check_read(inputs, (score, mask), self._findings)
+        if sink is None and self._fields.get("sink") is not None:
+            return None
+        read = (score, mask, *(() if sink is None else (sink,)))
+        check_read(inputs, read, self._findings)
         return Attention(
             name=self._item.name.text,
             doc=doc,
@@ -126,6 +134,7 @@ class _Item:
                 for name, field in self._fields.by_name.items()
             ),
             inputs=tuple(tensor for tensor in inputs.values() if tensor is not None),
+            sink=sink,
             span=self._item.name.span,
         )
 
@@ -205,6 +214,24 @@ class _Item:
             )
         check_alignment(node, self._scope, self._findings)
         return mask
+
+    def _sink(self) -> Expr | None:
+        node, sink = self._lowered("sink")
+        if node is None or sink is None:
+            return None
+        if sink.type is Type.BOOL:
+            self._findings.error(Code.WRONG_TYPE, "`sink` is a number, a logit", node.span)
+            return None
+        read = next((n for n in walk(sink) if isinstance(n, Variable) and n.var in VARYING), None)
+        if read is not None:
+            self._findings.error(
+                Code.SINK,
+                f"a sink cannot read `{read.var.value}`: it is one logit for all rows of a head",
+                read.span or node.span,
+                helps=("write a tensor's element per head: `sink = sinks[h]`",),
+            )
+            return None
+        return self._expressions.to_float(sink)
 
     def _passes(self) -> tuple[Pass, ...]:
         field = self._fields.get("passes")

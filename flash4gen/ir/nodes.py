@@ -73,8 +73,10 @@ class Attention:
 
         s   = (q[b, i, h] · k[b, j, h // group]) · scale            float32
         x   = score(s, ...)  where mask(...) else −inf
-        lse = log Σ_j exp(x)                                        natural log
+        lse = log (exp(sink) + Σ_j exp(x))                          natural log
         out = Σ_j exp(x − lse) · v[b, j, h // group]
+
+    Without a sink its term is left out.
 
     Attributes:
         name: identifier of the generated function.
@@ -94,6 +96,8 @@ class Attention:
         pins: the ``schedule { }`` block.
         fields: the text of every written field, in order of the spec.
         inputs: tensors that the expressions read, in order of the spec.
+        sink: FLOAT expression over heads, batch entry and lengths: a logit without a value, not
+            scaled, that joins the softmax's denominator; None for none.
         span: the item's name in the spec.
     """
 
@@ -114,12 +118,18 @@ class Attention:
     pins: tuple[Pin, ...]
     fields: tuple[FieldSource, ...]
     inputs: tuple[Input, ...] = field(default=(), metadata=WHERE_SET)
+    sink: Expr | None = field(default=None, metadata=WHERE_SET)
     span: Span | None = field(default=None, compare=False, repr=False)
 
     @property
     def group(self) -> int:
         """Query heads per key/value head."""
         return self.heads // self.kv_heads
+
+    @property
+    def expressions(self) -> tuple[Expr, ...]:
+        """All expressions: score, mask and, where there is one, sink."""
+        return (self.score, self.mask, *(() if self.sink is None else (self.sink,)))
 
     def shape_of(self, tensor: Input, batch: int, seq_q: int, seq_k: int) -> tuple[int, ...]:
         """Return the shape that an input tensor has in a call of these sizes."""

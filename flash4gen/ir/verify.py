@@ -56,6 +56,7 @@ def verify(attention: Attention) -> tuple[str, ...]:
         *_expression("score", attention.score, Type.FLOAT),
         *_expression("mask", attention.mask, Type.BOOL),
         *_mask_variables(attention.mask),
+        *_sink(attention.sink),
         *_inputs(attention),
         *_lists(attention),
     )
@@ -141,11 +142,19 @@ def _mask_variables(mask: Expr) -> Iterator[str]:
         yield "mask reads the score"
 
 
+def _sink(sink: Expr | None) -> Iterator[str]:
+    if sink is None:
+        return
+    yield from _expression("sink", sink, Type.FLOAT)
+    if {Var.S, Var.Q, Var.K} & variables(sink):
+        yield "sink reads the score or a position"
+
+
 def _inputs(attention: Attention) -> Iterator[str]:
     for tensor in attention.inputs:
         yield from (f"input {tensor.name}: {violation}" for violation in _input(tensor))
     yield from _repeated("inputs", (tensor.name for tensor in attention.inputs))
-    for found in lookups(attention.score, attention.mask):
+    for found in lookups(*attention.expressions):
         name = found.tensor.name
         if found.tensor not in attention.inputs:
             yield f"{name} is read and not declared"

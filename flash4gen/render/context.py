@@ -223,12 +223,21 @@ class Attend:
 
 @dataclass(frozen=True, slots=True)
 class Epilogue:
-    """What becomes of rows without keys, and which columns are stored."""
+    """What becomes of rows without keys, and which columns are stored.
+
+    Attributes:
+        empty_text, empty_factor, empty_value: of a row without keys.
+        store_mask: which elements are stored.
+        sink: the logit that joins the denominator; empty if there is none.
+        arguments: of the function that normalises.
+    """
 
     empty_text: str
     empty_factor: str
     empty_value: str
     store_mask: str
+    sink: str
+    arguments: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,6 +249,7 @@ class Eager:
         masks: whether ``visible`` is assigned.
         nothing: whether the mask hides everything.
         needs_seq_q, needs_seq_k, needs_q, needs_k, needs_h, needs_b: what they read.
+        sink: the logit that joins the denominator; empty if there is none.
         look_up: whether they read tensors at indices that may lie outside.
         signature: the parameters with their types.
         empty_value: output of a row without keys.
@@ -255,6 +265,7 @@ class Eager:
     needs_h: bool
     needs_b: bool
     look_up: bool
+    sink: str
     signature: tuple[str, ...]
     empty_value: str
 
@@ -288,6 +299,7 @@ class Interface:
     Attributes:
         inputs: the parameters besides q, k and v.
         signature: all parameters with their types.
+        lse: what the second result is.
         public: the same where the tensors besides q, k and v must be named.
         names: all parameters, as they are handed on.
     """
@@ -304,6 +316,7 @@ class Interface:
     head_dim: int
     value_dim: int
     equal_lengths: bool
+    lse: str
     inputs: tuple[Argument, ...]
     signature: tuple[str, ...]
     public: tuple[str, ...]

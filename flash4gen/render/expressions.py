@@ -65,7 +65,8 @@ def arithmetic(attention: Attention, score: Expr | None = None, tanh: str = "tan
         score: printed instead of its score.
         tanh: the field for the form that a hyperbolic tangent is printed in.
     """
-    printed = [score or attention.score, attention.mask, *_bound_exprs(bounds(attention.mask))]
+    bound = _bound_exprs(bounds(attention.mask))
+    printed = [score or attention.score, *attention.expressions[1:], *bound]
     used = frozenset(helper for expr in printed for helper in helpers(expr, TRITON))
     return Arithmetic(
         tanh=Helper.TANH in used and tanh == "tanh",
@@ -153,8 +154,9 @@ def mask(attention: Attention, rows: str = "TILE_Q") -> Mask:
 
 def eager(attention: Attention, empty_value: str) -> Eager:
     """Return the formula in PyTorch."""
-    read = variables(attention.score) | variables(attention.mask)
+    read = frozenset[Var]().union(*(variables(expr) for expr in attention.expressions))
     names = {**variable_names(_IN_EAGER), **attention_names(attention)}
+    sink = attention.sink
     masks = bool(variables(attention.mask) or lookups(attention.mask))
     targets = [("x = ", attention.score)] if attention.score != SCORE else []
     targets += [("visible = ", attention.mask)] if masks else []
@@ -172,9 +174,18 @@ def eager(attention: Attention, empty_value: str) -> Eager:
         needs_h=bool({Var.H, Var.HKV} & read),
         needs_b=Var.B in read,
         look_up=needs_look_up(attention),
+        sink="" if sink is None else "".join(statements([("", sink)], TORCH, names, 10**6)),
         signature=signature(attention),
         empty_value=empty_value,
     )
+
+
+def sink(attention: Attention) -> str:
+    """Return the sink's logit as text in the kernel, empty where there is none."""
+    if attention.sink is None:
+        return ""
+    names = {**variable_names(_IN_LOOP), **attention_names(attention)}
+    return "".join(statements([("", attention.sink)], TRITON, names, 10**6))
 
 
 def _read(expr: Expr) -> tuple[Var, ...]:

@@ -75,7 +75,7 @@ def value_names(found: Iterable[Lookup]) -> dict[Expr, str]:
 
 def attention_names(attention: Attention) -> dict[Expr, str]:
     """Return what the value of each look-up of a variant is called."""
-    return value_names(ordered(attention.score, attention.mask))
+    return value_names(ordered(*attention.expressions))
 
 
 def in_loop(lookup: Lookup) -> bool:
@@ -100,25 +100,26 @@ def inputs(attention: Attention, names: Names) -> Inputs:
         attention: the variant, simplified.
         names: what variables are called in kernel and key loop.
     """
-    found = ordered(attention.score, attention.mask)
+    found = ordered(*attention.expressions)
     tensors = [tensor for tensor in attention.inputs if any(f.tensor == tensor for f in found)]
     texts = {tensor: _tensor(tensor, found) for tensor in tensors}
     known = {**names, **value_names(found)}
     step = [lookup for lookup in found if in_loop(lookup)]
     program = [lookup for lookup in found if not in_loop(lookup)]
+    used = lookups(attention.score, attention.mask)
     state = (part for t in tensors if any(x.tensor == t for x in step) for part in texts[t].handed)
     return Inputs(
         tensors=tuple(texts.values()),
         program="\n".join(_read(lookup, texts[lookup.tensor], known, 4) for lookup in program),
         step="\n".join(_read(lookup, texts[lookup.tensor], known, 8) for lookup in step),
-        handed=(*(known[lookup] for lookup in program), *state),
+        handed=(*(known[lookup] for lookup in program if lookup in used), *state),
         needs_seq_q=any("seq_q" in texts[lookup.tensor].sizes for lookup in step),
     )
 
 
 def eager_reads(attention: Attention, names: Names) -> list[str]:
     """Return the assignments that read every value in PyTorch."""
-    found = ordered(attention.score, attention.mask)
+    found = ordered(*attention.expressions)
     known = {**names, **attention_names(attention)}
     lines: list[str] = []
     for lookup in found:
@@ -140,7 +141,7 @@ def needs_look_up(attention: Attention) -> bool:
     """Whether the CPU path reads at indices that may lie outside of a tensor."""
     return any(
         not _within(index, axis, attention)
-        for lookup in lookups(attention.score, attention.mask)
+        for lookup in lookups(*attention.expressions)
         for index, axis in zip(lookup.indices, lookup.tensor.axes, strict=True)
     )
 

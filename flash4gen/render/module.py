@@ -81,7 +81,12 @@ def render(
 
 def _lean(attention: Attention) -> Attention:
     """Return the same meaning in the fewest operations."""
-    return replace(attention, score=simplify(attention.score), mask=minimal(attention.mask))
+    return replace(
+        attention,
+        score=simplify(attention.score),
+        mask=minimal(attention.mask),
+        sink=None if attention.sink is None else simplify(attention.sink),
+    )
 
 
 def in_gluon(text: str) -> str:
@@ -118,7 +123,7 @@ def _context(
     handed = handed | {Var.SEQ_Q} if inputs.needs_seq_q else handed
     names = (*expressions.loop_arguments(handed), *inputs.handed)
     exact = schedule.value_pad == attention.value_dim
-    helpers = expressions.arithmetic(attention)
+    helpers, sink = expressions.arithmetic(attention), expressions.sink(attention)
     return RenderContext(
         header=header(attention, hardware, choice, origin),
         constants=constants(attention, hardware, choice),
@@ -135,11 +140,19 @@ def _context(
             empty_text="0" if zero else "NaN",
             empty_factor=empty_value,
             empty_value=empty_value,
+            sink=sink,
+            arguments=("acc", "row_max", "row_sum", *([sink] if sink else [])),
             store_mask="row < rows_left" if exact else "(row < rows_left) & (column < VALUE_DIM)",
         ),
         eager=expressions.eager(attention, empty_value),
         interface=_interface(attention, hardware, origin),
     )
+
+
+def _lse(attention: Attention) -> str:
+    if attention.sink is None:
+        return "natural logarithm; −inf where a query sees no key"
+    return "natural logarithm, the sink included"
 
 
 def _imports(*, uses_tma: bool, uses_libdevice: bool) -> tuple[str, ...]:
@@ -169,6 +182,7 @@ def _interface(attention: Attention, hardware: Hardware, origin: Provenance) -> 
         head_dim=attention.head_dim,
         value_dim=attention.value_dim,
         equal_lengths=attention.lengths.value == "equal",
+        lse=_lse(attention),
         inputs=arguments(attention),
         signature=expressions.signature(attention),
         public=expressions.signature(attention, named=True),

@@ -106,6 +106,7 @@ def meaning(attention: Attention) -> tuple[str, ...]:
     score = "s" if attention.score == SCORE else format_expr(attention.score)
     where = "" if always_true(attention.mask) else "    where the mask is true, else −∞"
     empty = "0" if attention.empty_row is EmptyRow.ZERO else "NaN"
+    alone = f"out = {empty}, lse = −∞" if attention.sink is None else "out = 0, lse = the sink"
     lines = [
         f"Forward attention. For query q of head h and the keys k of key/value head {kv}:",
         "",
@@ -115,12 +116,14 @@ def meaning(attention: Attention) -> tuple[str, ...]:
     if where:
         lines.append(f"    mask   = {format_expr(attention.mask)}")
     lines += [
-        "    lse[q] = log Σ_k exp(x)",
+        "    lse[q] = log Σ_k exp(x)"
+        if attention.sink is None
+        else f"    lse[q] = log (exp({format_expr(attention.sink)}) + Σ_k exp(x))",
         "    out[q] = Σ_k exp(x − lse[q]) · V[k]",
         "",
     ]
     if where:
-        lines.append(f"q and k are positions. A query without keys gets out = {empty}, lse = −∞.")
+        lines.append(f"q and k are positions. A query without keys gets {alone}.")
     if any("q_end" in line for line in lines):
         lines.append("q_end = q + (seq_k − seq_q): the last query stands at the last key.")
     lines += inputs.meaning(attention)

@@ -146,7 +146,7 @@ def workload(attention: Attention) -> Workload:
 
 def tile_reads(attention: Attention) -> tuple[TileRead, ...]:
     """Return what the look-ups of an attention load per key tile."""
-    found = ((item, variables(item)) for item in lookups(attention.score, attention.mask))
+    found = ((item, variables(item)) for item in lookups(*attention.expressions))
     return tuple(
         TileRead(Var.Q in reads, 4 if item.tensor.dtype in _WORDS else 2)
         for item, reads in found

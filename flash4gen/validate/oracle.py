@@ -138,6 +138,8 @@ def attention_reference(
         products = q[b, :, h].double() @ k[b, :, hkv].double().T
         scores = _scores(attention, products, b, h, tensors)
         row_lse = torch.logsumexp(scores, dim=-1)  # −inf over no keys
+        sink = _sink(attention, sizes[1], products, b, h, tensors)
+        row_lse = torch.logaddexp(row_lse, sink)
         weights = torch.exp(scores - row_lse[:, None])
         out[b, :, h] = _with_empty_rows(attention, weights @ v[b, :, hkv].double(), row_lse)
         lse[b, h] = row_lse
@@ -196,10 +198,11 @@ def working_precision(
         products = product(q[b, :, h], k[b, :, hkv].T)
         scores = _scores(attention, products, b, h, tensors)
         # A row that sees no key has no maximum to subtract.
-        peak = scores.amax(dim=-1) if scores.shape[1] else torch.zeros(sizes[1])
+        sink = _sink(attention, sizes[1], products, b, h, tensors)
+        peak = torch.maximum(scores.amax(dim=-1), sink) if scores.shape[1] else sink
         safe_peak = torch.where(peak == -math.inf, 0.0, peak)
         weights = torch.exp(scores - safe_peak[:, None])
-        total = weights.sum(dim=-1)
+        total = weights.sum(dim=-1) + torch.exp(sink - safe_peak)
         row_lse = safe_peak + torch.log(total)
         summed = product(weights.to(dtype), v[b, :, hkv])
         rows = _with_empty_rows(attention, summed / total[:, None], row_lse)
@@ -232,6 +235,22 @@ def _scores(
     score = evaluate(attention.score, env, float_dtype=products.dtype, tensors=tensors)
     seen = visible(attention, seq_q, seq_k, b=b, h=h, tensors=tensors)
     return torch.where(seen, score, -math.inf)
+
+
+def _sink(
+    attention: Attention,
+    seq_q: int,
+    products: Tensor,
+    b: int,
+    h: int,
+    tensors: Mapping[str, Tensor],
+) -> Tensor:
+    """Return the logit that joins the denominator of each row, [seq_q]; −inf for none."""
+    if attention.sink is None:
+        return products.new_full((seq_q,), -math.inf)
+    env = _positions(attention, seq_q, products.shape[1], b, h)
+    logit = evaluate(attention.sink, env, float_dtype=products.dtype, tensors=tensors)
+    return logit.expand(seq_q)
 
 
 def _positions(attention: Attention, seq_q: int, seq_k: int, b: int, h: int) -> dict[Var, Tensor]:

@@ -168,6 +168,11 @@ def lse_allowance(
             shifts = [(evaluate(other, env, tensors=tensors) - score).abs() for other in perturbed]
             if shifts:
                 spread = max(spread, _largest(torch.stack(shifts).sum(0)[seen]))
+            if attention.sink is not None:
+                sink = evaluate(attention.sink, env, tensors=tensors)
+                others = _perturbed(attention.sink, accuracy)
+                shifts = [(evaluate(other, env, tensors=tensors) - sink).abs() for other in others]
+                spread = max(spread, sum(map(_largest, shifts)))
     if peak == 0:
         return spread + accuracy.weight
     in_base_2 = torch.tensor(peak * math.log2(math.e), dtype=torch.float32)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import math
 import re
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -14,11 +16,12 @@ from flash4gen.build.load import load_module
 from flash4gen.ir import library
 from flash4gen.ir.lower_functions import CONSTANTS
 from flash4gen.ir.lower_inputs import TAKEN
-from flash4gen.ir.nodes import Lengths
+from flash4gen.ir.nodes import Lengths, Pin
 from flash4gen.render.inputs import attention_names
 from flash4gen.render.module import render
 from flash4gen.schedule.choose import choose
 from flash4gen.schedule.model import Choice
+from flash4gen.vgpu import virtual_gpu
 from tests.ir.notation import attention, expr
 
 if TYPE_CHECKING:
@@ -162,6 +165,38 @@ def test_torch_compile_sees_one_operator(module: ModuleType) -> None:
     torch.library.opcheck(module._op, tuple(given.values()))
 
 
+def test_a_sink_of_minus_infinity_is_none(tmp_path: Path) -> None:
+    variant = replace(READS, name="sunk", sink=expr("slopes[h]"))
+    plain = replace(READS, name="plain", score=expr("s"), inputs=READS.inputs[1:])
+    plain = replace(plain, score=expr("s + bias[h, q, k] + table[h, 0]"))
+    variant = replace(variant, score=plain.score)
+    given = arguments(seq_q=4) | {"slopes": torch.full((4,), -math.inf)}
+    results = []
+    for item in (variant, plain):
+        path = tmp_path / f"{item.name}.py"
+        path.write_text(text(item), encoding="utf-8")
+        made = load_module(path)
+        own = {name: x for name, x in given.items() if item is variant or name != "slopes"}
+        results.append(getattr(made, item.name)(**own))
+        with virtual_gpu(80):
+            results.append(getattr(made, item.name)(**own))
+    for out, lse in results[1:]:
+        torch.testing.assert_close(out, results[0][0], atol=2e-3, rtol=0)
+        torch.testing.assert_close(lse, results[0][1], atol=1e-5, rtol=0)
+
+
+def test_without_keys_there_is_the_sink(tmp_path: Path) -> None:
+    variant = attention(name="sunk", sink=expr("slopes[h] * 2.0"), inputs=READS.inputs[:1])
+    path = tmp_path / "sunk.py"
+    path.write_text(text(variant), encoding="utf-8")
+    given = arguments(seq_k=0)
+    slopes = given["slopes"]
+    with virtual_gpu(80):
+        out, lse = load_module(path).sunk(given["q"], given["k"], given["v"], slopes=slopes)
+    assert (out == 0).all()
+    torch.testing.assert_close(lse, (2 * slopes)[:, None].expand(2, 4, 3))
+
+
 def test_the_specialised_family_leaves_tensors_to_the_portable_one() -> None:
     choice = choose(READS, library.target("b200"))
     assert isinstance(choice, Choice)
@@ -169,3 +204,14 @@ def test_the_specialised_family_leaves_tensors_to_the_portable_one() -> None:
     family = next(decision for decision in choice.decisions if decision.field == "family")
     assert family.reason.startswith("not the blackwell family: it reads no input tensors")
     assert "slopes" in family.reason
+
+
+def test_nor_has_the_specialised_family_sinks() -> None:
+    choice = choose(attention(sink=expr("0.0")), library.target("b200"))
+    assert isinstance(choice, Choice)
+    assert choice.schedule.family == "portable"
+    pinned = attention(sink=expr("0.0"), pins=(Pin("family", "blackwell"),))
+    refused = choose(pinned, library.target("b200"))
+    assert isinstance(refused, tuple)
+    assert "cannot compute" in refused[0].message
+    assert refused[0].notes == ("it has no sinks, and this attention has",)
