@@ -43,6 +43,8 @@ VARIANTS = {
     "gathered": "input ids : i32[batch, seq_k]\n input n : i32[16]\n mask = k < n[ids[b, k]]",
     "sinks": "input sinks : bf16[heads]\n mask = window(keys = 70)\n sink = sinks[h]",
     "sink_of_one": "sink = 0\n mask = causal(align = end)\n score = softcap(s, 20)",
+    "sigmoid_weights": "weights = sigmoid\n score = s - 3\n mask = causal(align = end)",
+    "sigmoid_plain": "weights = sigmoid\n mask = k < 4 or window(keys = 70)",
     "sigmoid": "score = sigmoid(s) * 4 + log(1 + s ** 2)",
 }
 WIDTHS = (16, 24, 40, 72, 80, 96, 112, 128, 136, 160, 192, 256)

@@ -17,7 +17,7 @@ from flash4gen.ir.lower_inputs import check_read, lower_inputs
 from flash4gen.ir.lower_numbers import lower_numbers
 from flash4gen.ir.lower_schedule import lower_pins
 from flash4gen.ir.lower_scope import Scope
-from flash4gen.ir.nodes import Attention, DType, EmptyRow, FieldSource, Lengths, Pass
+from flash4gen.ir.nodes import Attention, DType, EmptyRow, FieldSource, Lengths, Pass, Weights
 from flash4gen.syntax import ast
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 FIELDS = (
     "doc", "dtype", "heads", "kv_heads", "head_dim", "scale", "score", "mask", "sink",
-    "empty_row", "lengths", "passes", "target",
+    "weights", "empty_row", "lengths", "passes", "target",
 )  # fmt: skip
 VARYING = (Var.S, Var.Q, Var.K)
 """What differs between the scores of one head."""
@@ -93,6 +93,8 @@ class _Item:
         lengths = self._fields.choice("lengths", Lengths, Lengths.ANY)
         dtype = self._fields.choice("dtype", DType, None)
         empty_row = self._fields.choice("empty_row", EmptyRow, EmptyRow.ZERO)
+        weights = self._fields.choice("weights", Weights, Weights.SOFTMAX)
+        self._check_weights(weights, empty_row)
         self._scope = replace(self._scope, lengths=lengths or Lengths.ANY)
         numbers, self._scope = lower_numbers(self._fields, self._expressions, self._scope)
         inputs = lower_inputs(self._item.inputs, self._expressions, self._scope, self._findings)
@@ -105,7 +107,7 @@ class _Item:
         head_dim, value_dim, scale = numbers.head_dim, numbers.value_dim, numbers.scale
         if heads is None or kv_heads is None or head_dim is None or value_dim is None:
             return None
-        if dtype is None or empty_row is None or lengths is None:
+        if dtype is None or empty_row is None or lengths is None or weights is None:
             return None
         if scale is None or score is None or mask is None:
             return None
@@ -135,6 +137,7 @@ class _Item:
             ),
             inputs=tuple(tensor for tensor in inputs.values() if tensor is not None),
             sink=sink,
+            weights=weights,
             span=self._item.name.span,
         )
 
@@ -157,6 +160,24 @@ class _Item:
                 self._item.name.span,
                 helps=tuple(f"add `{name} = {example[name]}`" for name in missing),
             )
+
+    def _check_weights(self, weights: Weights | None, empty_row: EmptyRow | None) -> None:
+        """Refuse what only a softmax has: a denominator, and rows whose denominator is 0."""
+        if weights is not Weights.SIGMOID:
+            return
+        reasons = {"sink": "a sink joins a denominator, and sigmoid weights have none"}
+        if empty_row is EmptyRow.NAN:
+            reasons["empty_row"] = "a sum of sigmoids over no key is 0, and well defined"
+        for name, why in reasons.items():
+            field = self._fields.get(name)
+            if field is not None:
+                self._findings.error(
+                    Code.NOT_WITH_SIGMOID,
+                    f"`{name}` has no meaning with sigmoid weights",
+                    field.name.span,
+                    notes=(why,),
+                    helps=(f"remove `{name}`, or `weights = sigmoid`",),
+                )
 
     def _lowered(self, name: str) -> tuple[ast.Expression | None, Expr | None]:
         node = self._fields.expression(name)

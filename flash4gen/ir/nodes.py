@@ -33,6 +33,13 @@ class EmptyRow(StrEnum):
     NAN = "nan"
 
 
+class Weights(StrEnum):
+    """What becomes of scores before they weigh the values."""
+
+    SOFTMAX = "softmax"
+    SIGMOID = "sigmoid"
+
+
 class Lengths(StrEnum):
     """Whether the query and the key length may differ at run time."""
 
@@ -76,7 +83,10 @@ class Attention:
         lse = log (exp(sink) + Σ_j exp(x))                          natural log
         out = Σ_j exp(x − lse) · v[b, j, h // group]
 
-    Without a sink its term is left out.
+    Without a sink its term is left out. With sigmoid weights nothing is normalised::
+
+        out   = Σ_j sigmoid(x) · v[b, j, h // group]
+        total = Σ_j sigmoid(x)                                      in the place of lse
 
     Attributes:
         name: identifier of the generated function.
@@ -98,6 +108,7 @@ class Attention:
         inputs: tensors that the expressions read, in order of the spec.
         sink: FLOAT expression over heads, batch entry and lengths: a logit without a value, not
             scaled, that joins the softmax's denominator; None for none.
+        weights: softmax or sigmoid.
         span: the item's name in the spec.
     """
 
@@ -119,12 +130,18 @@ class Attention:
     fields: tuple[FieldSource, ...]
     inputs: tuple[Input, ...] = field(default=(), metadata=WHERE_SET)
     sink: Expr | None = field(default=None, metadata=WHERE_SET)
+    weights: Weights = field(default=Weights.SOFTMAX, metadata=WHERE_SET)
     span: Span | None = field(default=None, compare=False, repr=False)
 
     @property
     def group(self) -> int:
         """Query heads per key/value head."""
         return self.heads // self.kv_heads
+
+    @property
+    def normalised(self) -> bool:
+        """Whether the weights of a row add up to 1, its sink's included."""
+        return self.weights is Weights.SOFTMAX
 
     @property
     def expressions(self) -> tuple[Expr, ...]:

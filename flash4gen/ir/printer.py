@@ -76,6 +76,7 @@ def format_attention(attention: Attention) -> str:
         ("score", format_expr(attention.score)),
         ("mask", format_expr(attention.mask)),
         ("sink", "" if attention.sink is None else format_expr(attention.sink)),
+        ("weights", "" if attention.normalised else attention.weights.value),
         ("empty_row", attention.empty_row.value),
         ("lengths", attention.lengths.value),
         ("passes", ", ".join(item.value for item in attention.passes)),

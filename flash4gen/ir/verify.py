@@ -25,7 +25,7 @@ from flash4gen.ir.expr import (
     variables,
     walk,
 )
-from flash4gen.ir.nodes import Attention, DType, EmptyRow, Lengths, Pass
+from flash4gen.ir.nodes import Attention, DType, EmptyRow, Lengths, Pass, Weights
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -57,6 +57,7 @@ def verify(attention: Attention) -> tuple[str, ...]:
         *_expression("mask", attention.mask, Type.BOOL),
         *_mask_variables(attention.mask),
         *_sink(attention.sink),
+        *_weights(attention),
         *_inputs(attention),
         *_lists(attention),
     )
@@ -85,6 +86,7 @@ def _enums(attention: Attention) -> Iterator[str]:
         ("dtype", attention.dtype, DType),
         ("empty_row", attention.empty_row, EmptyRow),
         ("lengths", attention.lengths, Lengths),
+        ("weights", attention.weights, Weights),
     )
     for name, value, kind in expected:
         if not isinstance(value, kind):
@@ -148,6 +150,13 @@ def _sink(sink: Expr | None) -> Iterator[str]:
     yield from _expression("sink", sink, Type.FLOAT)
     if {Var.S, Var.Q, Var.K} & variables(sink):
         yield "sink reads the score or a position"
+
+
+def _weights(attention: Attention) -> Iterator[str]:
+    if not attention.normalised and attention.sink is not None:
+        yield "a sink joins no sum of sigmoid weights"
+    if not attention.normalised and attention.empty_row is not EmptyRow.ZERO:
+        yield "with sigmoid weights an empty row is zero"
 
 
 def _inputs(attention: Attention) -> Iterator[str]:

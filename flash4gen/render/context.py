@@ -214,11 +214,18 @@ class Inputs:
 
 @dataclass(frozen=True, slots=True)
 class Attend:
-    """The key loop: what it is handed for the expressions, and whether scores are scaled first."""
+    """The key loop.
+
+    Attributes:
+        parameters, arguments: what it is handed for the expressions.
+        scales: whether scores are scaled before their expression.
+        rescales: whether there is a running maximum, whose growth rescales the output so far.
+    """
 
     parameters: tuple[str, ...]
     arguments: tuple[str, ...]
     scales: bool
+    rescales: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +237,7 @@ class Epilogue:
         store_mask: which elements are stored.
         sink: the logit that joins the denominator; empty if there is none.
         arguments: of the function that normalises.
+        normalises: whether there is one.
     """
 
     empty_text: str
@@ -238,6 +246,7 @@ class Epilogue:
     store_mask: str
     sink: str
     arguments: tuple[str, ...]
+    normalises: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -250,6 +259,7 @@ class Eager:
         nothing: whether the mask hides everything.
         needs_seq_q, needs_seq_k, needs_q, needs_k, needs_h, needs_b: what they read.
         sink: the logit that joins the denominator; empty if there is none.
+        normalises: whether weights are a softmax.
         look_up: whether they read tensors at indices that may lie outside.
         signature: the parameters with their types.
         empty_value: output of a row without keys.
@@ -266,6 +276,7 @@ class Eager:
     needs_b: bool
     look_up: bool
     sink: str
+    normalises: bool
     signature: tuple[str, ...]
     empty_value: str
 
@@ -299,7 +310,8 @@ class Interface:
     Attributes:
         inputs: the parameters besides q, k and v.
         signature: all parameters with their types.
-        lse: what the second result is.
+        second: name of the second result.
+        lse: what it is.
         public: the same where the tensors besides q, k and v must be named.
         names: all parameters, as they are handed on.
     """
@@ -316,6 +328,7 @@ class Interface:
     head_dim: int
     value_dim: int
     equal_lengths: bool
+    second: str
     lse: str
     inputs: tuple[Argument, ...]
     signature: tuple[str, ...]

@@ -174,6 +174,7 @@ def eager(attention: Attention, empty_value: str) -> Eager:
         needs_h=bool({Var.H, Var.HKV} & read),
         needs_b=Var.B in read,
         look_up=needs_look_up(attention),
+        normalises=attention.normalised,
         sink="" if sink is None else "".join(statements([("", sink)], TORCH, names, 10**6)),
         signature=signature(attention),
         empty_value=empty_value,

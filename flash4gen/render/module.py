@@ -134,12 +134,15 @@ def _context(
         inputs=inputs,
         score=expressions.score(attention),
         mask=expressions.mask(attention),
-        softmax=Impl("online"),
-        attend=Attend(parameters=names, arguments=names, scales=not identity),
+        softmax=Impl("online" if attention.normalised else "sigmoid"),
+        attend=Attend(
+            parameters=names, arguments=names, scales=not identity, rescales=attention.normalised
+        ),
         epilogue=Epilogue(
             empty_text="0" if zero else "NaN",
             empty_factor=empty_value,
             empty_value=empty_value,
+            normalises=attention.normalised,
             sink=sink,
             arguments=("acc", "row_max", "row_sum", *([sink] if sink else [])),
             store_mask="row < rows_left" if exact else "(row < rows_left) & (column < VALUE_DIM)",
@@ -150,6 +153,8 @@ def _context(
 
 
 def _lse(attention: Attention) -> str:
+    if not attention.normalised:
+        return "the sum of the weights of each row"
     if attention.sink is None:
         return "natural logarithm; −inf where a query sees no key"
     return "natural logarithm, the sink included"
@@ -182,6 +187,7 @@ def _interface(attention: Attention, hardware: Hardware, origin: Provenance) -> 
         head_dim=attention.head_dim,
         value_dim=attention.value_dim,
         equal_lengths=attention.lengths.value == "equal",
+        second="lse" if attention.normalised else "total",
         lse=_lse(attention),
         inputs=arguments(attention),
         signature=expressions.signature(attention),

@@ -107,6 +107,7 @@ def meaning(attention: Attention) -> tuple[str, ...]:
     where = "" if always_true(attention.mask) else "    where the mask is true, else −∞"
     empty = "0" if attention.empty_row is EmptyRow.ZERO else "NaN"
     alone = f"out = {empty}, lse = −∞" if attention.sink is None else "out = 0, lse = the sink"
+    alone = alone if attention.normalised else "out = 0, total = 0"
     lines = [
         f"Forward attention. For query q of head h and the keys k of key/value head {kv}:",
         "",
@@ -116,10 +117,7 @@ def meaning(attention: Attention) -> tuple[str, ...]:
     if where:
         lines.append(f"    mask   = {format_expr(attention.mask)}")
     lines += [
-        "    lse[q] = log Σ_k exp(x)"
-        if attention.sink is None
-        else f"    lse[q] = log (exp({format_expr(attention.sink)}) + Σ_k exp(x))",
-        "    out[q] = Σ_k exp(x − lse[q]) · V[k]",
+        *_result(attention),
         "",
     ]
     if where:
@@ -128,6 +126,17 @@ def meaning(attention: Attention) -> tuple[str, ...]:
         lines.append("q_end = q + (seq_k − seq_q): the last query stands at the last key.")
     lines += inputs.meaning(attention)
     return tuple(line for line in _trimmed(lines))
+
+
+def _result(attention: Attention) -> tuple[str, str]:
+    if not attention.normalised:
+        return (
+            "    total[q] = Σ_k sigmoid(x)",
+            "    out[q] = Σ_k sigmoid(x) · V[k]",
+        )
+    sink = attention.sink
+    total = "Σ_k exp(x)" if sink is None else f"(exp({format_expr(sink)}) + Σ_k exp(x))"
+    return f"    lse[q] = log {total}", "    out[q] = Σ_k exp(x − lse[q]) · V[k]"
 
 
 def _excluded(choice: Choice) -> list[str]:

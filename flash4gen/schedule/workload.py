@@ -141,7 +141,10 @@ def workload(attention: Attention) -> Workload:
     widths = pad(attention.head_dim), pad(attention.value_dim)
     ragged = widths != (attention.head_dim, attention.value_dim)
     work = workload_of(attention.score, attention.mask, *widths)
-    return replace(work, ragged=ragged, reads=tile_reads(attention))
+    score = work.score
+    if not attention.normalised:  # 1 / (1 + 2^x) where a softmax has 2^x
+        score = Operations(score.plain + 1, score.mufu + 1)
+    return replace(work, ragged=ragged, reads=tile_reads(attention), score=score)
 
 
 def tile_reads(attention: Attention) -> tuple[TileRead, ...]:

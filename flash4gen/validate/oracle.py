@@ -124,7 +124,8 @@ def attention_reference(
 
     Returns:
         out [batch, seq_q, heads, value_dim] and lse [batch, heads, seq_q], both float64. A row
-        without visible keys has lse −inf and an output as ``empty_row`` says.
+        without visible keys has lse −inf and an output as ``empty_row`` says. With sigmoid weights
+        their sum stands in the place of lse.
 
     Raises:
         ValueError: a shape does not fit; the text names the argument.
@@ -137,6 +138,10 @@ def attention_reference(
         hkv = h // attention.group
         products = q[b, :, h].double() @ k[b, :, hkv].double().T
         scores = _scores(attention, products, b, h, tensors)
+        if not attention.normalised:
+            weights = torch.sigmoid(scores)
+            out[b, :, h], lse[b, h] = weights @ v[b, :, hkv].double(), weights.sum(dim=-1)
+            continue
         row_lse = torch.logsumexp(scores, dim=-1)  # −inf over no keys
         sink = _sink(attention, sizes[1], products, b, h, tensors)
         row_lse = torch.logaddexp(row_lse, sink)
@@ -197,6 +202,11 @@ def working_precision(
         hkv = h // attention.group
         products = product(q[b, :, h], k[b, :, hkv].T)
         scores = _scores(attention, products, b, h, tensors)
+        if not attention.normalised:
+            weights = torch.sigmoid(scores)
+            out[b, :, h] = product(weights.to(dtype), v[b, :, hkv]).to(dtype)
+            lse[b, h] = weights.sum(dim=-1)
+            continue
         # A row that sees no key has no maximum to subtract.
         sink = _sink(attention, sizes[1], products, b, h, tensors)
         peak = torch.maximum(scores.amax(dim=-1), sink) if scores.shape[1] else sink

@@ -157,7 +157,7 @@ def lse_allowance(
         accuracy: of the kernel's techniques.
         tensors: the attention's inputs, by name.
     """
-    peak, spread = _largest(lse[lse.isfinite()].abs()), 0.0
+    peak, spread = _largest(lse[lse.isfinite()].abs()) if attention.normalised else 0.0, 0.0
     perturbed = tuple(_perturbed(attention.score, accuracy))
     for b in range(q.shape[0]):
         for h in range(attention.heads):
@@ -173,11 +173,25 @@ def lse_allowance(
                 others = _perturbed(attention.sink, accuracy)
                 shifts = [(evaluate(other, env, tensors=tensors) - sink).abs() for other in others]
                 spread = max(spread, sum(map(_largest, shifts)))
+    if not attention.normalised:
+        return _total_allowance(peak, spread, k.shape[1])
     if peak == 0:
         return spread + accuracy.weight
+    return 2 * _ulp_in_base_2(peak) + spread + accuracy.weight
+
+
+def _total_allowance(peak: float, spread: float, keys: int) -> float:
+    """Return what a sum of sigmoid weights may lose besides the working precision's loss.
+
+    A sigmoid is off by the error of a function, and by a quarter, its steepest slope, of the error
+    of its score; a sum by no more than all its terms.
+    """
+    return keys * (FUNCTION_ERROR + (2 * _ulp_in_base_2(peak) + spread) / 4)
+
+
+def _ulp_in_base_2(peak: float) -> float:
     in_base_2 = torch.tensor(peak * math.log2(math.e), dtype=torch.float32)
-    ulp = float(torch.nextafter(in_base_2, torch.tensor(math.inf)) - in_base_2)
-    return 2 * ulp + spread + accuracy.weight
+    return float(torch.nextafter(in_base_2, torch.tensor(math.inf)) - in_base_2)
 
 
 def compare(actual: Tensor, ref: Tensor, budget: Tensor, name: str) -> Comparison:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch.nn.functional import scaled_dot_product_attention
 
 from flash4gen.ir.expr import Op, Type, Var
-from flash4gen.ir.nodes import DType, EmptyRow
+from flash4gen.ir.nodes import DType, EmptyRow, Weights
 from flash4gen.ir.semantics import evaluate as evaluate_point
 from flash4gen.validate import oracle
 from flash4gen.validate.oracle import attention_reference, evaluate, visible, working_precision
@@ -287,3 +287,23 @@ def test_a_row_with_a_sink_and_no_key_is_zero(
     out, lse = compute(variant, *_inputs(variant, 3, 4))
     assert (out[:, 0] == 0).all()
     assert (lse[:, :, 0] == -1.5).all()
+
+
+# --- sigmoid weights -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("compute", [attention_reference, working_precision])
+def test_sigmoid_weights_are_not_normalised(
+    compute: Callable[..., tuple[Tensor, Tensor]],
+) -> None:
+    variant = replace(attention(mask="k < q", score="s - 1.0"), weights=Weights.SIGMOID)
+    q, k, v = _inputs(variant, 5, 9)
+    out, total = compute(variant, q, k, v)
+    for h in range(4):
+        keys, values = k[:, :, h // 2].double(), v[:, :, h // 2].double()
+        scores = torch.einsum("bid,bjd->bij", q[:, :, h].double(), keys) * variant.scale - 1
+        weights = torch.sigmoid(scores) * visible(variant, 5, 9)
+        torch.testing.assert_close(out[:, :, h].double(), weights @ values, atol=4e-3, rtol=0)
+        torch.testing.assert_close(total[:, h].double(), weights.sum(-1), atol=1e-6, rtol=0)
+    assert (out[:, 0] == 0).all()
+    assert (total[:, :, 0] == 0).all()
