@@ -45,6 +45,9 @@ VARIANTS = {
     "sink_of_one": "sink = 0\n mask = causal(align = end)\n score = softcap(s, 20)",
     "sigmoid_weights": "weights = sigmoid\n score = s - 3\n mask = causal(align = end)",
     "sigmoid_plain": "weights = sigmoid\n mask = k < 4 or window(keys = 70)",
+    "packed": "lengths = packed\n mask = causal(align = end)",
+    "packed_inputs": "lengths = packed\n input m : f32[batch, heads]\n score = s * m[b, h]\n"
+    " mask = window(keys = 70) or k < 3\n sink = m[b, h]",
     "sigmoid": "score = sigmoid(s) * 4 + log(1 + s ** 2)",
 }
 WIDTHS = (16, 24, 40, 72, 80, 96, 112, 128, 136, 160, 192, 256)

@@ -47,6 +47,7 @@ CONTEXT_OF = {
     "concern/place": context.Impl,
     "concern/row_max": context_blackwell.RowMaximum,
     "concern/score": context.Score,
+    "concern/sequences": context.Sequences,
     "concern/softmax": context.Impl,
     "concern/softmax_role": context_blackwell.SoftmaxRole,
     "concern/store_role": context_blackwell.StoreRole,

@@ -93,10 +93,11 @@ def _smallest_arguments(
     module: ModuleType, attention: Attention
 ) -> tuple[list[torch.Tensor], dict[str, torch.Tensor]]:
     dtype: Any = module.DTYPE
+    sizes = (1,) if attention.packed else (1, 1)
     shapes = (
-        (1, 1, attention.heads, attention.head_dim),
-        (1, 1, attention.kv_heads, attention.head_dim),
-        (1, 1, attention.kv_heads, attention.value_dim),
+        (*sizes, attention.heads, attention.head_dim),
+        (*sizes, attention.kv_heads, attention.head_dim),
+        (*sizes, attention.kv_heads, attention.value_dim),
     )
     tensors = {
         tensor.name: torch.zeros(
@@ -104,6 +105,9 @@ def _smallest_arguments(
         )
         for tensor in attention.inputs
     }
+    if attention.packed:
+        one = torch.tensor([0, 1], dtype=torch.int32)
+        tensors |= {"cu_seqlens_q": one, "cu_seqlens_k": one}
     return [torch.zeros(shape, dtype=dtype) for shape in shapes], tensors
 
 

@@ -31,13 +31,15 @@ _OWN = re.compile(r"_.*|t\d+")
 """Helpers and intermediate results of generated code."""
 
 TAKEN = frozenset(
-    {"axes", "b", "batch", "begin", "cu_seqlens_k", "cu_seqlens_q", "device", "dim",
-     "driver", "dtype", "end", "expected", "first", "first_key", "found", "full_end",
-     "full_start", "h", "hkv", "i", "index", "inside", "item", "j", "k", "keys", "length",
-     "libdevice", "live_end", "live_start", "lse", "name", "out", "p", "picked", "place",
-     "places", "q", "q_tiles", "queries", "rows", "run", "scores", "seen", "seq", "seq_k",
-     "seq_q", "shape", "shapes", "size", "stride", "target", "tl", "torch", "total",
-     "triton", "v", "value", "values", "visible", "wanted", "weights", "x"}
+    {"at", "axes", "b", "batch", "begin", "check_lengths", "cu", "cu_seqlens_k",
+     "cu_seqlens_q", "device", "dim", "driver", "dtype", "end", "ends", "entry", "expected",
+     "first", "first_key", "found", "full_end", "full_start", "h", "hkv", "i", "index",
+     "inside", "item", "its_lse", "its_total", "j", "k", "keys", "length", "libdevice",
+     "live_end", "live_start", "lse", "name", "one", "out", "p", "picked", "place",
+     "places", "q", "q_tiles", "queries", "rows", "run", "scores", "second", "seen", "seq",
+     "seq_k", "seq_q", "shape", "shapes", "size", "starts", "stride", "target", "tl",
+     "torch", "total", "total_k", "total_q", "triton", "v", "value", "values", "visible",
+     "wanted", "weights", "x"}
 )  # fmt: skip
 """Names of a generated module's own, and of what they would look like."""
 
@@ -131,7 +133,15 @@ def _axis(
 ) -> Extent | int | None:
     names = [extent.value for extent in Extent]
     if isinstance(axis, ast.Name) and axis.text in names:
-        return Extent(axis.text)
+        extent = Extent(axis.text)
+        if scope.lengths is Lengths.PACKED and extent in (Extent.SEQ_Q, Extent.SEQ_K):
+            findings.error(
+                Code.NOT_YET,
+                "inputs along packed sequences are not available yet",
+                axis.span,
+                helps=("write `lengths = any`, and pad the sequences",),
+            )
+        return extent
     if isinstance(axis, ast.Name) and axis.text == SEQ:
         if scope.lengths is Lengths.EQUAL:
             return Extent.SEQ_K

@@ -41,10 +41,11 @@ class Weights(StrEnum):
 
 
 class Lengths(StrEnum):
-    """Whether the query and the key length may differ at run time."""
+    """Whether the query and the key length may differ, or sequences lie packed on one axis."""
 
     ANY = "any"
     EQUAL = "equal"
+    PACKED = "packed"
 
 
 class Pass(StrEnum):
@@ -137,6 +138,11 @@ class Attention:
     def group(self) -> int:
         """Query heads per key/value head."""
         return self.heads // self.kv_heads
+
+    @property
+    def packed(self) -> bool:
+        """Whether the sequences of a batch lie one behind the other on one axis."""
+        return self.lengths is Lengths.PACKED
 
     @property
     def normalised(self) -> bool:

@@ -79,6 +79,23 @@ class Impl:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sequences:
+    """How the sequences of a batch lie.
+
+    Attributes:
+        impl: ``batched`` or ``packed``.
+        entry: the batch entry in addresses of q, k and v.
+        first_query: row of q at which a tile starts.
+        first_key: row of k and v at which a sequence starts.
+    """
+
+    impl: str
+    entry: str
+    first_query: str
+    first_key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
     """The score expression.
 
@@ -238,6 +255,7 @@ class Epilogue:
         sink: the logit that joins the denominator; empty if there is none.
         arguments: of the function that normalises.
         normalises: whether there is one.
+        first_row, second_row: rows of out, and of the second result, before a tile's.
     """
 
     empty_text: str
@@ -247,6 +265,8 @@ class Epilogue:
     sink: str
     arguments: tuple[str, ...]
     normalises: bool
+    first_row: str
+    second_row: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -262,6 +282,12 @@ class Eager:
         normalises: whether weights are a softmax.
         look_up: whether they read tensors at indices that may lie outside.
         signature: the parameters with their types.
+        packed: whether sequences are packed.
+        packed: whether sequences are packed.
+        query_axes, key_axes, second_axes: of q and out, of k and v, of the second result.
+        second: name of the second result.
+        sequence_signature: of the function for one sequence.
+        sequence_names: its arguments.
         empty_value: output of a row without keys.
     """
 
@@ -278,6 +304,10 @@ class Eager:
     sink: str
     normalises: bool
     signature: tuple[str, ...]
+    packed: bool
+    second: str
+    sequence_signature: tuple[str, ...]
+    sequence_names: tuple[str, ...]
     empty_value: str
 
 
@@ -328,6 +358,10 @@ class Interface:
     head_dim: int
     value_dim: int
     equal_lengths: bool
+    packed: bool
+    query_axes: str
+    key_axes: str
+    second_axes: str
     second: str
     lse: str
     inputs: tuple[Argument, ...]
@@ -345,6 +379,7 @@ class RenderContext:
     constants: Constants
     arithmetic: Arithmetic
     order: Impl
+    sequences: Sequences
     load: Impl
     inputs: Inputs
     score: Score

@@ -97,7 +97,8 @@ def signature(attention: Attention, *, named: bool = False) -> tuple[str, ...]:
     """Return the parameters of the module's functions with their types."""
     more = [f"{argument.name}: Tensor" for argument in arguments(attention)]
     star = ["*"] if named and more else []
-    return ("q: Tensor", "k: Tensor", "v: Tensor", *star, *more)
+    flag = ["check_lengths: bool = False"] if named and attention.packed else []
+    return ("q: Tensor", "k: Tensor", "v: Tensor", *star, *more, *flag)
 
 
 def loop_arguments(read: frozenset[Var]) -> tuple[str, ...]:
@@ -177,6 +178,16 @@ def eager(attention: Attention, empty_value: str) -> Eager:
         normalises=attention.normalised,
         sink="" if sink is None else "".join(statements([("", sink)], TORCH, names, 10**6)),
         signature=signature(attention),
+        packed=attention.packed,
+        second="lse" if attention.normalised else "total",
+        sequence_signature=(
+            *("q: Tensor", "k: Tensor", "v: Tensor", "entry: int"),
+            *(f"{tensor.name}: Tensor" for tensor in attention.inputs),
+        ),
+        sequence_names=(
+            *("q[None, at]", "k[None, seen]", "v[None, seen]", "entry"),
+            *(tensor.name for tensor in attention.inputs),
+        ),
         empty_value=empty_value,
     )
 

@@ -40,6 +40,9 @@ _TORCH_DTYPE = {
     InputDType.FP16: "torch.float16",
     InputDType.I32: "torch.int32",
 }
+CU_SEQLENS = ("cu_seqlens_q", "cu_seqlens_k")
+"""Where packed sequences start and the last one ends, in the words of FlashAttention's users."""
+
 _OWN_INDEX = {Extent.HEADS: Var.H, Extent.KV_HEADS: Var.HKV, Extent.BATCH: Var.B}
 """The variable that is below an extent by its meaning."""
 
@@ -148,15 +151,23 @@ def needs_look_up(attention: Attention) -> bool:
 
 def arguments(attention: Attention) -> tuple[Argument, ...]:
     """Return the declared tensors as parameters of the public function."""
-    return tuple(
+    starts = (
+        Argument(
+            name=name, dtype="torch.int32", shape="(cu_seqlens_q.numel(),)", axes="[batch + 1]"
+        )
+        for name in (CU_SEQLENS if attention.packed else ())
+    )
+    batch = "cu_seqlens_q.numel() - 1" if attention.packed else _HOST_SIZE[Extent.BATCH]
+    tensors = (
         Argument(
             name=tensor.name,
             dtype=_TORCH_DTYPE[tensor.dtype],
-            shape=_tuple(tensor),
+            shape=_tuple(tensor, batch),
             axes=f"[{', '.join(map(str, tensor.axes))}]",
         )
         for tensor in attention.inputs
     )
+    return (*starts, *tensors)
 
 
 def meaning(attention: Attention) -> list[str]:
@@ -172,8 +183,9 @@ def _nesting(expr: Expr) -> int:
     return sum(isinstance(node, Lookup) for node in walk(expr))
 
 
-def _tuple(tensor: Input) -> str:
-    sizes = [str(a) if isinstance(a, int) else _HOST_SIZE[a] for a in tensor.axes]
+def _tuple(tensor: Input, batch: str) -> str:
+    known = {**_HOST_SIZE, Extent.BATCH: batch}
+    sizes = [str(a) if isinstance(a, int) else known[a] for a in tensor.axes]
     return f"({sizes[0]},)" if len(sizes) == 1 else f"({', '.join(sizes)})"
 
 

@@ -18,7 +18,7 @@ from flash4gen.ir.simplify import simplify
 from flash4gen.render import expressions
 from flash4gen.render.blackwell import blackwell_context
 from flash4gen.render.constants import TORCH_DTYPE, constants
-from flash4gen.render.context import Attend, Epilogue, Impl, Interface, RenderContext
+from flash4gen.render.context import Attend, Epilogue, Impl, Interface, RenderContext, Sequences
 from flash4gen.render.environment import NOTHING, environment
 from flash4gen.render.inputs import arguments
 from flash4gen.render.provenance import Provenance, header, provenance, title
@@ -130,6 +130,7 @@ def _context(
         imports=_imports(uses_tma=schedule.load is Load.TMA, uses_libdevice=helpers.libdevice),
         arithmetic=helpers,
         order=Impl(schedule.order.value),
+        sequences=_sequences(attention),
         load=Impl(schedule.load.value),
         inputs=inputs,
         score=expressions.score(attention),
@@ -143,6 +144,12 @@ def _context(
             empty_factor=empty_value,
             empty_value=empty_value,
             normalises=attention.normalised,
+            first_row="q_start.to(tl.int64) + q_first"
+            if attention.packed
+            else "b.to(tl.int64) * seq_q + q_first",
+            second_row="h.to(tl.int64) * total_q + q_start"
+            if attention.packed
+            else "(b * HEADS + h).to(tl.int64) * seq_q",
             sink=sink,
             arguments=("acc", "row_max", "row_sum", *([sink] if sink else [])),
             store_mask="row < rows_left" if exact else "(row < rows_left) & (column < VALUE_DIM)",
@@ -150,6 +157,14 @@ def _context(
         eager=expressions.eager(attention, empty_value),
         interface=_interface(attention, hardware, origin),
     )
+
+
+def _sequences(attention: Attention) -> Sequences:
+    if attention.packed:
+        return Sequences(
+            impl="packed", entry="0", first_query="q_start + q_first", first_key="k_start"
+        )
+    return Sequences(impl="batched", entry="b", first_query="q_first", first_key="0")
 
 
 def _lse(attention: Attention) -> str:
@@ -187,10 +202,16 @@ def _interface(attention: Attention, hardware: Hardware, origin: Provenance) -> 
         head_dim=attention.head_dim,
         value_dim=attention.value_dim,
         equal_lengths=attention.lengths.value == "equal",
+        packed=attention.packed,
+        query_axes="total_q" if attention.packed else "batch, seq_q",
+        key_axes="total_k" if attention.packed else "batch, seq_k",
+        second_axes=f"{attention.heads}, total_q"
+        if attention.packed
+        else f"batch, {attention.heads}, seq_q",
         second="lse" if attention.normalised else "total",
         lse=_lse(attention),
         inputs=arguments(attention),
         signature=expressions.signature(attention),
         public=expressions.signature(attention, named=True),
-        names=("q", "k", "v", *(tensor.name for tensor in attention.inputs)),
+        names=("q", "k", "v", *(argument.name for argument in arguments(attention))),
     )

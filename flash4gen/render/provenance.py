@@ -124,6 +124,8 @@ def meaning(attention: Attention) -> tuple[str, ...]:
         lines.append(f"q and k are positions. A query without keys gets {alone}.")
     if any("q_end" in line for line in lines):
         lines.append("q_end = q + (seq_k − seq_q): the last query stands at the last key.")
+    if attention.packed:
+        lines.append("Sequences lie packed, one behind the other; q and k count from 0 in each.")
     lines += inputs.meaning(attention)
     return tuple(line for line in _trimmed(lines))
 

@@ -86,6 +86,7 @@ class Workload:
         mask: operations per element of the mask, where it is evaluated.
         key_bounds: the loops over keys.
         ragged: whether a head dimension is narrower than its padding.
+        packed: whether a tile of keys may end in another sequence.
         reads: the look-ups that differ from key to key.
     """
 
@@ -96,6 +97,7 @@ class Workload:
     key_bounds: KeyBounds
     ragged: bool = False
     reads: tuple[TileRead, ...] = ()
+    packed: bool = False
 
     @property
     def identity(self) -> bool:
@@ -144,7 +146,9 @@ def workload(attention: Attention) -> Workload:
     score = work.score
     if not attention.normalised:  # 1 / (1 + 2^x) where a softmax has 2^x
         score = Operations(score.plain + 1, score.mufu + 1)
-    return replace(work, ragged=ragged, reads=tile_reads(attention), score=score)
+    return replace(
+        work, ragged=ragged, reads=tile_reads(attention), score=score, packed=attention.packed
+    )
 
 
 def tile_reads(attention: Attention) -> tuple[TileRead, ...]:

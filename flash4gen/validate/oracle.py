@@ -112,6 +112,8 @@ def attention_reference(
     k: Tensor,
     v: Tensor,
     tensors: Mapping[str, Tensor] = NO_TENSORS,
+    *,
+    entry: int = 0,
 ) -> tuple[Tensor, Tensor]:
     """Return what an attention means, in float64.
 
@@ -121,6 +123,7 @@ def attention_reference(
         k: [batch, seq_k, kv_heads, head_dim].
         v: [batch, seq_k, kv_heads, value_dim].
         tensors: its inputs, by name.
+        entry: number of the first batch entry; of packed sequences each one is a batch.
 
     Returns:
         out [batch, seq_q, heads, value_dim] and lse [batch, heads, seq_q], both float64. A row
@@ -137,13 +140,13 @@ def attention_reference(
     for b, h in _heads(attention, sizes[0]):
         hkv = h // attention.group
         products = q[b, :, h].double() @ k[b, :, hkv].double().T
-        scores = _scores(attention, products, b, h, tensors)
+        scores = _scores(attention, products, b + entry, h, tensors)
         if not attention.normalised:
             weights = torch.sigmoid(scores)
             out[b, :, h], lse[b, h] = weights @ v[b, :, hkv].double(), weights.sum(dim=-1)
             continue
         row_lse = torch.logsumexp(scores, dim=-1)  # −inf over no keys
-        sink = _sink(attention, sizes[1], products, b, h, tensors)
+        sink = _sink(attention, sizes[1], products, b + entry, h, tensors)
         row_lse = torch.logaddexp(row_lse, sink)
         weights = torch.exp(scores - row_lse[:, None])
         out[b, :, h] = _with_empty_rows(attention, weights @ v[b, :, hkv].double(), row_lse)
@@ -161,13 +164,15 @@ def exact_products(a: Tensor, b: Tensor) -> Tensor:
     return a.float() @ b.float()
 
 
-def working_precision(
+def working_precision(  # noqa: PLR0913 - three have defaults
     attention: Attention,
     q: Tensor,
     k: Tensor,
     v: Tensor,
     product: Callable[[Tensor, Tensor], Tensor] = exact_products,
     tensors: Mapping[str, Tensor] = NO_TENSORS,
+    *,
+    entry: int = 0,
 ) -> tuple[Tensor, Tensor]:
     """Return the same maths as a kernel's number formats allow it, written without tiles.
 
@@ -183,6 +188,7 @@ def working_precision(
         product: of two matrices in the dtype, as float32; where a GPU's own kernels are judged, of
             its tensor cores, which align and truncate what they add.
         tensors: its inputs, by name.
+        entry: number of the first batch entry.
 
     Returns:
         out [batch, seq_q, heads, value_dim] in the dtype, lse [batch, heads, seq_q] float32.
@@ -201,14 +207,14 @@ def working_precision(
     for b, h in _heads(attention, sizes[0]):
         hkv = h // attention.group
         products = product(q[b, :, h], k[b, :, hkv].T)
-        scores = _scores(attention, products, b, h, tensors)
+        scores = _scores(attention, products, b + entry, h, tensors)
         if not attention.normalised:
             weights = torch.sigmoid(scores)
             out[b, :, h] = product(weights.to(dtype), v[b, :, hkv]).to(dtype)
             lse[b, h] = weights.sum(dim=-1)
             continue
         # A row that sees no key has no maximum to subtract.
-        sink = _sink(attention, sizes[1], products, b, h, tensors)
+        sink = _sink(attention, sizes[1], products, b + entry, h, tensors)
         peak = torch.maximum(scores.amax(dim=-1), sink) if scores.shape[1] else sink
         safe_peak = torch.where(peak == -math.inf, 0.0, peak)
         weights = torch.exp(scores - safe_peak[:, None])
@@ -288,8 +294,9 @@ def _heads(attention: Attention, batch: int) -> Iterator[tuple[int, int]]:
 def _check_tensors(
     attention: Attention, seq_k: int, sizes: tuple[int, int], tensors: Mapping[str, Tensor]
 ) -> None:
+    batch = tensors["cu_seqlens_q"].numel() - 1 if attention.packed else sizes[0]
     for tensor in attention.inputs:
-        shape = attention.shape_of(tensor, sizes[0], sizes[1], seq_k)
+        shape = attention.shape_of(tensor, batch, sizes[1], seq_k)
         if tuple(tensors[tensor.name].shape) != shape:
             raise ValueError(
                 f"{tensor.name} must have shape {shape}, not {tuple(tensors[tensor.name].shape)}"

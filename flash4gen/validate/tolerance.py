@@ -134,13 +134,15 @@ def lse_budget(ref: Tensor, base: Tensor, allowance: float) -> Tensor:
     return 2 * (distance.max() if distance.numel() else distance.sum()) + allowance
 
 
-def lse_allowance(
+def lse_allowance(  # noqa: PLR0913 - three have defaults
     attention: Attention,
     q: Tensor,
     k: Tensor,
     lse: Tensor,
     accuracy: Accuracy = EXACT,
     tensors: Mapping[str, Tensor] = NO_TENSORS,
+    *,
+    entry: int = 0,
 ) -> float:
     """Return what the LSE may lose besides what the working precision in base e loses.
 
@@ -156,13 +158,14 @@ def lse_allowance(
         lse: float64 reference, [batch, heads, seq_q].
         accuracy: of the kernel's techniques.
         tensors: the attention's inputs, by name.
+        entry: number of the first batch entry.
     """
     peak, spread = _largest(lse[lse.isfinite()].abs()) if attention.normalised else 0.0, 0.0
     perturbed = tuple(_perturbed(attention.score, accuracy))
     for b in range(q.shape[0]):
         for h in range(attention.heads):
-            env = _environment(attention, q, k, b, h)
-            seen = visible(attention, q.shape[1], k.shape[1], b=b, h=h, tensors=tensors)
+            env = _environment(attention, q, k, b, h) | {Var.B: torch.tensor(b + entry)}
+            seen = visible(attention, q.shape[1], k.shape[1], b=b + entry, h=h, tensors=tensors)
             score = evaluate(attention.score, env, tensors=tensors).expand(seen.shape)
             peak = max(peak, _largest(_row_maxima(score, seen).abs()))
             shifts = [(evaluate(other, env, tensors=tensors) - score).abs() for other in perturbed]

@@ -92,6 +92,8 @@ def unsupported(attention: Attention) -> str:
     if attention.inputs:
         names = ", ".join(tensor.name for tensor in attention.inputs)
         return f"it reads no input tensors, and this attention has some: {names}"
+    if attention.packed:
+        return "its sequences lie in a batch, not packed one behind the other"
     if not attention.normalised:
         return f"its weights are those of a softmax, not {attention.weights.value}"
     if attention.sink is not None:
