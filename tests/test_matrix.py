@@ -75,7 +75,7 @@ def prove(text: str, target: str, folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["sink_and_window", "alibi", "never", "bias", "documents", "sinks"]
+    "name", ["sink_and_window", "alibi", "never", "bias", "documents", "sinks", "packed"]
 )
 def test_a_variant_on_a_target(name: str, tmp_path: Path) -> None:
     target = library.target_names()[len(name) % 4]

@@ -54,6 +54,7 @@ CONTEXT_OF = {
     "concern/tensor_memory": context_blackwell.TensorMemory,
     "concern/work": context_blackwell.Work,
     "shared/arithmetic.py.j2": context.Arithmetic,
+    "shared/checks.py.j2": context.Interface,
     "shared/constants.py.j2": context.Constants,
     "shared/copies.py.j2": context_blackwell.Fetch,
     "shared/eager.py.j2": context.Eager,

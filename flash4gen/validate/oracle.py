@@ -133,8 +133,7 @@ def attention_reference(
     Raises:
         ValueError: a shape does not fit; the text names the argument.
     """
-    sizes = _sizes(attention, q, k, v)
-    _check_tensors(attention, k.shape[1], sizes, tensors)
+    sizes = _sizes(attention, q, k, v, tensors)
     out = torch.empty(*sizes, attention.heads, attention.value_dim, dtype=torch.float64)
     lse = torch.empty(sizes[0], attention.heads, sizes[1], dtype=torch.float64)
     for b, h in _heads(attention, sizes[0]):
@@ -200,8 +199,7 @@ def working_precision(  # noqa: PLR0913 - three have defaults
     for name, tensor in (("q", q), ("k", k), ("v", v)):
         if tensor.dtype is not dtype:
             raise ValueError(f"{name} must be {dtype}, not {tensor.dtype}")
-    sizes = _sizes(attention, q, k, v)
-    _check_tensors(attention, k.shape[1], sizes, tensors)
+    sizes = _sizes(attention, q, k, v, tensors)
     out = torch.empty(*sizes, attention.heads, attention.value_dim, dtype=dtype)
     lse = torch.empty(sizes[0], attention.heads, sizes[1], dtype=torch.float32)
     for b, h in _heads(attention, sizes[0]):
@@ -303,7 +301,9 @@ def _check_tensors(
             )
 
 
-def _sizes(attention: Attention, q: Tensor, k: Tensor, v: Tensor) -> tuple[int, int]:
+def _sizes(
+    attention: Attention, q: Tensor, k: Tensor, v: Tensor, tensors: Mapping[str, Tensor]
+) -> tuple[int, int]:
     """Return (batch, seq_q), having checked every shape."""
     if q.ndim != 4 or k.ndim != 4:
         raise ValueError(f"q and k must have 4 dimensions, not {q.ndim} and {k.ndim}")
@@ -316,4 +316,5 @@ def _sizes(attention: Attention, q: Tensor, k: Tensor, v: Tensor) -> tuple[int, 
     for name, tensor, shape in expected:
         if tuple(tensor.shape) != shape:
             raise ValueError(f"{name} must have shape {shape}, not {tuple(tensor.shape)}")
+    _check_tensors(attention, seq_k, (batch, seq_q), tensors)
     return batch, seq_q
