@@ -48,6 +48,9 @@ if TYPE_CHECKING:
     from flash4gen.ir.nodes import Attention
 
 _WIDTH = 88
+_DOCUMENTED = 60
+"""Characters of an expression that its function's docstring quotes."""
+
 ORDER = (Var.S, Var.Q, Var.K, Var.B, Var.H, Var.HKV, Var.SEQ_Q, Var.SEQ_K)
 _PLAIN = {var: var.value for var in ORDER}
 _IN_LOOP = {**_PLAIN, Var.Q: "rows[:, None]", Var.K: "keys[None, :]"}
@@ -116,7 +119,7 @@ def score(attention: Attention, body: Expr | None = None) -> Score:
     return Score(
         impl="expr",
         title=_written(attention, "score"),
-        text=format_expr(printed),
+        text=_short(format_expr(printed)),
         parameters=(*(var.value for var in read), *values),
         arguments=(*(_IN_LOOP[var] for var in read), *values),
         body=_body(printed, attention),
@@ -139,7 +142,7 @@ def mask(attention: Attention, rows: str = "TILE_Q") -> Mask:
     return Mask(
         impl="full" if known.always_full else "expr",
         title=_written(attention, "mask"),
-        text=format_expr(attention.mask),
+        text=_short(format_expr(attention.mask)),
         parameters=(*(var.value for var in read), *values),
         arguments=(*(_IN_LOOP[var] for var in read), *values),
         body=_body(attention.mask, attention),
@@ -198,6 +201,11 @@ def sink(attention: Attention) -> str:
         return ""
     names = {**variable_names(_IN_LOOP), **attention_names(attention)}
     return "".join(statements([("", attention.sink)], TRITON, names, 10**6))
+
+
+def _short(text: str) -> str:
+    """Return an expression for a docstring of one line, which has room for so much."""
+    return text if len(text) <= _DOCUMENTED else "see the formula at the top"
 
 
 def _read(expr: Expr) -> tuple[Var, ...]:

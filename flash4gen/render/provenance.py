@@ -127,7 +127,12 @@ def meaning(attention: Attention) -> tuple[str, ...]:
     if attention.packed:
         lines.append("Sequences lie packed, one behind the other; q and k count from 0 in each.")
     lines += inputs.meaning(attention)
-    return tuple(line for line in _trimmed(lines))
+    return tuple(part for line in _trimmed(lines) for part in _wrapped(line))
+
+
+def _wrapped(line: str) -> list[str]:
+    """Break a line of the formula that is too long; what goes on stands under its right side."""
+    return textwrap.wrap(line, LINE, subsequent_indent=" " * 13) if len(line) > LINE else [line]
 
 
 def _result(attention: Attention) -> tuple[str, str]:
