@@ -1,6 +1,8 @@
 """Canonical digests of frozen data: equal values, equal digest; what is unknown is refused.
 
-Fields that do not take part in comparison (spans) do not take part in the digest either.
+Fields that do not take part in comparison (spans) do not take part in the digest either. Fields
+marked ``WHERE_SET`` do where they differ from their default: what came into the language later does
+not change the digest of what does without it.
 """
 
 from __future__ import annotations
@@ -8,6 +10,13 @@ from __future__ import annotations
 import hashlib
 from dataclasses import fields, is_dataclass
 from enum import Enum
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from dataclasses import Field
+
+WHERE_SET: Final = {"digest": "where set"}
+"""Metadata of a dataclass field whose default value leaves no trace in the digest."""
 
 
 def digest(value: object) -> str:
@@ -34,10 +43,16 @@ def canonical(value: object) -> str:
             return "{" + ",".join(sorted(canonical(item) for item in value)) + "}"
         case _ if is_dataclass(value) and not isinstance(value, type):
             parts = (
-                f"{f.name}={canonical(getattr(value, f.name))}" for f in fields(value) if f.compare
+                f"{f.name}={canonical(getattr(value, f.name))}"
+                for f in fields(value)
+                if f.compare and not _is_left_out(f, getattr(value, f.name))
             )
             return f"{type(value).__name__}({','.join(parts)})"
     raise TypeError(f"no canonical form for {type(value).__name__}")
+
+
+def _is_left_out(field: Field[Any], value: object) -> bool:
+    return "digest" in field.metadata and value == field.default
 
 
 def _enum(value: Enum) -> str:

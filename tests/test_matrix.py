@@ -31,6 +31,23 @@ VARIANTS = {
     "nan_rows": "empty_row = nan\n mask = causal(align = end)",
     "softcap": "score = softcap(s, 30)",
     "alibi": "score = s - 0.25 * (h + 1) * abs(q_end - k)",
+    "slopes": "input m : f32[heads]\n score = s - m[h] * abs(q_end - k)\n"
+    " mask = causal(align = end)",
+    "bias": "input bias : f32[heads, seq_q, seq_k]\n score = s + bias[h, q, k]",
+    "half_bias": "input bias : fp16[batch, seq_q, seq_k]\n score = s * 2 + bias[b, q, k]",
+    "distances": "input d : bf16[heads, 63]\n score = s + d[h, k - q_end + 31]",
+    "temperature": "input t : f32[seq_q]\n score = s * t[q]\n mask = causal(align = end)",
+    "documents": "input ids : i32[batch, seq_k]\n input q_ids : i32[batch, seq_q]\n"
+    " mask = q_ids[b, q] == ids[b, k] and causal(align = end)",
+    "padding": "input n : i32[batch]\n mask = k < n[b]",
+    "gathered": "input ids : i32[batch, seq_k]\n input n : i32[16]\n mask = k < n[ids[b, k]]",
+    "sinks": "input sinks : bf16[heads]\n mask = window(keys = 70)\n sink = sinks[h]",
+    "sink_of_one": "sink = 0\n mask = causal(align = end)\n score = softcap(s, 20)",
+    "sigmoid_weights": "weights = sigmoid\n score = s - 3\n mask = causal(align = end)",
+    "sigmoid_plain": "weights = sigmoid\n mask = k < 4 or window(keys = 70)",
+    "packed": "lengths = packed\n mask = causal(align = end)",
+    "packed_inputs": "lengths = packed\n input m : f32[batch, heads]\n score = s * m[b, h]\n"
+    " mask = window(keys = 70) or k < 3\n sink = m[b, h]",
     "sigmoid": "score = sigmoid(s) * 4 + log(1 + s ** 2)",
 }
 TARGETS = sorted({target.arch: target.name for target in library.targets()}.values())
@@ -60,7 +77,9 @@ def prove(text: str, target: str, folder: Path) -> None:
     assert (facts.loop_spills if specialised else facts.spill_bytes) == 0
 
 
-@pytest.mark.parametrize("name", ["sink_and_window", "alibi", "never"])
+@pytest.mark.parametrize(
+    "name", ["sink_and_window", "alibi", "never", "bias", "documents", "sinks", "packed"]
+)
 def test_a_variant_on_a_target(name: str, tmp_path: Path) -> None:
     target = library.target_names()[len(name) % 4]
     prove(spec_text(VARIANTS[name]), target, tmp_path)

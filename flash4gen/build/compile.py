@@ -16,6 +16,7 @@ import torch
 from flash4gen.build.artefact import Artefact
 from flash4gen.build.facts import disassemble, read_facts
 from flash4gen.build.load import load_module
+from flash4gen.ir.expr import InputDType
 from flash4gen.vgpu import virtual_gpu
 
 if TYPE_CHECKING:
@@ -28,6 +29,13 @@ if TYPE_CHECKING:
     from flash4gen.vgpu import Launch
 
 
+INPUT_DTYPES = {
+    InputDType.F32: torch.float32,
+    InputDType.BF16: torch.bfloat16,
+    InputDType.FP16: torch.float16,
+    InputDType.I32: torch.int32,
+}
+"""Element types of input tensors, in PyTorch's words."""
 MANY_QUERIES = 257
 """More than a query tile of any family has rows: a module may have another kernel for fewer."""
 
@@ -85,7 +93,8 @@ def _captured(
         try:
             with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
                 for length in (MANY_QUERIES, 1):
-                    getattr(module, attention.name)(*_arguments(module, attention, length))
+                    arguments, tensors = _arguments(module, attention, length)
+                    getattr(module, attention.name)(*arguments, **tensors)
         except Exception as error:
             chain = list(_causes(error))
             printed = "\n".join([*map(str, chain), log.getvalue()])
@@ -94,14 +103,26 @@ def _captured(
     return long, short
 
 
-def _arguments(module: ModuleType, attention: Attention, length: int) -> list[torch.Tensor]:
+def _arguments(
+    module: ModuleType, attention: Attention, length: int
+) -> tuple[list[torch.Tensor], dict[str, torch.Tensor]]:
     dtype: Any = module.DTYPE
+    sizes = (length,) if attention.packed else (1, length)
     shapes = (
-        (1, length, attention.heads, attention.head_dim),
-        (1, length, attention.kv_heads, attention.head_dim),
-        (1, length, attention.kv_heads, attention.value_dim),
+        (*sizes, attention.heads, attention.head_dim),
+        (*sizes, attention.kv_heads, attention.head_dim),
+        (*sizes, attention.kv_heads, attention.value_dim),
     )
-    return [torch.zeros(shape, dtype=dtype) for shape in shapes]
+    tensors = {
+        tensor.name: torch.zeros(
+            attention.shape_of(tensor, 1, length, length), dtype=INPUT_DTYPES[tensor.dtype]
+        )
+        for tensor in attention.inputs
+    }
+    if attention.packed:
+        one = torch.tensor([0, length], dtype=torch.int32)
+        tensors |= {"cu_seqlens_q": one, "cu_seqlens_k": one}
+    return [torch.zeros(shape, dtype=dtype) for shape in shapes], tensors
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -62,6 +62,11 @@ class Code(StrEnum):
     ARITHMETIC = "F4G314", "constant arithmetic has no result"
     LAYERS = "F4G315", "the layers of a model do not add up"
 
+    BAD_INPUT = "F4G316", "an input is declared as it cannot be"
+    LOOKUP = "F4G317", "a look-up does not fit the input that it reads"
+    SINK = "F4G318", "a sink reads what differs within a row or from row to row"
+    NOT_WITH_SIGMOID = "F4G319", "a field that has no meaning with sigmoid weights"
+
     NO_SOURCE = "F4G401", "a hardware number without a source"
     MISSING_NUMBER = "F4G402", "a hardware item lacks a number"
     BAD_HARDWARE = "F4G403", "a hardware number has an impossible value"

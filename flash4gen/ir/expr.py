@@ -1,4 +1,4 @@
-"""Typed expressions over scores, positions and constants: the part of a spec that computes.
+"""Typed expressions over scores, positions, constants and input tensors: what a spec computes.
 
 Nodes are frozen and compare by value; spans are carried along and never compared. Every operator's
 typing and arity stand in one table, ``SIGNATURES``, which the verifier, the oracle, the mask
@@ -182,7 +182,61 @@ class Apply:
         object.__setattr__(self, "type", found)
 
 
-Expr = Literal | Variable | Apply
+class Extent(StrEnum):
+    """The length of a tensor's axis, by name. The heads are known when a kernel is made."""
+
+    HEADS = "heads"
+    KV_HEADS = "kv_heads"
+    BATCH = "batch"
+    SEQ_Q = "seq_q"
+    SEQ_K = "seq_k"
+
+
+class InputDType(StrEnum):
+    """Element types of input tensors."""
+
+    F32 = "f32"
+    BF16 = "bf16"
+    FP16 = "fp16"
+    I32 = "i32"
+
+    @property
+    def type(self) -> Type:
+        """What an expression reads: a FLOAT, computed with in float32, or an INT."""
+        return Type.INT if self is InputDType.I32 else Type.FLOAT
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """A tensor that the generated function is handed beside q, k and v.
+
+    Attributes:
+        name: of the function's parameter.
+        dtype: of its elements.
+        axes: their lengths, outermost first: by name, or a whole number above 0.
+    """
+
+    name: str
+    dtype: InputDType
+    axes: tuple[Extent | int, ...]
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """An element of an input tensor: ``bias[h, q, k]``. Outside of the tensor it is 0."""
+
+    tensor: Input
+    indices: tuple[Expr, ...]
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def type(self) -> Type:
+        """INT for whole numbers, FLOAT for all others."""
+        return self.tensor.dtype.type
+
+
+Expr = Literal | Variable | Apply | Lookup
 
 
 def result_type(op: Op, args: tuple[Type, ...]) -> Type | None:
@@ -193,14 +247,30 @@ def result_type(op: Op, args: tuple[Type, ...]) -> Type | None:
 def walk(expr: Expr) -> Iterator[Expr]:
     """Yield every node, parents before children."""
     yield expr
-    if isinstance(expr, Apply):
-        for arg in expr.args:
-            yield from walk(arg)
+    for child in children(expr):
+        yield from walk(child)
+
+
+def children(expr: Expr) -> tuple[Expr, ...]:
+    """Return the operands of an operator, the indices of a look-up, nothing for a leaf."""
+    match expr:
+        case Apply():
+            return expr.args
+        case Lookup():
+            return expr.indices
+        case _:
+            return ()
 
 
 def variables(expr: Expr) -> frozenset[Var]:
     """Return every variable that the expression reads."""
     return frozenset(node.var for node in walk(expr) if isinstance(node, Variable))
+
+
+def lookups(*exprs: Expr) -> tuple[Lookup, ...]:
+    """Return every look-up in some expressions once, in the order of the text."""
+    found = (node for expr in exprs for node in walk(expr) if isinstance(node, Lookup))
+    return tuple(dict.fromkeys(found))
 
 
 SCORE = Variable(Var.S)

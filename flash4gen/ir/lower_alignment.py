@@ -31,7 +31,9 @@ def check_alignment(mask: ast.Expression, scope: Scope, findings: Findings) -> N
     nodes = [mask]
     while nodes:
         node = nodes.pop()
-        nodes.extend(ast.children(node))
+        # A position that is an index says where a tensor is read, not how far it is to the key.
+        place = isinstance(node, ast.Index)
+        nodes.extend(c for c in ast.children(node) if not (place and isinstance(c, ast.Name)))
         match node:
             case ast.Name(text="seq_q" | "seq_k"):
                 return

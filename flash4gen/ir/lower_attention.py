@@ -12,11 +12,12 @@ from flash4gen.ir.lower_alignment import check_alignment
 from flash4gen.ir.lower_calls import bare_window
 from flash4gen.ir.lower_expr import Expressions
 from flash4gen.ir.lower_fields import check_item_name, choose, gather, value_text
+from flash4gen.ir.lower_inputs import check_read, lower_inputs
 from flash4gen.ir.lower_numbers import lower_numbers
 from flash4gen.ir.lower_schedule import lower_pins
 from flash4gen.ir.lower_scope import Scope
 from flash4gen.ir.lower_targets import target_names
-from flash4gen.ir.nodes import Attention, DType, EmptyRow, FieldSource, Lengths, Pass
+from flash4gen.ir.nodes import Attention, DType, EmptyRow, FieldSource, Lengths, Pass, Weights
 from flash4gen.syntax import ast
 
 if TYPE_CHECKING:
@@ -24,9 +25,12 @@ if TYPE_CHECKING:
     from flash4gen.ir.lower_functions import Functions
 
 FIELDS = (
-    "doc", "dtype", "heads", "kv_heads", "head_dim", "scale", "score", "mask", "empty_row",
-    "lengths", "passes", "target",
+    "doc", "dtype", "heads", "kv_heads", "head_dim", "scale", "score", "mask", "sink",
+    "weights", "empty_row", "lengths", "passes", "target",
 )  # fmt: skip
+VARYING = (Var.S, Var.Q, Var.K)
+"""What differs between the scores of one head."""
+
 REQUIRED = ("dtype", "heads", "head_dim")
 
 ADVICE = {
@@ -42,6 +46,8 @@ ADVICE = {
     "num_kv_heads": "the number of key and value heads is `kv_heads`",
     "value_dim": "write both widths as `head_dim = 192 / 128`: of q and k, then of v",
     "head_dim_v": "write both widths as `head_dim = 192 / 128`: of q and k, then of v",
+    "sinks": "the field is `sink`, the logit of one head: `sink = sinks[h]`",
+    "s_aux": "sinks are the field `sink`, the logit of one head: `sink = sinks[h]`",
     "targets": "the field is `target`, for one name or several: `target = b200, rtx5090`",
 }  # fmt: skip
 
@@ -86,9 +92,13 @@ class _Item:
         lengths = self._fields.choice("lengths", Lengths, Lengths.ANY)
         dtype = self._fields.choice("dtype", DType, None)
         empty_row = self._fields.choice("empty_row", EmptyRow, EmptyRow.ZERO)
+        weights = self._fields.choice("weights", Weights, Weights.SOFTMAX)
+        self._check_weights(weights, empty_row)
         self._scope = replace(self._scope, lengths=lengths or Lengths.ANY)
         numbers, self._scope = lower_numbers(self._fields, self._expressions, self._scope)
-        score, mask = self._score(), self._mask()
+        inputs = lower_inputs(self._item.inputs, self._expressions, self._scope, self._findings)
+        self._scope = replace(self._scope, inputs=inputs)
+        score, mask, sink = self._score(), self._mask(), self._sink()
         passes = self._passes()
         targets = target_names(self._fields.get("target"), self._targets, self._findings)
         pins = lower_pins(self._item.schedules, self._findings)
@@ -96,10 +106,14 @@ class _Item:
         head_dim, value_dim, scale = numbers.head_dim, numbers.value_dim, numbers.scale
         if heads is None or kv_heads is None or head_dim is None or value_dim is None:
             return None
-        if dtype is None or empty_row is None or lengths is None:
+        if dtype is None or empty_row is None or lengths is None or weights is None:
             return None
         if scale is None or score is None or mask is None:
             return None
+        if sink is None and self._fields.get("sink") is not None:
+            return None
+        read = (score, mask, *(() if sink is None else (sink,)))
+        check_read(inputs, read, self._findings)
         return Attention(
             name=self._item.name.text,
             doc=doc,
@@ -120,6 +134,9 @@ class _Item:
                 FieldSource(name, value_text(field), field.span)
                 for name, field in self._fields.by_name.items()
             ),
+            inputs=tuple(tensor for tensor in inputs.values() if tensor is not None),
+            sink=sink,
+            weights=weights,
             span=self._item.name.span,
         )
 
@@ -142,6 +159,24 @@ class _Item:
                 self._item.name.span,
                 helps=tuple(f"add `{name} = {example[name]}`" for name in missing),
             )
+
+    def _check_weights(self, weights: Weights | None, empty_row: EmptyRow | None) -> None:
+        """Refuse what only a softmax has: a denominator, and rows whose denominator is 0."""
+        if weights is not Weights.SIGMOID:
+            return
+        reasons = {"sink": "a sink joins a denominator, and sigmoid weights have none"}
+        if empty_row is EmptyRow.NAN:
+            reasons["empty_row"] = "a sum of sigmoids over no key is 0, and well defined"
+        for name, why in reasons.items():
+            field = self._fields.get(name)
+            if field is not None:
+                self._findings.error(
+                    Code.NOT_WITH_SIGMOID,
+                    f"`{name}` has no meaning with sigmoid weights",
+                    field.name.span,
+                    notes=(why,),
+                    helps=(f"remove `{name}`, or `weights = sigmoid`",),
+                )
 
     def _lowered(self, name: str) -> tuple[ast.Expression | None, Expr | None]:
         node = self._fields.expression(name)
@@ -199,6 +234,24 @@ class _Item:
             )
         check_alignment(node, self._scope, self._findings)
         return mask
+
+    def _sink(self) -> Expr | None:
+        node, sink = self._lowered("sink")
+        if node is None or sink is None:
+            return None
+        if sink.type is Type.BOOL:
+            self._findings.error(Code.WRONG_TYPE, "`sink` is a number, a logit", node.span)
+            return None
+        read = next((n for n in walk(sink) if isinstance(n, Variable) and n.var in VARYING), None)
+        if read is not None:
+            self._findings.error(
+                Code.SINK,
+                f"a sink cannot read `{read.var.value}`: it is one logit for all rows of a head",
+                read.span or node.span,
+                helps=("write a tensor's element per head: `sink = sinks[h]`",),
+            )
+            return None
+        return self._expressions.to_float(sink)
 
     def _passes(self) -> tuple[Pass, ...]:
         field = self._fields.get("passes")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from flash4gen.diagnostics.codes import Code
 from flash4gen.diagnostics.model import Label
 from flash4gen.diagnostics.suggest import nearest, one_of
-from flash4gen.ir.expr import Apply, Expr, Literal, Op, Type, Var, Variable
+from flash4gen.ir.expr import Apply, Expr, Input, Literal, Lookup, Op, Type, Var, Variable
 from flash4gen.ir.lower_calls import Binding, choose_form
 from flash4gen.ir.lower_constants import out_of_range
 from flash4gen.ir.lower_functions import (
@@ -25,6 +25,7 @@ from flash4gen.ir.lower_functions import (
     unknown_function,
     unknown_name,
 )
+from flash4gen.ir.lower_inputs import bare_input, checked_lookup, handed_on, named_input
 from flash4gen.ir.lower_operators import Operators
 from flash4gen.ir.lower_scope import Scope, Symbol, Value
 from flash4gen.ir.nodes import Lengths
@@ -65,6 +66,9 @@ class Expressions:
                 helps=("symbols can only be compared, with `==` and `!=`",),
             )
             return None
+        if isinstance(value, Input):
+            bare_input(value, node.span, scope, self._findings)
+            return None
         return value
 
     def constant(self, node: ast.Expression, scope: Scope) -> bool | int | float | None:
@@ -100,10 +104,8 @@ class Expressions:
             return None
         inner = replace(scope, depth=scope.depth + 1)
         match node:
-            case ast.Number():
+            case ast.Number() | ast.Boolean():
                 return self._number(node, scope)
-            case ast.Boolean():
-                return Literal(node.value, scope.site or node.span)
             case ast.Name():
                 return self._name(node, inner)
             case ast.Unary():
@@ -114,8 +116,10 @@ class Expressions:
                 return self._compare(node, inner)
             case ast.Call():
                 return self._call(node, inner)
+            case ast.Index():
+                return self._index(node, inner)
 
-    def _number(self, node: ast.Number, scope: Scope) -> Literal | None:
+    def _number(self, node: ast.Number | ast.Boolean, scope: Scope) -> Literal | None:
         if out_of_range(node.value):
             limit = "32-bit integers" if isinstance(node.value, int) else "float32"
             at, also = scope.place(node.span)
@@ -133,6 +137,8 @@ class Expressions:
         span = scope.site or node.span
         if node.text in scope.parameters:
             return scope.parameters[node.text]
+        if node.text in scope.inputs:
+            return scope.inputs[node.text]
         if node.text in scope.constants:
             known = scope.constants[node.text]
             return known and replace(known, span=span)
@@ -152,7 +158,8 @@ class Expressions:
                 ),
             )
             return None
-        names = {*scope.parameters, *scope.constants, *VARIABLES, *scope.functions.table}
+        names = {*scope.parameters, *scope.constants, *scope.inputs, *VARIABLES}
+        names |= {*scope.functions.table}
         unknown_name(node, names, self._findings)
         return None
 
@@ -227,6 +234,14 @@ class Expressions:
         equal = texts[0] == texts[1]
         return Literal(equal == (operator == "=="), scope.site or node.span)
 
+    def _index(self, node: ast.Index, scope: Scope) -> Lookup | None:
+        tensor = named_input(node, scope, self._findings)
+        indices = tuple(self.lower(index, scope) for index in node.indices)
+        if tensor is None or None in indices:
+            return None
+        present = tuple(index for index in indices if index is not None)
+        return checked_lookup(node, tensor, present, scope, self._findings)
+
     def _call(self, node: ast.Call, scope: Scope) -> Expr | None:
         name = node.function.text
         if name in scope.functions.broken:
@@ -292,7 +307,8 @@ class Expressions:
         if parameter.choices:
             return self._symbol(call, parameter, given, scope)
         if given is not None:
-            return self.lower(given.value, scope)
+            tensor = handed_on(given.value, scope)
+            return tensor if tensor is not None else self.lower(given.value, scope)
         assert parameter.default is not None  # choose_form
         outside = replace(
             scope,

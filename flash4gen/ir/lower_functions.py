@@ -180,6 +180,10 @@ class _Names:
             return
         if isinstance(node, ast.Call) and not self._callable(node):
             return
+        if isinstance(node, ast.Index) and node.tensor.text not in names:
+            helps = ("hand the tensor over: a parameter can be one",)
+            found = f"`{node.tensor.text}` is no parameter of `{self.definition.name.text}`"
+            self.findings.error(Code.LOOKUP, found, node.tensor.span, helps=helps)
         allowed = names | self._symbols(node)
         for child in ast.children(node):
             self._expression(child, allowed)

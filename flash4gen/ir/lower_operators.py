@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from flash4gen.diagnostics.codes import Code
 from flash4gen.diagnostics.model import Label
-from flash4gen.ir.expr import Apply, Expr, Literal, Op, Type, result_type
+from flash4gen.ir.expr import Apply, Expr, Literal, Lookup, Op, Type, children, result_type
 from flash4gen.ir.lower_constants import MAX_INT, Constant, evaluate
 
 if TYPE_CHECKING:
@@ -121,8 +121,8 @@ class Operators:
         found = self._facts.get(id(expr))
         if found is not None:
             return found
-        if isinstance(expr, Apply):  # q_end, the one node that is made elsewhere
-            parts = [self._known(arg) for arg in expr.args]
+        if isinstance(expr, Apply | Lookup):  # q_end and look-ups, which are made elsewhere
+            parts = [self._known(arg) for arg in children(expr)]
             return _Facts(
                 expr, 1 + sum(p.nodes for p in parts), 1 + max(p.depth for p in parts), None
             )

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from flash4gen.diagnostics.model import Label
-from flash4gen.ir.expr import Expr
+from flash4gen.ir.expr import Expr, Input
 from flash4gen.ir.nodes import Lengths
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class Symbol:
     choices: frozenset[str]
 
 
-Value = Expr | Symbol | None
+Value = Expr | Symbol | Input | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +36,7 @@ class Scope:
         functions: what can be called.
         constants: the numbers of the attention item that are known so far.
         lengths: whether seq_q and seq_k may differ.
+        inputs: the tensors that the attention item declares; None after an error.
         parameters: the arguments, inside a function.
         site: the outermost call in the spec, inside a function.
         depth: levels of syntax above.
@@ -44,6 +45,7 @@ class Scope:
     functions: Functions
     constants: Mapping[str, Literal | None]
     lengths: Lengths = Lengths.ANY
+    inputs: Mapping[str, Input | None] = field(default_factory=dict)
     parameters: Mapping[str, Value] = field(default_factory=dict)
     site: Span | None = None
     depth: int = 0

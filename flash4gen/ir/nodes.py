@@ -6,8 +6,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from flash4gen.digest import WHERE_SET
+from flash4gen.ir.expr import Extent
+
 if TYPE_CHECKING:
-    from flash4gen.ir.expr import Expr
+    from flash4gen.ir.expr import Expr, Input
     from flash4gen.source import Span
 
 
@@ -30,11 +33,19 @@ class EmptyRow(StrEnum):
     NAN = "nan"
 
 
+class Weights(StrEnum):
+    """What becomes of scores before they weigh the values."""
+
+    SOFTMAX = "softmax"
+    SIGMOID = "sigmoid"
+
+
 class Lengths(StrEnum):
-    """Whether the query and the key length may differ at run time."""
+    """Whether the query and the key length may differ, or sequences lie packed on one axis."""
 
     ANY = "any"
     EQUAL = "equal"
+    PACKED = "packed"
 
 
 class Pass(StrEnum):
@@ -70,8 +81,13 @@ class Attention:
 
         s   = (q[b, i, h] · k[b, j, h // group]) · scale            float32
         x   = score(s, ...)  where mask(...) else −inf
-        lse = log Σ_j exp(x)                                        natural log
+        lse = log (exp(sink) + Σ_j exp(x))                          natural log
         out = Σ_j exp(x − lse) · v[b, j, h // group]
+
+    Without a sink its term is left out. With sigmoid weights nothing is normalised::
+
+        out   = Σ_j sigmoid(x) · v[b, j, h // group]
+        total = Σ_j sigmoid(x)                                      in the place of lse
 
     Attributes:
         name: identifier of the generated function.
@@ -90,6 +106,10 @@ class Attention:
         targets: names of hardware items to compile for when the command line names none.
         pins: the ``schedule { }`` block.
         fields: the text of every written field, in order of the spec.
+        inputs: tensors that the expressions read, in order of the spec.
+        sink: FLOAT expression over heads, batch entry and lengths: a logit without a value, not
+            scaled, that joins the softmax's denominator; None for none.
+        weights: softmax or sigmoid.
         span: the item's name in the spec.
     """
 
@@ -109,12 +129,41 @@ class Attention:
     targets: tuple[str, ...]
     pins: tuple[Pin, ...]
     fields: tuple[FieldSource, ...]
+    inputs: tuple[Input, ...] = field(default=(), metadata=WHERE_SET)
+    sink: Expr | None = field(default=None, metadata=WHERE_SET)
+    weights: Weights = field(default=Weights.SOFTMAX, metadata=WHERE_SET)
     span: Span | None = field(default=None, compare=False, repr=False)
 
     @property
     def group(self) -> int:
         """Query heads per key/value head."""
         return self.heads // self.kv_heads
+
+    @property
+    def packed(self) -> bool:
+        """Whether the sequences of a batch lie one behind the other on one axis."""
+        return self.lengths is Lengths.PACKED
+
+    @property
+    def normalised(self) -> bool:
+        """Whether the weights of a row add up to 1, its sink's included."""
+        return self.weights is Weights.SOFTMAX
+
+    @property
+    def expressions(self) -> tuple[Expr, ...]:
+        """All expressions: score, mask and, where there is one, sink."""
+        return (self.score, self.mask, *(() if self.sink is None else (self.sink,)))
+
+    def shape_of(self, tensor: Input, batch: int, seq_q: int, seq_k: int) -> tuple[int, ...]:
+        """Return the shape that an input tensor has in a call of these sizes."""
+        sizes: dict[Extent | int, int] = {
+            Extent.HEADS: self.heads,
+            Extent.KV_HEADS: self.kv_heads,
+            Extent.BATCH: batch,
+            Extent.SEQ_Q: seq_q,
+            Extent.SEQ_K: seq_k,
+        }
+        return tuple(axis if isinstance(axis, int) else sizes[axis] for axis in tensor.axes)
 
     def field_source(self, name: str) -> FieldSource | None:
         """Return how the spec wrote a field, or None where the default holds."""

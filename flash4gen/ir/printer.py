@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flash4gen.ir.expr import Apply, Expr, Literal, Op, Var, Variable
+from flash4gen.ir.expr import Apply, Expr, Literal, Lookup, Op, Var, Variable
 from flash4gen.ir.masks import Compute, RowPosition
 
 if TYPE_CHECKING:
+    from flash4gen.ir.expr import Input
     from flash4gen.ir.masks import KeyBounds, Scalar
     from flash4gen.ir.nodes import Attention
 
@@ -74,17 +75,26 @@ def format_attention(attention: Attention) -> str:
         ("scale", repr(attention.scale)),
         ("score", format_expr(attention.score)),
         ("mask", format_expr(attention.mask)),
+        ("sink", "" if attention.sink is None else format_expr(attention.sink)),
+        ("weights", "" if attention.normalised else attention.weights.value),
         ("empty_row", attention.empty_row.value),
         ("lengths", attention.lengths.value),
         ("passes", ", ".join(item.value for item in attention.passes)),
         ("target", ", ".join(attention.targets)),
     ]
-    lines = [f"    {name:<9} = {text}" for name, text in fields if text]
+    lines = [f"    input {format_input(tensor)}" for tensor in attention.inputs]
+    lines += [f"    {name:<9} = {text}" for name, text in fields if text]
     if attention.pins:
         pins = "".join(f"        {pin.name} = {pin.value}\n" for pin in attention.pins)
         lines.append(f"    schedule {{\n{pins}    }}")
     body = "\n".join(lines)
     return f"attention {attention.name} {{\n{body}\n}}\n"
+
+
+def format_input(tensor: Input) -> str:
+    """Return a declaration as the language writes it, such as ``slopes : f32[heads]``."""
+    axes = ", ".join(str(axis) for axis in tensor.axes)
+    return f"{tensor.name} : {tensor.dtype.value}[{axes}]"
 
 
 def _text(expr: Expr | Scalar) -> tuple[str, int]:
@@ -98,6 +108,8 @@ def _text(expr: Expr | Scalar) -> tuple[str, int]:
             return var.value, _ATOM
         case RowPosition(row):
             return row.value, _ATOM
+        case Lookup(tensor, indices):
+            return f"{tensor.name}[{', '.join(_text(index)[0] for index in indices)}]", _ATOM
         case Apply(op, args) | Compute(op, args):
             return _applied(op, args)
 

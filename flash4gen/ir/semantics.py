@@ -10,7 +10,7 @@ import math
 import operator
 from typing import TYPE_CHECKING, Any
 
-from flash4gen.ir.expr import Apply, Expr, Literal, Op, Var, Variable
+from flash4gen.ir.expr import Apply, Expr, Literal, Lookup, Op, Var, Variable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -64,12 +64,13 @@ def evaluate(expr: Expr, values: Mapping[Var, Value]) -> Value:
     """Return the value of an expression at one point. Both sides of every operator are computed.
 
     Args:
-        expr: any expression.
+        expr: an expression that looks nothing up.
         values: a value for every variable that it reads.
 
     Raises:
         KeyError: a variable has no value.
-        ArithmeticError, ValueError: as for ``compute``.
+        ArithmeticError: as for ``compute``.
+        ValueError: as for ``compute``; or what a tensor holds would have to be known.
     """
     match expr:
         case Literal(value):
@@ -78,3 +79,5 @@ def evaluate(expr: Expr, values: Mapping[Var, Value]) -> Value:
             return values[var]
         case Apply(op, args):
             return compute(op, tuple(evaluate(arg, values) for arg in args))
+        case Lookup(tensor):
+            raise ValueError(f"what {tensor.name} holds is known at run time only")

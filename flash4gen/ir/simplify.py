@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from flash4gen.ir.expr import ALWAYS, NEVER, Apply, Expr, Literal, Op, Type
+from flash4gen.ir.expr import ALWAYS, NEVER, Apply, Expr, Literal, Lookup, Op, Type
 from flash4gen.ir.semantics import compute
 from flash4gen.ir.simplify_integers import integer, is_number, split
 
@@ -44,6 +44,8 @@ _EXACT_IN_FLOAT64 = 2**53
 
 def simplify(expr: Expr) -> Expr:
     """Return the canonical form of an expression; a second time, nothing changes."""
+    if isinstance(expr, Lookup):
+        return Lookup(expr.tensor, tuple(simplify(index) for index in expr.indices), expr.span)
     if not isinstance(expr, Apply):
         return expr
     if expr.op in (Op.AND, Op.OR):  # a long chain is gone through once, not once per link

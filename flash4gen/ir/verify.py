@@ -10,8 +10,22 @@ import math
 import re
 from typing import TYPE_CHECKING
 
-from flash4gen.ir.expr import SIGNATURES, Apply, Expr, Literal, Op, Type, Var, variables, walk
-from flash4gen.ir.nodes import Attention, DType, EmptyRow, Lengths, Pass
+from flash4gen.ir.expr import (
+    SIGNATURES,
+    Apply,
+    Expr,
+    Extent,
+    Input,
+    InputDType,
+    Literal,
+    Op,
+    Type,
+    Var,
+    lookups,
+    variables,
+    walk,
+)
+from flash4gen.ir.nodes import Attention, DType, EmptyRow, Lengths, Pass, Weights
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -42,6 +56,9 @@ def verify(attention: Attention) -> tuple[str, ...]:
         *_expression("score", attention.score, Type.FLOAT),
         *_expression("mask", attention.mask, Type.BOOL),
         *_mask_variables(attention.mask),
+        *_sink(attention.sink),
+        *_weights(attention),
+        *_inputs(attention),
         *_lists(attention),
     )
 
@@ -69,6 +86,7 @@ def _enums(attention: Attention) -> Iterator[str]:
         ("dtype", attention.dtype, DType),
         ("empty_row", attention.empty_row, EmptyRow),
         ("lengths", attention.lengths, Lengths),
+        ("weights", attention.weights, Weights),
     )
     for name, value, kind in expected:
         if not isinstance(value, kind):
@@ -124,6 +142,47 @@ def _literal(node: Literal) -> Iterator[str]:
 def _mask_variables(mask: Expr) -> Iterator[str]:
     if Var.S in variables(mask):
         yield "mask reads the score"
+
+
+def _sink(sink: Expr | None) -> Iterator[str]:
+    if sink is None:
+        return
+    yield from _expression("sink", sink, Type.FLOAT)
+    if {Var.S, Var.Q, Var.K} & variables(sink):
+        yield "sink reads the score or a position"
+
+
+def _weights(attention: Attention) -> Iterator[str]:
+    if not attention.normalised and attention.sink is not None:
+        yield "a sink joins no sum of sigmoid weights"
+    if not attention.normalised and attention.empty_row is not EmptyRow.ZERO:
+        yield "with sigmoid weights an empty row is zero"
+
+
+def _inputs(attention: Attention) -> Iterator[str]:
+    for tensor in attention.inputs:
+        yield from (f"input {tensor.name}: {violation}" for violation in _input(tensor))
+    yield from _repeated("inputs", (tensor.name for tensor in attention.inputs))
+    for found in lookups(*attention.expressions):
+        name = found.tensor.name
+        if found.tensor not in attention.inputs:
+            yield f"{name} is read and not declared"
+        if len(found.indices) != len(found.tensor.axes):
+            yield f"{name} has {len(found.tensor.axes)} axes and {len(found.indices)} indices"
+        if any(index.type is not Type.INT for index in found.indices):
+            yield f"an index of {name} is not a whole number"
+
+
+def _input(tensor: Input) -> Iterator[str]:
+    if not _IDENTIFIER.fullmatch(tensor.name):
+        yield "the name is not an identifier"
+    if not isinstance(tensor.dtype, InputDType):
+        yield f"dtype is {tensor.dtype!r}"
+    if not tensor.axes:
+        yield "there is no axis"
+    for axis in tensor.axes:
+        if not isinstance(axis, Extent) and not _is_count(axis):
+            yield f"axis {axis!r} is neither a name nor a whole number above 0"
 
 
 def _lists(attention: Attention) -> Iterator[str]:

@@ -80,6 +80,23 @@ class Impl:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sequences:
+    """How the sequences of a batch lie.
+
+    Attributes:
+        impl: ``batched`` or ``packed``.
+        entry: the batch entry in addresses of q, k and v.
+        first_query: row of q at which a tile starts.
+        first_key: row of k and v at which a sequence starts.
+    """
+
+    impl: str
+    entry: str
+    first_query: str
+    first_key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
     """The score expression.
 
@@ -159,23 +176,98 @@ class Mask:
     range_arguments: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputText:
+    """One input tensor, as the kernel reads it.
+
+    Attributes:
+        name: of the function's parameter.
+        declared: as the spec does.
+        origin: file and line of the spec.
+        function: that reads elements of it.
+        parameters: of that function.
+        sizes: those of them that are lengths.
+        inside: what holds for indices inside of the tensor; empty if it always does.
+        address: of an element.
+        zero: what is read outside.
+        convert: what is appended to make it float32.
+        kernel: the kernel's parameters.
+        handed: their names, as they are handed on.
+        host: the launcher's arguments for them.
+    """
+
+    name: str
+    declared: str
+    origin: str
+    function: str
+    parameters: tuple[str, ...]
+    sizes: tuple[str, ...]
+    inside: str
+    address: str
+    zero: str
+    convert: str
+    kernel: tuple[str, ...]
+    handed: tuple[str, ...]
+    host: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inputs:
+    """All input tensors that are read.
+
+    Attributes:
+        tensors: in the order of the spec.
+        program: the lines that read what does not depend on the key.
+        step: the lines that read what does, in the key loop.
+        handed: what the key loop is handed for them.
+        needs_seq_q: whether it needs the number of queries for them.
+    """
+
+    tensors: tuple[InputText, ...]
+    program: str
+    step: str
+    handed: tuple[str, ...]
+    needs_seq_q: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Attend:
-    """The key loop: what it is handed for the expressions, and whether scores are scaled first."""
+    """The key loop.
+
+    Attributes:
+        parameters, arguments: what it is handed for the expressions.
+        scales: whether scores are scaled before their expression.
+        rescales: whether there is a running maximum, whose growth rescales the output so far.
+    """
 
     parameters: tuple[str, ...]
     arguments: tuple[str, ...]
     scales: bool
+    rescales: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Epilogue:
-    """What becomes of rows without keys, and which columns are stored."""
+    """What becomes of rows without keys, and which columns are stored.
+
+    Attributes:
+        empty_text, empty_factor, empty_value: of a row without keys.
+        store_mask: which elements are stored.
+        sink: the logit that joins the denominator; empty if there is none.
+        arguments: of the function that normalises.
+        normalises: whether there is one.
+        first_row, second_row: rows of out, and of the second result, before a tile's.
+    """
 
     empty_text: str
     empty_factor: str
     empty_value: str
     store_mask: str
+    sink: str
+    arguments: tuple[str, ...]
+    normalises: bool
+    first_row: str
+    second_row: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,6 +279,16 @@ class Eager:
         masks: whether ``visible`` is assigned.
         nothing: whether the mask hides everything.
         needs_seq_q, needs_seq_k, needs_q, needs_k, needs_h, needs_b: what they read.
+        sink: the logit that joins the denominator; empty if there is none.
+        normalises: whether weights are a softmax.
+        look_up: whether they read tensors at indices that may lie outside.
+        signature: the parameters with their types.
+        packed: whether sequences are packed.
+        packed: whether sequences are packed.
+        query_axes, key_axes, second_axes: of q and out, of k and v, of the second result.
+        second: name of the second result.
+        sequence_signature: of the function for one sequence.
+        sequence_names: its arguments.
         empty_value: output of a row without keys.
     """
 
@@ -199,12 +301,51 @@ class Eager:
     needs_k: bool
     needs_h: bool
     needs_b: bool
+    look_up: bool
+    sink: str
+    normalises: bool
+    signature: tuple[str, ...]
+    packed: bool
+    second: str
+    sequence_signature: tuple[str, ...]
+    sequence_names: tuple[str, ...]
     empty_value: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Argument:
+    """A parameter of the public function besides q, k and v.
+
+    Attributes:
+        name: of the parameter.
+        dtype: as PyTorch spells it.
+        shape: a tuple, as an expression of q and k.
+        axes: the same in words.
+    """
+
+    name: str
+    dtype: str
+    shape: str
+    axes: str
+
+    @property
+    def check(self) -> tuple[str, ...]:
+        """The arguments of the function that checks it."""
+        return f'"{self.name}"', self.name, self.dtype, self.shape, f'"{self.axes}"', "q"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Interface:
-    """The public function and the torch op."""
+    """The public function and the torch op.
+
+    Attributes:
+        inputs: the parameters besides q, k and v.
+        signature: all parameters with their types.
+        second: name of the second result.
+        lse: what it is.
+        public: the same where the tensors besides q, k and v must be named.
+        names: all parameters, as they are handed on.
+    """
 
     name: str
     digest: str
@@ -218,6 +359,16 @@ class Interface:
     head_dim: int
     value_dim: int
     equal_lengths: bool
+    packed: bool
+    query_axes: str
+    key_axes: str
+    second_axes: str
+    second: str
+    lse: str
+    inputs: tuple[Argument, ...]
+    signature: tuple[str, ...]
+    public: tuple[str, ...]
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,7 +380,9 @@ class RenderContext:
     constants: Constants
     arithmetic: Arithmetic
     order: Impl
+    sequences: Sequences
     load: Impl
+    inputs: Inputs
     score: Score
     mask: Mask
     softmax: Impl

@@ -53,8 +53,9 @@ def environment(overrides: Sequence[Path] = ()) -> jinja2.Environment:
 
 def rule(title: str, origin: str = "") -> str:
     """Return a banner: the title between dashes, with the line of the spec at its right end."""
-    left = f"# --- {title} "
     right = f" {origin}" if origin else ""
+    room = LINE - len("# ---  ---") - len(right)
+    left = f"# --- {title if len(title) <= room else title[: room - 1] + '…'} "
     return left + "-" * max(3, LINE - len(left) - len(right)) + right
 
 

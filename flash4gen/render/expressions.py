@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flash4gen.ir.expr import SCORE, Apply, Expr, Literal, Var, Variable, variables
+from flash4gen.ir.expr import SCORE, Apply, Expr, Literal, Lookup, Var, Variable, lookups, variables
 from flash4gen.ir.masks import (
     Compute,
     KeyBounds,
@@ -16,7 +16,24 @@ from flash4gen.ir.masks import (
     bounds,
 )
 from flash4gen.ir.printer import format_expr
-from flash4gen.render.context import Arithmetic, Eager, LoopKind, Mask, Score, SegmentText
+from flash4gen.render.context import (
+    Arithmetic,
+    Eager,
+    Inputs,
+    LoopKind,
+    Mask,
+    Score,
+    SegmentText,
+)
+from flash4gen.render.inputs import (
+    arguments,
+    attention_names,
+    eager_reads,
+    in_loop,
+    inputs,
+    needs_look_up,
+    outside,
+)
 from flash4gen.render.source_expr import (
     TORCH,
     TRITON,
@@ -31,6 +48,9 @@ if TYPE_CHECKING:
     from flash4gen.ir.nodes import Attention
 
 _WIDTH = 88
+_DOCUMENTED = 60
+"""Characters of an expression that its function's docstring quotes."""
+
 ORDER = (Var.S, Var.Q, Var.K, Var.B, Var.H, Var.HKV, Var.SEQ_Q, Var.SEQ_K)
 _PLAIN = {var: var.value for var in ORDER}
 _IN_LOOP = {**_PLAIN, Var.Q: "rows[:, None]", Var.K: "keys[None, :]"}
@@ -48,7 +68,8 @@ def arithmetic(attention: Attention, score: Expr | None = None, tanh: str = "tan
         score: printed instead of its score.
         tanh: the field for the form that a hyperbolic tangent is printed in.
     """
-    printed = [score or attention.score, attention.mask, *_bound_exprs(bounds(attention.mask))]
+    bound = _bound_exprs(bounds(attention.mask))
+    printed = [score or attention.score, *attention.expressions[1:], *bound]
     used = frozenset(helper for expr in printed for helper in helpers(expr, TRITON))
     return Arithmetic(
         tanh=Helper.TANH in used and tanh == "tanh",
@@ -62,7 +83,25 @@ def arithmetic(attention: Attention, score: Expr | None = None, tanh: str = "tan
 
 def loop_reads(attention: Attention) -> frozenset[Var]:
     """Return what the key loop must be handed for the score and the mask."""
-    return variables(attention.score) | variables(attention.mask)
+    exprs = (attention.score, attention.mask)
+    read = outside(attention.score) | outside(attention.mask)
+    for lookup in lookups(*exprs):
+        if in_loop(lookup):
+            read = read.union(*(outside(index) for index in lookup.indices))
+    return read
+
+
+def input_tensors(attention: Attention) -> Inputs:
+    """Return how the kernel reads the tensors that score and mask look up."""
+    return inputs(attention, variable_names(_IN_LOOP))
+
+
+def signature(attention: Attention, *, named: bool = False) -> tuple[str, ...]:
+    """Return the parameters of the module's functions with their types."""
+    more = [f"{argument.name}: Tensor" for argument in arguments(attention)]
+    star = ["*"] if named and more else []
+    flag = ["check_lengths: bool = False"] if named and attention.packed else []
+    return ("q: Tensor", "k: Tensor", "v: Tensor", *star, *more, *flag)
 
 
 def loop_arguments(read: frozenset[Var]) -> tuple[str, ...]:
@@ -76,14 +115,14 @@ def score(attention: Attention, body: Expr | None = None) -> Score:
     printed = body or attention.score
     if printed == SCORE:
         return Score(impl="identity")
-    read = _read(printed)
+    read, values = _read(printed), _values(printed, attention)
     return Score(
         impl="expr",
         title=_written(attention, "score"),
-        text=format_expr(printed),
-        parameters=tuple(var.value for var in read),
-        arguments=tuple(_IN_LOOP[var] for var in read),
-        body=_body(printed),
+        text=_short(format_expr(printed)),
+        parameters=(*(var.value for var in read), *values),
+        arguments=(*(_IN_LOOP[var] for var in read), *values),
+        body=_body(printed, attention),
         origin=_origin(attention, "score"),
     )
 
@@ -93,7 +132,7 @@ def mask(attention: Attention, rows: str = "TILE_Q") -> Mask:
     known = bounds(attention.mask)
     # A mask that is never true has no range; its kernel runs no loop and stores empty rows.
     segments = known.segments or (_NOWHERE,)
-    read = _read(attention.mask)
+    read, values = _read(attention.mask), _values(attention.mask, attention)
     in_bounds = {var for expr in _bound_exprs(known) for var in variables(expr)}
     names = tuple(
         _IN_BOUNDS[var]
@@ -103,10 +142,10 @@ def mask(attention: Attention, rows: str = "TILE_Q") -> Mask:
     return Mask(
         impl="full" if known.always_full else "expr",
         title=_written(attention, "mask"),
-        text=format_expr(attention.mask),
-        parameters=tuple(var.value for var in read),
-        arguments=tuple(_IN_LOOP[var] for var in read),
-        body=_body(attention.mask),
+        text=_short(format_expr(attention.mask)),
+        parameters=(*(var.value for var in read), *values),
+        arguments=(*(_IN_LOOP[var] for var in read), *values),
+        body=_body(attention.mask, attention),
         origin=_origin(attention, "mask"),
         segments=tuple(_segment(s, i, len(segments)) for i, s in enumerate(segments)),
         two=len(segments) > 1,
@@ -119,13 +158,17 @@ def mask(attention: Attention, rows: str = "TILE_Q") -> Mask:
 
 def eager(attention: Attention, empty_value: str) -> Eager:
     """Return the formula in PyTorch."""
-    read = loop_reads(attention)
-    names = variable_names(_IN_EAGER)
-    masks = bool(variables(attention.mask))
+    read = frozenset[Var]().union(*(variables(expr) for expr in attention.expressions))
+    names = {**variable_names(_IN_EAGER), **attention_names(attention)}
+    sink = attention.sink
+    masks = bool(variables(attention.mask) or lookups(attention.mask))
     targets = [("x = ", attention.score)] if attention.score != SCORE else []
     targets += [("visible = ", attention.mask)] if masks else []
     return Eager(
-        body=tuple(statements(targets, TORCH, names, _WIDTH)),
+        body=(
+            *eager_reads(attention, variable_names(_IN_EAGER)),
+            *statements(targets, TORCH, names, _WIDTH),
+        ),
         masks=masks,
         nothing=not masks and not always_true(attention.mask),
         needs_seq_q=Var.SEQ_Q in read,
@@ -134,17 +177,58 @@ def eager(attention: Attention, empty_value: str) -> Eager:
         needs_k=Var.K in read,
         needs_h=bool({Var.H, Var.HKV} & read),
         needs_b=Var.B in read,
+        look_up=needs_look_up(attention),
+        normalises=attention.normalised,
+        sink="" if sink is None else "".join(statements([("", sink)], TORCH, names, 10**6)),
+        signature=signature(attention),
+        packed=attention.packed,
+        second="lse" if attention.normalised else "total",
+        sequence_signature=(
+            *("q: Tensor", "k: Tensor", "v: Tensor", "entry: int"),
+            *(f"{tensor.name}: Tensor" for tensor in attention.inputs),
+        ),
+        sequence_names=(
+            *("q[None, at]", "k[None, seen]", "v[None, seen]", "entry"),
+            *(tensor.name for tensor in attention.inputs),
+        ),
         empty_value=empty_value,
     )
 
 
+def sink(attention: Attention) -> str:
+    """Return the sink's logit as text in the kernel, empty where there is none."""
+    if attention.sink is None:
+        return ""
+    names = {**variable_names(_IN_LOOP), **attention_names(attention)}
+    return "".join(statements([("", attention.sink)], TRITON, names, 10**6))
+
+
+def _short(text: str) -> str:
+    """Return an expression for a docstring of one line, which has room for so much."""
+    return text if len(text) <= _DOCUMENTED else "see the formula at the top"
+
+
 def _read(expr: Expr) -> tuple[Var, ...]:
-    read = variables(expr)
+    read = outside(expr)
     return tuple(var for var in ORDER if var in read)
 
 
-def _body(expr: Expr) -> str:
-    return "\n".join(statements([("return ", expr)], TRITON, variable_names(_PLAIN), _WIDTH))
+def _values(expr: Expr, attention: Attention) -> tuple[str, ...]:
+    """Return the names of the values that an expression's own look-ups have."""
+    own: list[Lookup] = []
+    nodes = [expr]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, Lookup):
+            own.append(node)
+        elif isinstance(node, Apply):
+            nodes.extend(node.args)
+    return tuple(name for lookup, name in attention_names(attention).items() if lookup in own)
+
+
+def _body(expr: Expr, attention: Attention) -> str:
+    names = {**variable_names(_PLAIN), **attention_names(attention)}
+    return "\n".join(statements([("return ", expr)], TRITON, names, _WIDTH))
 
 
 def _segment(segment: Segment, index: int, count: int) -> SegmentText:

@@ -18,8 +18,9 @@ from flash4gen.ir.simplify import simplify
 from flash4gen.render import expressions
 from flash4gen.render.blackwell import blackwell_context
 from flash4gen.render.constants import TORCH_DTYPE, constants
-from flash4gen.render.context import Attend, Epilogue, Impl, Interface, RenderContext
+from flash4gen.render.context import Attend, Epilogue, Impl, Interface, RenderContext, Sequences
 from flash4gen.render.environment import NOTHING, environment
+from flash4gen.render.inputs import arguments
 from flash4gen.render.provenance import Provenance, header, provenance, title
 from flash4gen.schedule.blackwell.model import BlackwellSchedule
 from flash4gen.schedule.model import Load, as_portable
@@ -80,7 +81,12 @@ def render(
 
 def _lean(attention: Attention) -> Attention:
     """Return the same meaning in the fewest operations."""
-    return replace(attention, score=simplify(attention.score), mask=minimal(attention.mask))
+    return replace(
+        attention,
+        score=simplify(attention.score),
+        mask=minimal(attention.mask),
+        sink=None if attention.sink is None else simplify(attention.sink),
+    )
 
 
 def in_gluon(text: str) -> str:
@@ -112,30 +118,61 @@ def _context(
     empty_value = "0.0" if zero else 'float("nan")'
     identity = attention.score == SCORE
     read = expressions.loop_reads(attention)
+    inputs = expressions.input_tensors(attention)
     handed = read | {Var.B, Var.HKV} if schedule.load is Load.TMA else read
-    names = expressions.loop_arguments(handed)
+    handed = handed | {Var.SEQ_Q} if inputs.needs_seq_q else handed
+    names = (*expressions.loop_arguments(handed), *inputs.handed)
     exact = schedule.value_pad == attention.value_dim
-    helpers = expressions.arithmetic(attention)
+    helpers, sink = expressions.arithmetic(attention), expressions.sink(attention)
     return RenderContext(
         header=header(attention, hardware, choice, origin),
         constants=constants(attention, hardware, choice),
         imports=_imports(uses_tma=schedule.load is Load.TMA, uses_libdevice=helpers.libdevice),
         arithmetic=helpers,
         order=Impl(schedule.order.value),
+        sequences=_sequences(attention),
         load=Impl(schedule.load.value),
+        inputs=inputs,
         score=expressions.score(attention),
         mask=expressions.mask(attention),
-        softmax=Impl("online"),
-        attend=Attend(parameters=names, arguments=names, scales=not identity),
+        softmax=Impl("online" if attention.normalised else "sigmoid"),
+        attend=Attend(
+            parameters=names, arguments=names, scales=not identity, rescales=attention.normalised
+        ),
         epilogue=Epilogue(
             empty_text="0" if zero else "NaN",
             empty_factor=empty_value,
             empty_value=empty_value,
+            normalises=attention.normalised,
+            first_row="q_start.to(tl.int64) + q_first"
+            if attention.packed
+            else "b.to(tl.int64) * seq_q + q_first",
+            second_row="h.to(tl.int64) * total_q + q_start"
+            if attention.packed
+            else "(b * HEADS + h).to(tl.int64) * seq_q",
+            sink=sink,
+            arguments=("acc", "row_max", "row_sum", *([sink] if sink else [])),
             store_mask="row < rows_left" if exact else "(row < rows_left) & (column < VALUE_DIM)",
         ),
         eager=expressions.eager(attention, empty_value),
         interface=_interface(attention, hardware, origin),
     )
+
+
+def _sequences(attention: Attention) -> Sequences:
+    if attention.packed:
+        return Sequences(
+            impl="packed", entry="0", first_query="q_start + q_first", first_key="k_start"
+        )
+    return Sequences(impl="batched", entry="b", first_query="q_first", first_key="0")
+
+
+def _lse(attention: Attention) -> str:
+    if not attention.normalised:
+        return "the sum of the weights of each row"
+    if attention.sink is None:
+        return "natural logarithm; −inf where a query sees no key"
+    return "natural logarithm, the sink included"
 
 
 def _imports(*, uses_tma: bool, uses_libdevice: bool) -> tuple[str, ...]:
@@ -165,4 +202,16 @@ def _interface(attention: Attention, hardware: Hardware, origin: Provenance) -> 
         head_dim=attention.head_dim,
         value_dim=attention.value_dim,
         equal_lengths=attention.lengths.value == "equal",
+        packed=attention.packed,
+        query_axes="total_q" if attention.packed else "batch, seq_q",
+        key_axes="total_k" if attention.packed else "batch, seq_k",
+        second_axes=f"{attention.heads}, total_q"
+        if attention.packed
+        else f"batch, {attention.heads}, seq_q",
+        second="lse" if attention.normalised else "total",
+        lse=_lse(attention),
+        inputs=arguments(attention),
+        signature=expressions.signature(attention),
+        public=expressions.signature(attention, named=True),
+        names=("q", "k", "v", *(argument.name for argument in arguments(attention))),
     )

@@ -16,6 +16,7 @@ from flash4gen.ir.expr import SCORE
 from flash4gen.ir.masks import always_true
 from flash4gen.ir.nodes import EmptyRow
 from flash4gen.ir.printer import format_expr
+from flash4gen.render import inputs
 from flash4gen.render.context import API, Header
 from flash4gen.render.environment import LINE
 from flash4gen.resources import resource_dir
@@ -105,6 +106,8 @@ def meaning(attention: Attention) -> tuple[str, ...]:
     score = "s" if attention.score == SCORE else format_expr(attention.score)
     where = "" if always_true(attention.mask) else "    where the mask is true, else −∞"
     empty = "0" if attention.empty_row is EmptyRow.ZERO else "NaN"
+    alone = f"out = {empty}, lse = −∞" if attention.sink is None else "out = 0, lse = the sink"
+    alone = alone if attention.normalised else "out = 0, total = 0"
     lines = [
         f"Forward attention. For query q of head h and the keys k of key/value head {kv}:",
         "",
@@ -114,15 +117,33 @@ def meaning(attention: Attention) -> tuple[str, ...]:
     if where:
         lines.append(f"    mask   = {format_expr(attention.mask)}")
     lines += [
-        "    lse[q] = log Σ_k exp(x)",
-        "    out[q] = Σ_k exp(x − lse[q]) · V[k]",
+        *_result(attention),
         "",
     ]
     if where:
-        lines.append(f"q and k are positions. A query without keys gets out = {empty}, lse = −∞.")
+        lines.append(f"q and k are positions. A query without keys gets {alone}.")
     if any("q_end" in line for line in lines):
         lines.append("q_end = q + (seq_k − seq_q): the last query stands at the last key.")
-    return tuple(line for line in _trimmed(lines))
+    if attention.packed:
+        lines.append("Sequences lie packed, one behind the other; q and k count from 0 in each.")
+    lines += inputs.meaning(attention)
+    return tuple(part for line in _trimmed(lines) for part in _wrapped(line))
+
+
+def _wrapped(line: str) -> list[str]:
+    """Break a line of the formula that is too long; what goes on stands under its right side."""
+    return textwrap.wrap(line, LINE, subsequent_indent=" " * 13) if len(line) > LINE else [line]
+
+
+def _result(attention: Attention) -> tuple[str, str]:
+    if not attention.normalised:
+        return (
+            "    total[q] = Σ_k sigmoid(x)",
+            "    out[q] = Σ_k sigmoid(x) · V[k]",
+        )
+    sink = attention.sink
+    total = "Σ_k exp(x)" if sink is None else f"(exp({format_expr(sink)}) + Σ_k exp(x))"
+    return f"    lse[q] = log {total}", "    out[q] = Σ_k exp(x − lse[q]) · V[k]"
 
 
 def _excluded(choice: Choice) -> list[str]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from flash4gen.ir.expr import Apply, Expr, Literal, Op, Type, Var, Variable, walk
+from flash4gen.ir.expr import Apply, Expr, Literal, Lookup, Op, Type, Var, Variable, walk
 
 Names = Mapping[Expr, str]
 """What is already computed, and what it is called: at least every variable that is read."""
@@ -234,6 +234,8 @@ def _print(expr: Expr, dialect: Dialect, names: Names) -> tuple[str, int]:
             return text, _ATOM if not text.startswith("-") else _PRECEDENCE[Op.NEG]
         case Variable(var=var):
             raise KeyError(f"no name for {var.value}")
+        case Lookup(tensor=tensor):
+            raise KeyError(f"no name for the value of {tensor.name}")
         case Apply():
             return _print_apply(expr, dialect, names)
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from flash4gen.ir.nodes import Attention
     from flash4gen.schedule.model import AnySchedule, Choice, Ranked, Rejected
     from flash4gen.schedule.table import Row
+    from flash4gen.schedule.workload import TileRead
 
 RUNNERS_UP = 5
 """Losers that are shown; they differ from each other in tile or warps."""
@@ -88,7 +89,7 @@ def explanation(choice: Choice, attention: Attention, hardware: Hardware) -> dic
             "bound_by": spent.bound,
             "blocks_per_sm": spent.blocks,
         },
-        "budget": _budget(schedule, hardware, spent),
+        "budget": _budget(schedule, hardware, spent, work.reads),
         "step": {name: round(cycles) for name, cycles in _step(spent)},
         "runners_up": [
             {
@@ -114,9 +115,12 @@ def _value(value: int | str, *, pinned: bool) -> str:
     return f"{value}, pinned" if pinned else f"{value}"
 
 
-def _budget(schedule: Schedule, hardware: Hardware, spent: Cost) -> dict[str, dict[str, Any]]:
+def _budget(
+    schedule: Schedule, hardware: Hardware, spent: Cost, reads: tuple[TileRead, ...]
+) -> dict[str, dict[str, Any]]:
     """Return planned resources and limits; shared memory with its buffers."""
-    buffers = shared_memory(hardware, shape_of(schedule), schedule.head_pad, schedule.value_pad)
+    shape, widths = shape_of(schedule), (schedule.head_pad, schedule.value_pad)
+    buffers = shared_memory(hardware, shape, *widths, reads)
     return {
         "shared_memory": {
             "planned": schedule.smem_bytes,

@@ -14,6 +14,7 @@ from flash4gen.schedule.units import GROUP_ROWS, Unit, matrix_unit, warp_grid
 if TYPE_CHECKING:
     from flash4gen.ir.hardware import Hardware
     from flash4gen.schedule.space import Shape
+    from flash4gen.schedule.workload import TileRead
 
 ELEMENT = 2
 """Bytes of one fp16 or bf16 element."""
@@ -39,12 +40,18 @@ class Buffer(NamedTuple):
 
 
 def shared_memory(
-    hardware: Hardware, shape: Shape, head_pad: int, value_pad: int
+    hardware: Hardware,
+    shape: Shape,
+    head_pad: int,
+    value_pad: int,
+    reads: tuple[TileRead, ...] = (),
 ) -> tuple[Buffer, ...]:
     """Return the buffers of one block; their sum is what the block asks for.
 
     The query tile stays for the whole loop, unless the unit takes it from registers: then its
-    buffer is free once it is read, and only what it has over the rings counts.
+    buffer is free once it is read, and only what it has over the rings counts. What is looked up
+    in words comes by cp.async and has a ring too; 16-bit elements, and what is left of the others,
+    go through scratch to the layout of the scores.
     """
     unit = matrix_unit(hardware, shape.tile_q, shape.warps)
     slots = ring_slots(unit, shape.stages)
@@ -67,8 +74,23 @@ def shared_memory(
         Buffer(f"v, {slots} slots", value_ring),
         Buffer("p", weights),
         Buffer("barriers and scratch", small),
+        Buffer("look-ups", _look_ups(shape, slots, reads)),
     )
     return tuple(buffer for buffer in plan if buffer.bytes)
+
+
+def _look_ups(shape: Shape, slots: int, reads: tuple[TileRead, ...]) -> int:
+    """Return the bytes of all rings of look-ups and of the largest exchange between layouts."""
+    sizes = [
+        (read.bytes, shape.tile_k * (shape.tile_q if read.per_score else 1) * read.bytes)
+        for read in reads
+    ]
+    rings = sum(slots * size for width, size in sizes if width >= _ASYNC_BYTES)
+    return rings + max((size for _, size in sizes), default=0)
+
+
+_ASYNC_BYTES = 4
+"""The shortest copy that cp.async makes (PTX ISA, cp.async)."""
 
 
 def ring_slots(unit: Unit, stages: int) -> int:

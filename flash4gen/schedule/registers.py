@@ -38,6 +38,10 @@ RAGGED = 8
 """Registers set aside, with pointers, for columns that a narrower head does not have: a predicate
 per copy. 8 bytes spilled on sm_80 where the full width needed just the limit."""
 
+LOOK_UP = 2
+"""Registers per score that a thread holds for each tensor with an element per score: an address has
+64 bits. Two such tensors spilled 178 registers with 64 scores per thread on sm_80."""
+
 OTHER_VARIANT = 16
 """Registers by which a causal mask and a causal window were seen to differ."""
 
@@ -146,6 +150,8 @@ def pressure(
     known = facts().get(config, {})
     found = [known[variant] for variant in variants if variant in known]
     extra = _extra(work, matrix_unit(hardware, shape.tile_q, shape.warps), shape.load)
+    scores = shape.tile_q * shape.tile_k // (hardware.warp_size * shape.warps)
+    extra += LOOK_UP * scores * sum(read.per_score for read in work.reads)
     if not found:
         model = modelled(hardware, shape, work.head_pad, work.value_pad)
         needed = model.registers + model.margin * (-0.5 if optimistic else 1)

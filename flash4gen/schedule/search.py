@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from flash4gen.schedule.constraints import first_violation
+from flash4gen.schedule.constraints import Violation, first_violation
 from flash4gen.schedule.cost import cost
 from flash4gen.schedule.decisions import decisions, why_lost
 from flash4gen.schedule.memory import shared_memory, tensor_columns
@@ -16,6 +16,7 @@ from flash4gen.schedule.model import (
     BUILD,
     Choice,
     Family,
+    Load,
     Ranked,
     Rejected,
     Schedule,
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
     from flash4gen.ir.nodes import Attention
     from flash4gen.schedule.cost import Cost
     from flash4gen.schedule.pins import Pins, Request
+
+
+NEIGHBOURS = "whole tiles would bring in the rows of the next sequence"
+"""Why packed sequences are loaded row by row: what is beyond the last row must read as 0."""
 
 
 class Fitting(NamedTuple):
@@ -114,6 +119,8 @@ def judge(
     for shape in shapes():
         schedule = estimate(work, hardware, shape, order, optimistic=optimistic)
         violation = first_violation(schedule, hardware)
+        if violation is None and work.packed and shape.load is Load.TMA:
+            violation = Violation("load", NEIGHBOURS)
         if violation is not None:
             rejected.append(Unfit(schedule, violation.constraint, violation.reason))
         elif shape in exclude:
@@ -133,7 +140,7 @@ def estimate(
     optimistic: bool = False,
 ) -> Schedule:
     """Return the schedule of a shape with its planned memory and registers."""
-    buffers = shared_memory(hardware, shape, work.head_pad, work.value_pad)
+    buffers = shared_memory(hardware, shape, work.head_pad, work.value_pad, work.reads)
     needed = pressure(hardware, shape, work, optimistic=optimistic)
     return Schedule(
         family=Family.PORTABLE,

@@ -18,12 +18,14 @@ from flash4gen.schedule.constraints import CONSTRAINTS, Violation, violations
 from flash4gen.schedule.memory import shared_memory, tensor_columns
 from flash4gen.schedule.model import Schedule
 from flash4gen.schedule.space import shape_of
+from flash4gen.schedule.workload import tile_reads
 
 if TYPE_CHECKING:
     from flash4gen.ir.hardware import Hardware
     from flash4gen.ir.nodes import Attention
     from flash4gen.schedule.blackwell.model import BlackwellSchedule
     from flash4gen.schedule.model import AnySchedule
+    from flash4gen.schedule.workload import TileRead
 
 
 def schedule_text(schedule: AnySchedule) -> str:
@@ -44,7 +46,8 @@ def verify(
         attention: what it computes; None leaves out the rules that depend on it.
     """
     if isinstance(schedule, Schedule):
-        return (*_sums(schedule, hardware), *violations(schedule, hardware))
+        reads = () if attention is None else tile_reads(attention)
+        return (*_sums(schedule, hardware, reads), *violations(schedule, hardware))
     return _blackwell(schedule, hardware, attention)
 
 
@@ -68,10 +71,12 @@ def _blackwell(
     return tuple(found)
 
 
-def _sums(schedule: Schedule, hardware: Hardware) -> tuple[Violation, ...]:
+def _sums(
+    schedule: Schedule, hardware: Hardware, reads: tuple[TileRead, ...]
+) -> tuple[Violation, ...]:
     """Return the planned numbers that do not follow from the free choices."""
     shape = shape_of(schedule)
-    buffers = shared_memory(hardware, shape, schedule.head_pad, schedule.value_pad)
+    buffers = shared_memory(hardware, shape, schedule.head_pad, schedule.value_pad, reads)
     expected = {
         "hardware": hardware.name,
         "smem_bytes": sum(buffer.bytes for buffer in buffers),

@@ -9,7 +9,18 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
-from flash4gen.ir.expr import Apply, Literal, Op, Type, Var, variables, walk
+from flash4gen.ir.expr import (
+    Apply,
+    InputDType,
+    Literal,
+    Lookup,
+    Op,
+    Type,
+    Var,
+    lookups,
+    variables,
+    walk,
+)
 from flash4gen.ir.masks import KeyBounds, QueryTile, bounds, loops
 from flash4gen.schedule.space import pad
 
@@ -39,6 +50,13 @@ class KeyTiles(NamedTuple):
     query_tiles: int
 
 
+class TileRead(NamedTuple):
+    """What a look-up loads per key tile: one element per key, or per score; and its size."""
+
+    per_score: bool
+    bytes: int
+
+
 _WEIGHT: dict[Op, Operations] = {
     Op.DIV: Operations(2, 1),
     Op.FLOOR_DIV: Operations(6, 0),
@@ -53,6 +71,9 @@ _WEIGHT: dict[Op, Operations] = {
 }
 """What an operator costs where it is not one plain instruction."""
 
+LOOK_UP = Operations(6, 0)
+"""A load per element: a 64-bit address, a predicate, the load, its way to the scores' layout."""
+
 
 @dataclass(frozen=True)
 class Workload:
@@ -65,6 +86,8 @@ class Workload:
         mask: operations per element of the mask, where it is evaluated.
         key_bounds: the loops over keys.
         ragged: whether a head dimension is narrower than its padding.
+        packed: whether a tile of keys may end in another sequence.
+        reads: the look-ups that differ from key to key.
     """
 
     head_pad: int
@@ -73,6 +96,8 @@ class Workload:
     mask: Operations
     key_bounds: KeyBounds
     ragged: bool = False
+    reads: tuple[TileRead, ...] = ()
+    packed: bool = False
 
     @property
     def identity(self) -> bool:
@@ -117,7 +142,26 @@ def workload(attention: Attention) -> Workload:
     """Count the work of an attention."""
     widths = pad(attention.head_dim), pad(attention.value_dim)
     ragged = widths != (attention.head_dim, attention.value_dim)
-    return replace(workload_of(attention.score, attention.mask, *widths), ragged=ragged)
+    work = workload_of(attention.score, attention.mask, *widths)
+    score = work.score
+    if not attention.normalised:  # 1 / (1 + 2^x) where a softmax has 2^x
+        score = Operations(score.plain + 1, score.mufu + 1)
+    return replace(
+        work, ragged=ragged, reads=tile_reads(attention), score=score, packed=attention.packed
+    )
+
+
+def tile_reads(attention: Attention) -> tuple[TileRead, ...]:
+    """Return what the look-ups of an attention load per key tile."""
+    found = ((item, variables(item)) for item in lookups(*attention.expressions))
+    return tuple(
+        TileRead(Var.Q in reads, 4 if item.tensor.dtype in _WORDS else 2)
+        for item, reads in found
+        if Var.K in reads
+    )
+
+
+_WORDS = (InputDType.F32, InputDType.I32)
 
 
 def workload_of(score: Expr, mask: Expr, head_pad: int, value_pad: int) -> Workload:
@@ -132,14 +176,18 @@ def _operations(expr: Expr) -> Operations:
     one of the positions once per row or column. Both cost nothing here.
     """
     inner = {
-        node for node in walk(expr) if isinstance(node, Apply) and _per_element(variables(node))
+        node
+        for node in walk(expr)
+        if isinstance(node, Apply | Lookup) and _per_element(variables(node))
     }
     weights = [_weight(node) for node in inner]
     plain = sum(weight.plain for weight in weights) + (expr.type is Type.BOOL and bool(inner))
     return Operations(plain, sum(weight.mufu for weight in weights))
 
 
-def _weight(node: Apply) -> Operations:
+def _weight(node: Apply | Lookup) -> Operations:
+    if isinstance(node, Lookup):
+        return LOOK_UP
     if node.op is Op.DIV and isinstance(node.args[1], Literal):
         return Operations(1, 0)  # a multiplication by the reciprocal
     return _WEIGHT.get(node.op, Operations(1, 0))

@@ -83,7 +83,16 @@ class Call:
     span: Span
 
 
-Expression = Name | Number | Boolean | Unary | Binary | Compare | Call
+@dataclass(frozen=True, slots=True, eq=False)
+class Index:
+    """``tensor[indices]``."""
+
+    tensor: Name
+    indices: tuple[Expression, ...]
+    span: Span
+
+
+Expression = Name | Number | Boolean | Unary | Binary | Compare | Call | Index
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -139,11 +148,22 @@ class Schedule:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Input:
+    """``input name : dtype[axes]``; there is at least one axis."""
+
+    name: Name
+    dtype: Name
+    axes: tuple[Expression, ...]
+    span: Span
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Attention:
     """An ``attention`` item. ``damaged`` where a syntax error took something out of it."""
 
     name: Name
     fields: tuple[Field, ...]
+    inputs: tuple[Input, ...]
     schedules: tuple[Schedule, ...]
     span: Span
     damaged: bool = False
@@ -290,6 +310,8 @@ def children(node: Value) -> tuple[Expression, ...]:
             return node.operands
         case Call():
             return tuple(argument.value for argument in node.arguments)
+        case Index():
+            return node.indices
         case Sequence():
             return node.items
         case Name() | Number() | Boolean() | String() | Quantity():

@@ -56,6 +56,7 @@ class Builder(Transformer_NonRecursive):  # type: ignore[type-arg]
         return ast.Attention(
             self._name(cast("Token", name)),
             tuple(entry for entry in entries if isinstance(entry, ast.Field)),
+            tuple(entry for entry in entries if isinstance(entry, ast.Input)),
             tuple(entry for entry in entries if isinstance(entry, ast.Schedule)),
             self._span(meta),
         )
@@ -68,6 +69,16 @@ class Builder(Transformer_NonRecursive):  # type: ignore[type-arg]
             tuple(cast("list[ast.Field]", fields)),
             self._span(meta),
             self._name(base) if isinstance(base, Token) else None,
+        )
+
+    def input(self, meta: Meta, parts: list[object]) -> ast.Input:
+        """The declaration of a tensor."""
+        name, dtype, *axes = parts
+        return ast.Input(
+            self._name(cast("Token", name)),
+            self._name(cast("Token", dtype)),
+            tuple(cast("list[ast.Expression]", axes)),
+            self._span(meta),
         )
 
     def use(self, meta: Meta, parts: list[Token]) -> ast.Use:
@@ -196,6 +207,15 @@ class Builder(Transformer_NonRecursive):  # type: ignore[type-arg]
         function, *arguments = parts
         given = tuple(part for part in arguments if isinstance(part, ast.Argument))
         return ast.Call(self._name(cast("Token", function)), given, self._span(meta))
+
+    def index(self, meta: Meta, parts: list[object]) -> ast.Index:
+        """An element of a tensor."""
+        tensor, *indices = parts
+        return ast.Index(
+            self._name(cast("Token", tensor)),
+            tuple(cast("list[ast.Expression]", indices)),
+            self._span(meta),
+        )
 
     def binary(self, meta: Meta, parts: list[object]) -> ast.Binary:
         """An operator between two operands."""

@@ -33,6 +33,10 @@ def prune(file: ast.File, findings: Findings) -> ast.File:
             continue
         kept = tuple(field for field in item.fields if not _report(field.values, findings))
         damaged = item.damaged or len(kept) < len(item.fields)
+        if isinstance(item, ast.Attention):
+            inputs = tuple(entry for entry in item.inputs if not _report(entry.axes, findings))
+            damaged = damaged or len(inputs) < len(item.inputs)
+            item = replace(item, inputs=inputs)
         if isinstance(item, ast.Model):
             flat = tuple(entry for entry in item.layers if not _report_layers(entry, findings))
             damaged = damaged or len(flat) < len(item.layers)

@@ -15,11 +15,11 @@ from flash4gen.syntax.scan import ITEM_WORDS, Anchor, Piece
 if TYPE_CHECKING:
     from lark.exceptions import UnexpectedInput
 
-    from flash4gen.source import SourceFile, Span
+    from flash4gen.source import SourceFile
 
 RESERVED = frozenset(
-    {"attention", "hardware", "def", "model", "use", "schedule", "extends", "layers", "repeat",
-     "from", "requires", "and", "or", "not", "true", "false"}
+    {"attention", "hardware", "def", "model", "use", "input", "schedule", "extends", "layers",
+     "repeat", "from", "requires", "and", "or", "not", "true", "false"}
 )  # fmt: skip
 ITEMS = ("attention", "hardware", "def", "model", "use")
 _VALUE = frozenset({"NUMBER", "NAME", "LPAR", "MINUS"})
@@ -45,9 +45,6 @@ _INSTEAD = {
     "else": "choose between two values with `where(condition, a, b)`",
     "//": "comments start with `#`",
     ".": "numbers have digits before and after the point, names have no parts",
-}
-_NOT_YET = {
-    "input": ("`input` tensors are", "expressions can read s, q, k, h, hkv, b, seq_q and seq_k"),
 }
 
 
@@ -77,13 +74,11 @@ def explain(source: SourceFile, text: str, problem: UnexpectedInput) -> Mistake:
     place = find_place(source, text, problem)
     rules = (
         _bad_character,
-        _input,
         _unclosed,
         _layers,
         _missing_value,
         _colon,
         _reserved,
-        _indexing,
         _instead,
     )
     for rule in rules:
@@ -125,21 +120,6 @@ def _bad_character(place: Place) -> Mistake | None:
         Label(span),
         go_on=place.start,
         helps=(helps,) if helps else (),
-    )
-
-
-def _input(place: Place) -> Mistake | None:
-    """``input slopes : f32[heads]``, of which Lark reads the first word as a field's name."""
-    word = place.before(1)
-    if word is None or word.text != "input" or word.anchor is not Anchor.FIELD:
-        return None
-    return _unavailable("input", place.span_of(word))
-
-
-def _unavailable(word: str, span: Span) -> Mistake:
-    what, instead = _NOT_YET[word]
-    return _mistake(
-        Code.NOT_YET, f"{what} not available yet", Label(span), go_on=span.start, helps=(instead,)
     )
 
 
@@ -237,20 +217,6 @@ def _reserved(place: Place) -> Mistake | None:
     )
 
 
-def _indexing(place: Place) -> Mistake | None:
-    name = place.before(1)
-    if place.text != "[" or name is None or not name.is_word or "LSQB" in place.accepts:
-        return None
-    what, instead = _NOT_YET["input"]
-    return _mistake(
-        Code.NOT_YET,
-        f"`{name.text}[…]` reads a tensor; {what} not available yet",
-        Label(place.span),
-        go_on=place.start,
-        helps=(instead,),
-    )
-
-
 def _instead(place: Place) -> Mistake | None:
     instead = _INSTEAD.get(place.text)
     if instead is None:
@@ -289,7 +255,7 @@ def _wanted(place: Place) -> str:
     """Spell what could stand here, in people's words."""
     accepts = place.accepts
     if accepts & {"RPAR", "COMMA"}:
-        accepts -= {"LPAR", "EQUAL"}  # true, but never what was forgotten
+        accepts -= {"LPAR", "LSQB", "EQUAL"}  # true, but never what was forgotten
     if accepts >= _VALUE:
         return "expected a value"
     if "REPEAT" in accepts:

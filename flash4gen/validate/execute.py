@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -19,6 +19,7 @@ from torch import Tensor
 from flash4gen.validate.blame import Failure, blame
 from flash4gen.validate.inputs import Inputs, make_inputs
 from flash4gen.validate.oracle import attention_reference, exact_products, working_precision
+from flash4gen.validate.packed import Sequence, apart
 from flash4gen.validate.tolerance import (
     EXACT,
     Accuracy,
@@ -145,13 +146,35 @@ PLAIN = Measure()
 def truth_of(attention: Attention, inputs: Inputs, measure: Measure = PLAIN) -> Truth:
     """Compute the reference and the budgets of one set of inputs."""
     q, k, v = inputs.q, inputs.k, inputs.v
+    if not attention.packed:
+        return _truth(attention, Sequence(0, q, k, v), inputs.tensors, measure)
+    sequences = apart(q, k, v, inputs.tensors)
+    found = [_truth(attention, each, inputs.tensors, measure) for each in sequences]
+    nothing = torch.empty(0, attention.heads, attention.value_dim, dtype=torch.float64)
+    return Truth(
+        torch.cat([nothing, *(each.out[0] for each in found)]),
+        torch.cat([nothing[..., 0].T, *(each.lse[0] for each in found)], dim=1),
+        torch.cat([nothing, *(each.out_budget[0] for each in found)]),
+        torch.cat(
+            [nothing[..., 0].T, *(each.lse_budget.expand_as(each.lse)[0] for each in found)], dim=1
+        ),
+    )
+
+
+def _truth(
+    attention: Attention, given: Sequence, tensors: Mapping[str, Tensor], measure: Measure
+) -> Truth:
+    """Compute the same of one batch, or of one sequence of packed ones."""
+    q, k, v, entry = given.q, given.k, given.v, given.entry
     accuracy = measure.accuracy
-    out, lse = attention_reference(attention, q, k, v)
-    base_out, base_lse = working_precision(attention, q, k, v, measure.product)
-    allowance = lse_allowance(attention, q, k, lse, accuracy)
+    out, lse = attention_reference(attention, q, k, v, tensors, entry=entry)
+    base_out, base_lse = working_precision(
+        attention, q, k, v, measure.product, tensors, entry=entry
+    )
+    allowance = lse_allowance(attention, q, k, lse, accuracy, tensors, entry=entry)
     budget = output_budget(out, base_out)
     if by_design := accuracy.weight + accuracy.rounding:
-        spread, _ = attention_reference(attention, q, k, v.abs())
+        spread, _ = attention_reference(attention, q, k, v.abs(), tensors, entry=entry)
         budget = budget + by_design * spread.nan_to_num()
     return Truth(out, lse, budget, lse_budget(lse, base_lse, allowance))
 
@@ -179,7 +202,7 @@ def run_case(
     file = (module.__file__ or "").replace("\\", "/").rpartition("/")[2]
     try:
         ran = runner(inputs)
-        eager: Outputs = module._eager(inputs.q, inputs.k, inputs.v)
+        eager: Outputs = module._eager(inputs.q, inputs.k, inputs.v, **inputs.tensors)
     except Exception as error:
         return CaseResult(case=case, failures=(blame(error, file, text, case.name),))
     truth = truth_of(attention, inputs, measure)
@@ -227,9 +250,10 @@ def on_virtual_gpu(
     def run(inputs: Inputs) -> Ran:
         most = _affordable(inputs.k.shape[1]) if sampled else None
         with virtual_gpu(arch, most=most) as gpu, poisoned_outputs():
-            out, lse = getattr(module, attention.name)(inputs.q, inputs.k, inputs.v)
+            function = getattr(module, attention.name)
+            out, lse = function(inputs.q, inputs.k, inputs.v, **inputs.tensors)
         problems = []
-        if bool(gpu.launches) != _launches(inputs):
+        if bool(gpu.launches) != _launches(attention, inputs):
             problems.append(f"{len(gpu.launches)} launches")
         if compiled is not None and any(
             without_locations(launch.asm["ttgir"]) != without_locations(compiled(inputs.q.shape[1]))
@@ -258,8 +282,9 @@ def on_device(attention: Attention, module: ModuleType) -> Runner:
     def run(inputs: Inputs) -> Ran:
         moved = [storage.cuda() for storage in inputs.storages]
         views = [same_view(x, inputs.storages, moved) for x in (inputs.q, inputs.k, inputs.v)]
+        tensors = {name: same_view(x, inputs.storages, moved) for name, x in inputs.tensors.items()}
         with poisoned_outputs():
-            out, lse = getattr(module, attention.name)(*views)
+            out, lse = getattr(module, attention.name)(*views, **tensors)
         pairs = zip(moved, inputs.copies, strict=True)
         intact = all(torch.equal(a.cpu().view(torch.int16), b.view(torch.int16)) for a, b in pairs)
         return Ran(out.cpu(), lse.cpu(), () if intact else ("an input was written to",))
@@ -305,9 +330,9 @@ def without_locations(ttgir: str) -> str:
     return re.sub(r"(?m)^#loc.*\n| loc\(.*$", "", ttgir)
 
 
-def _launches(inputs: Inputs) -> bool:
+def _launches(attention: Attention, inputs: Inputs) -> bool:
     """Whether the call has anything to launch a kernel for."""
-    return inputs.q.numel() > 0 and inputs.k.shape[1] > 0
+    return inputs.q.numel() > 0 and (attention.packed or inputs.k.shape[1] > 0)
 
 
 def same_view(x: Tensor, storages: tuple[Tensor, ...], moved: list[Tensor]) -> Tensor:
@@ -319,10 +344,10 @@ def same_view(x: Tensor, storages: tuple[Tensor, ...], moved: list[Tensor]) -> T
 
 def _form(attention: Attention, inputs: Inputs, outputs: Outputs) -> Iterator[str]:
     """Yield what is wrong with the types and shapes of a result."""
-    batch, seq_q = inputs.q.shape[:2]
+    *batch, seq_q, _, _ = inputs.q.shape
     expected = (
-        ("out", outputs[0], (batch, seq_q, attention.heads, attention.value_dim), inputs.q.dtype),
-        ("lse", outputs[1], (batch, attention.heads, seq_q), torch.float32),
+        ("out", outputs[0], (*batch, seq_q, attention.heads, attention.value_dim), inputs.q.dtype),
+        ("lse", outputs[1], (*batch, attention.heads, seq_q), torch.float32),
     )
     for name, x, shape, dtype in expected:
         if x.dtype is not dtype:

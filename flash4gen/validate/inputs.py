@@ -7,16 +7,20 @@ storage holds besides the view is NaN, so that one element read too many shows i
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
 
 from flash4gen.ir.expr import Var, variables
+from flash4gen.validate import packed
 from flash4gen.validate.cases import Case, Layout, Values
 from flash4gen.validate.oracle import TORCH_DTYPES, visible
+from flash4gen.validate.tensors import make_tensors, placed_tensor
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import Tensor
 
     from flash4gen.ir.nodes import Attention
@@ -39,6 +43,7 @@ class Inputs:
         v: [batch, seq_k, kv_heads, value_dim].
         storages: the tensors whose parts they are.
         copies: of the storages, as they were before the call.
+        tensors: the attention's inputs, by name.
     """
 
     q: Tensor
@@ -46,6 +51,7 @@ class Inputs:
     v: Tensor
     storages: tuple[Tensor, ...]
     copies: tuple[Tensor, ...]
+    tensors: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def untouched(self) -> bool:
@@ -57,13 +63,42 @@ class Inputs:
 def make_inputs(attention: Attention, case: Case) -> Inputs:
     """Return the inputs of a case, in the attention's dtype, on the CPU."""
     dtype = TORCH_DTYPES[attention.dtype]
-    q, k, v = (x.clamp(-_LARGEST, _LARGEST).to(dtype) for x in _values(attention, case))
+    if attention.packed:
+        return _packed_inputs(attention, case)
+    tensors = make_tensors(attention, case)
+    values = _values(attention, case, tensors)
+    q, k, v = (x.clamp(-_LARGEST, _LARGEST).to(dtype) for x in values)
     views, storages = _arranged(q, k, v, case.layout)
-    return Inputs(*views, storages, tuple(storage.clone() for storage in storages))
+    placed = {name: placed_tensor(x, case.layout) for name, x in tensors.items()}
+    storages = (*storages, *(storage for _, storage in placed.values()))
+    copies = tuple(storage.clone() for storage in storages)
+    return Inputs(*views, storages, copies, {name: view for name, (view, _) in placed.items()})
 
 
-def _values(attention: Attention, case: Case) -> tuple[Tensor, Tensor, Tensor]:
-    """Return q, k and v in float32."""
+def _packed_inputs(attention: Attention, case: Case) -> Inputs:
+    """Return the inputs of a case with its sequences one behind the other."""
+    dtype = TORCH_DTYPES[attention.dtype]
+    sequences = packed.parts(case)
+    tensors = make_tensors(attention, replace(case, batch=len(sequences)))
+    made = [_values(attention, replace(case, batch=0), tensors)]
+    made += [_values(attention, part, tensors, n) for n, part in enumerate(sequences)]
+    rows = ([x.flatten(0, 1) for x in group] for group in zip(*made, strict=True))
+    q, k, v = (torch.cat(x)[None].clamp(-_LARGEST, _LARGEST).to(dtype) for x in rows)
+    views, storages = _arranged(q, k, v, case.layout)
+    placed = {name: placed_tensor(x, case.layout) for name, x in tensors.items()}
+    # Where sequences start cannot be one number, repeated.
+    layout = Layout.CONTIGUOUS if case.layout is Layout.EXPANDED else case.layout
+    placed |= {name: placed_tensor(x, layout) for name, x in packed.starts(case).items()}
+    storages = (*storages, *(storage for _, storage in placed.values()))
+    copies = tuple(storage.clone() for storage in storages)
+    q, k, v = (view[0] for view in views)
+    return Inputs(q, k, v, storages, copies, {name: view for name, (view, _) in placed.items()})
+
+
+def _values(
+    attention: Attention, case: Case, tensors: Mapping[str, Tensor], entry: int = 0
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return q, k and v in float32; ``entry`` is the number of the first batch entry."""
     random = torch.Generator().manual_seed(case.seed)
     batch, seq_q, seq_k = case.batch, case.seq_q, case.seq_k
     heads, kv_heads, dim = attention.heads, attention.kv_heads, attention.head_dim
@@ -85,7 +120,7 @@ def _values(attention: Attention, case: Case) -> tuple[Tensor, Tensor, Tensor]:
             q, k = q * 0.3 + factor * aligned, k * 0.3 - factor * direction
         case Values.DOMINANT:
             factor = math.sqrt(40 / scale)
-            q, k[:, seq_k // 2] = q + factor * aligned, factor * direction
+            q, k[:, seq_k // 2 : seq_k // 2 + 1] = q + factor * aligned, factor * direction
         case Values.EQUAL:
             q, k = q[:, :1].expand_as(q), k[:, :1].expand_as(k)
         case Values.TINY:
@@ -95,11 +130,18 @@ def _values(attention: Attention, case: Case) -> tuple[Tensor, Tensor, Tensor]:
             ramp = torch.linspace(0, 1, seq_k)[:, None, None]
             q, k = q * 0.3 + factor * aligned, k * 0.3 + factor * ramp * direction
         case Values.NEEDLES:
-            q, k = _needles(attention, case, q, k)
+            q, k = _needles(attention, case, q, k, tensors, entry)
     return q, k, v
 
 
-def _needles(attention: Attention, case: Case, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+def _needles(
+    attention: Attention,
+    case: Case,
+    q: Tensor,
+    k: Tensor,
+    tensors: Mapping[str, Tensor],
+    entry: int,
+) -> tuple[Tensor, Tensor]:
     """Let the scores at the edges of the mask, inside and outside, stand out by 12.
 
     Query i lies on axis i mod head_dim. A key has a component on the axis of each query for which
@@ -115,7 +157,8 @@ def _needles(attention: Attention, case: Case, q: Tensor, k: Tensor) -> tuple[Te
     for b in range(case.batch):
         for hkv in range(groups):
             heads = range(hkv * attention.group, (hkv + 1) * attention.group)
-            masks = [visible(attention, case.seq_q, case.seq_k, b=b, h=h) for h in heads]
+            sizes = attention, case.seq_q, case.seq_k
+            masks = [visible(*sizes, b=b + entry, h=h, tensors=tensors) for h in heads]
             marked = torch.stack([_edges(mask) for mask in masks]).any(0)
             needles = factor * (marked.T.float() @ axes).clamp(max=1)
             target = k[b, :, hkv] if groups > 1 else k[b].transpose(0, 1)
@@ -129,7 +172,7 @@ def _edges(mask: Tensor) -> Tensor:
     edges = torch.zeros_like(mask)
     edges[:, 1:] |= change
     edges[:, :-1] |= change
-    edges[:, [0, -1]] = True
+    edges[:, :1] = edges[:, -1:] = True
     return edges
 
 

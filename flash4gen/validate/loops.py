@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from flash4gen.ir.expr import Literal, Var, walk
+from flash4gen.ir.expr import Literal, Var, lookups, walk
 from flash4gen.ir.masks import KeyBounds, Loop, QueryTile, bounds, loops, query_tiles
 from flash4gen.ir.nodes import Lengths
 from flash4gen.validate.cases import Case, Values, basic_cases
@@ -167,7 +167,9 @@ def _look(
             found = loops(known, tile, schedule.tile_k)
             kinds.update(_kinds(found, -(-seq_k // schedule.tile_k), schedule.depth))
             steps += PROGRAM_STEPS + sum(loop.last - loop.first for loop in found)
-    if seq_q * seq_k <= _MOST_PAIRS and _has_mixed_tile(attention, schedule, seq_q, seq_k):
+    # Where the mask looks something up, what a row sees depends on what the tensors hold.
+    short = seq_q * seq_k <= _MOST_PAIRS and not lookups(attention.mask)
+    if short and _has_mixed_tile(attention, schedule, seq_q, seq_k):
         kinds.add(LoopKind.EMPTY_ROW)
     return Lookout(frozenset(kinds), steps * attention.heads // len(heads))
 

@@ -8,17 +8,20 @@ the formula in ``ir.nodes.Attention`` line by line, one head at a time, without 
 from __future__ import annotations
 
 import math
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
-from flash4gen.ir.expr import Apply, Expr, Literal, Op, Type, Var, Variable
+from flash4gen.ir.expr import Apply, Expr, Literal, Lookup, Op, Type, Var, Variable
 from flash4gen.ir.nodes import Attention, DType, EmptyRow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from torch import Tensor
+NO_TENSORS: Mapping[str, Tensor] = MappingProxyType({})
+"""For attentions without inputs."""
 
 TORCH_DTYPES = {DType.FP16: torch.float16, DType.BF16: torch.bfloat16}
 
@@ -54,7 +57,11 @@ _MEANING: dict[Op, Callable[..., Tensor]] = {
 
 
 def evaluate(
-    expr: Expr, env: Mapping[Var, Tensor], *, float_dtype: torch.dtype = torch.float64
+    expr: Expr,
+    env: Mapping[Var, Tensor],
+    *,
+    float_dtype: torch.dtype = torch.float64,
+    tensors: Mapping[str, Tensor] = NO_TENSORS,
 ) -> Tensor:
     """Return the value of an expression on tensors that broadcast against each other.
 
@@ -62,13 +69,14 @@ def evaluate(
         expr: any expression.
         env: a tensor for every variable that it reads: int64, for the score ``float_dtype``.
         float_dtype: in what floats are computed.
+        tensors: the inputs that it looks up, by name.
 
     Returns:
         bool, int64 or ``float_dtype``, of the broadcast shape. Integer division and remainder
         round down.
 
     Raises:
-        KeyError: a variable has no value.
+        KeyError: a variable or an input has no value.
         RuntimeError: an integer is divided by zero (PyTorch's message).
     """
     match expr:
@@ -78,14 +86,34 @@ def evaluate(
         case Variable(var):
             return env[var]
         case Apply(op, args):
-            values = [evaluate(arg, env, float_dtype=float_dtype) for arg in args]
+            values = [evaluate(arg, env, float_dtype=float_dtype, tensors=tensors) for arg in args]
             if op is Op.TO_FLOAT:
                 return values[0].to(float_dtype)
             return _MEANING[op](*values)
+        case Lookup(tensor, indices):
+            places = [evaluate(index, env, tensors=tensors) for index in indices]
+            found = _elements(tensors[tensor.name], places)
+            return found.to(float_dtype if expr.type is Type.FLOAT else torch.int64)
+
+
+def _elements(tensor: Tensor, indices: list[Tensor]) -> Tensor:
+    """Return elements of a tensor, 0 where an index lies outside; indices broadcast."""
+    inside = torch.tensor(True)
+    for index, size in zip(indices, tensor.shape, strict=True):
+        inside = inside & (index >= 0) & (index < size)
+    found = torch.zeros(inside.shape, dtype=tensor.dtype)
+    found[inside] = tensor[tuple(index.expand(inside.shape)[inside] for index in indices)]
+    return found
 
 
 def attention_reference(
-    attention: Attention, q: Tensor, k: Tensor, v: Tensor
+    attention: Attention,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    tensors: Mapping[str, Tensor] = NO_TENSORS,
+    *,
+    entry: int = 0,
 ) -> tuple[Tensor, Tensor]:
     """Return what an attention means, in float64.
 
@@ -94,22 +122,31 @@ def attention_reference(
         q: [batch, seq_q, heads, head_dim], any float dtype; converted to float64 first.
         k: [batch, seq_k, kv_heads, head_dim].
         v: [batch, seq_k, kv_heads, value_dim].
+        tensors: its inputs, by name.
+        entry: number of the first batch entry; of packed sequences each one is a batch.
 
     Returns:
         out [batch, seq_q, heads, value_dim] and lse [batch, heads, seq_q], both float64. A row
-        without visible keys has lse −inf and an output as ``empty_row`` says.
+        without visible keys has lse −inf and an output as ``empty_row`` says. With sigmoid weights
+        their sum stands in the place of lse.
 
     Raises:
         ValueError: a shape does not fit; the text names the argument.
     """
-    sizes = _sizes(attention, q, k, v)
+    sizes = _sizes(attention, q, k, v, tensors)
     out = torch.empty(*sizes, attention.heads, attention.value_dim, dtype=torch.float64)
     lse = torch.empty(sizes[0], attention.heads, sizes[1], dtype=torch.float64)
     for b, h in _heads(attention, sizes[0]):
         hkv = h // attention.group
         products = q[b, :, h].double() @ k[b, :, hkv].double().T
-        scores = _scores(attention, products, b, h)
+        scores = _scores(attention, products, b + entry, h, tensors)
+        if not attention.normalised:
+            weights = torch.sigmoid(scores)
+            out[b, :, h], lse[b, h] = weights @ v[b, :, hkv].double(), weights.sum(dim=-1)
+            continue
         row_lse = torch.logsumexp(scores, dim=-1)  # −inf over no keys
+        sink = _sink(attention, sizes[1], products, b + entry, h, tensors)
+        row_lse = torch.logaddexp(row_lse, sink)
         weights = torch.exp(scores - row_lse[:, None])
         out[b, :, h] = _with_empty_rows(attention, weights @ v[b, :, hkv].double(), row_lse)
         lse[b, h] = row_lse
@@ -126,12 +163,15 @@ def exact_products(a: Tensor, b: Tensor) -> Tensor:
     return a.float() @ b.float()
 
 
-def working_precision(
+def working_precision(  # noqa: PLR0913 - three have defaults
     attention: Attention,
     q: Tensor,
     k: Tensor,
     v: Tensor,
     product: Callable[[Tensor, Tensor], Tensor] = exact_products,
+    tensors: Mapping[str, Tensor] = NO_TENSORS,
+    *,
+    entry: int = 0,
 ) -> tuple[Tensor, Tensor]:
     """Return the same maths as a kernel's number formats allow it, written without tiles.
 
@@ -146,6 +186,8 @@ def working_precision(
         v: [batch, seq_k, kv_heads, value_dim], the same dtype.
         product: of two matrices in the dtype, as float32; where a GPU's own kernels are judged, of
             its tensor cores, which align and truncate what they add.
+        tensors: its inputs, by name.
+        entry: number of the first batch entry.
 
     Returns:
         out [batch, seq_q, heads, value_dim] in the dtype, lse [batch, heads, seq_q] float32.
@@ -157,18 +199,24 @@ def working_precision(
     for name, tensor in (("q", q), ("k", k), ("v", v)):
         if tensor.dtype is not dtype:
             raise ValueError(f"{name} must be {dtype}, not {tensor.dtype}")
-    sizes = _sizes(attention, q, k, v)
+    sizes = _sizes(attention, q, k, v, tensors)
     out = torch.empty(*sizes, attention.heads, attention.value_dim, dtype=dtype)
     lse = torch.empty(sizes[0], attention.heads, sizes[1], dtype=torch.float32)
     for b, h in _heads(attention, sizes[0]):
         hkv = h // attention.group
         products = product(q[b, :, h], k[b, :, hkv].T)
-        scores = _scores(attention, products, b, h)
+        scores = _scores(attention, products, b + entry, h, tensors)
+        if not attention.normalised:
+            weights = torch.sigmoid(scores)
+            out[b, :, h] = product(weights.to(dtype), v[b, :, hkv]).to(dtype)
+            lse[b, h] = weights.sum(dim=-1)
+            continue
         # A row that sees no key has no maximum to subtract.
-        peak = scores.amax(dim=-1) if scores.shape[1] else torch.zeros(sizes[1])
+        sink = _sink(attention, sizes[1], products, b + entry, h, tensors)
+        peak = torch.maximum(scores.amax(dim=-1), sink) if scores.shape[1] else sink
         safe_peak = torch.where(peak == -math.inf, 0.0, peak)
         weights = torch.exp(scores - safe_peak[:, None])
-        total = weights.sum(dim=-1)
+        total = weights.sum(dim=-1) + torch.exp(sink - safe_peak)
         row_lse = safe_peak + torch.log(total)
         summed = product(weights.to(dtype), v[b, :, hkv])
         rows = _with_empty_rows(attention, summed / total[:, None], row_lse)
@@ -177,19 +225,46 @@ def working_precision(
     return out, lse
 
 
-def visible(attention: Attention, seq_q: int, seq_k: int, *, b: int = 0, h: int = 0) -> Tensor:
+def visible(
+    attention: Attention,
+    seq_q: int,
+    seq_k: int,
+    *,
+    b: int = 0,
+    h: int = 0,
+    tensors: Mapping[str, Tensor] = NO_TENSORS,
+) -> Tensor:
     """Return the mask of one head: bool [seq_q, seq_k]."""
     env = _positions(attention, seq_q, seq_k, b, h)
-    return evaluate(attention.mask, env).expand(seq_q, seq_k)
+    return evaluate(attention.mask, env, tensors=tensors).expand(seq_q, seq_k)
 
 
-def _scores(attention: Attention, products: Tensor, b: int, h: int) -> Tensor:
+def _scores(
+    attention: Attention, products: Tensor, b: int, h: int, tensors: Mapping[str, Tensor]
+) -> Tensor:
     """Return the masked scores of one head, [seq_q, seq_k], in the dtype of ``products``."""
     seq_q, seq_k = products.shape
     env = _positions(attention, seq_q, seq_k, b, h)
     env[Var.S] = products * attention.scale
-    score = evaluate(attention.score, env, float_dtype=products.dtype)
-    return torch.where(visible(attention, seq_q, seq_k, b=b, h=h), score, -math.inf)
+    score = evaluate(attention.score, env, float_dtype=products.dtype, tensors=tensors)
+    seen = visible(attention, seq_q, seq_k, b=b, h=h, tensors=tensors)
+    return torch.where(seen, score, -math.inf)
+
+
+def _sink(
+    attention: Attention,
+    seq_q: int,
+    products: Tensor,
+    b: int,
+    h: int,
+    tensors: Mapping[str, Tensor],
+) -> Tensor:
+    """Return the logit that joins the denominator of each row, [seq_q]; −inf for none."""
+    if attention.sink is None:
+        return products.new_full((seq_q,), -math.inf)
+    env = _positions(attention, seq_q, products.shape[1], b, h)
+    logit = evaluate(attention.sink, env, float_dtype=products.dtype, tensors=tensors)
+    return logit.expand(seq_q)
 
 
 def _positions(attention: Attention, seq_q: int, seq_k: int, b: int, h: int) -> dict[Var, Tensor]:
@@ -214,7 +289,21 @@ def _heads(attention: Attention, batch: int) -> Iterator[tuple[int, int]]:
     return ((b, h) for b in range(batch) for h in range(attention.heads))
 
 
-def _sizes(attention: Attention, q: Tensor, k: Tensor, v: Tensor) -> tuple[int, int]:
+def _check_tensors(
+    attention: Attention, seq_k: int, sizes: tuple[int, int], tensors: Mapping[str, Tensor]
+) -> None:
+    batch = tensors["cu_seqlens_q"].numel() - 1 if attention.packed else sizes[0]
+    for tensor in attention.inputs:
+        shape = attention.shape_of(tensor, batch, sizes[1], seq_k)
+        if tuple(tensors[tensor.name].shape) != shape:
+            raise ValueError(
+                f"{tensor.name} must have shape {shape}, not {tuple(tensors[tensor.name].shape)}"
+            )
+
+
+def _sizes(
+    attention: Attention, q: Tensor, k: Tensor, v: Tensor, tensors: Mapping[str, Tensor]
+) -> tuple[int, int]:
     """Return (batch, seq_q), having checked every shape."""
     if q.ndim != 4 or k.ndim != 4:
         raise ValueError(f"q and k must have 4 dimensions, not {q.ndim} and {k.ndim}")
@@ -227,4 +316,5 @@ def _sizes(attention: Attention, q: Tensor, k: Tensor, v: Tensor) -> tuple[int, 
     for name, tensor, shape in expected:
         if tuple(tensor.shape) != shape:
             raise ValueError(f"{name} must have shape {shape}, not {tuple(tensor.shape)}")
+    _check_tensors(attention, seq_k, (batch, seq_q), tensors)
     return batch, seq_q

@@ -113,7 +113,8 @@ def _programs(subject: Subject, case: Case) -> int:
 def _launch(subject: Subject, module: ModuleType, case: Case) -> Launch:
     inputs = make_inputs(subject.attention, case)
     with virtual_gpu(subject.hardware.arch, execute=False) as gpu:
-        getattr(module, subject.attention.name)(inputs.q, inputs.k, inputs.v)
+        function = getattr(module, subject.attention.name)
+        function(inputs.q, inputs.k, inputs.v, **inputs.tensors)
     return gpu.launches[-1]
 
 

@@ -22,10 +22,10 @@ import torch
 from flash4gen.ir.expr import Apply, Expr, Literal, Op, Var, walk
 from flash4gen.ir.nodes import DType
 from flash4gen.schedule.blackwell.model import BlackwellSchedule, Tanh
-from flash4gen.validate.oracle import evaluate, visible
+from flash4gen.validate.oracle import NO_TENSORS, evaluate, visible
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from torch import Tensor
 
@@ -134,8 +134,15 @@ def lse_budget(ref: Tensor, base: Tensor, allowance: float) -> Tensor:
     return 2 * (distance.max() if distance.numel() else distance.sum()) + allowance
 
 
-def lse_allowance(
-    attention: Attention, q: Tensor, k: Tensor, lse: Tensor, accuracy: Accuracy = EXACT
+def lse_allowance(  # noqa: PLR0913 - three have defaults
+    attention: Attention,
+    q: Tensor,
+    k: Tensor,
+    lse: Tensor,
+    accuracy: Accuracy = EXACT,
+    tensors: Mapping[str, Tensor] = NO_TENSORS,
+    *,
+    entry: int = 0,
 ) -> float:
     """Return what the LSE may lose besides what the working precision in base e loses.
 
@@ -150,23 +157,44 @@ def lse_allowance(
         k: [batch, seq_k, kv_heads, head_dim].
         lse: float64 reference, [batch, heads, seq_q].
         accuracy: of the kernel's techniques.
+        tensors: the attention's inputs, by name.
+        entry: number of the first batch entry.
     """
-    peak, spread = _largest(lse[lse.isfinite()].abs()), 0.0
+    peak, spread = _largest(lse[lse.isfinite()].abs()) if attention.normalised else 0.0, 0.0
     perturbed = tuple(_perturbed(attention.score, accuracy))
     for b in range(q.shape[0]):
         for h in range(attention.heads):
-            env = _environment(attention, q, k, b, h)
-            seen = visible(attention, q.shape[1], k.shape[1], b=b, h=h)
-            score = evaluate(attention.score, env).expand(seen.shape)
+            env = _environment(attention, q, k, b, h) | {Var.B: torch.tensor(b + entry)}
+            seen = visible(attention, q.shape[1], k.shape[1], b=b + entry, h=h, tensors=tensors)
+            score = evaluate(attention.score, env, tensors=tensors).expand(seen.shape)
             peak = max(peak, _largest(_row_maxima(score, seen).abs()))
-            shifts = [(evaluate(other, env) - score).abs() for other in perturbed]
+            shifts = [(evaluate(other, env, tensors=tensors) - score).abs() for other in perturbed]
             if shifts:
                 spread = max(spread, _largest(torch.stack(shifts).sum(0)[seen]))
+            if attention.sink is not None:
+                sink = evaluate(attention.sink, env, tensors=tensors)
+                others = _perturbed(attention.sink, accuracy)
+                shifts = [(evaluate(other, env, tensors=tensors) - sink).abs() for other in others]
+                spread = max(spread, sum(map(_largest, shifts)))
+    if not attention.normalised:
+        return _total_allowance(peak, spread, k.shape[1])
     if peak == 0:
         return spread + accuracy.weight
+    return 2 * _ulp_in_base_2(peak) + spread + accuracy.weight
+
+
+def _total_allowance(peak: float, spread: float, keys: int) -> float:
+    """Return what a sum of sigmoid weights may lose besides the working precision's loss.
+
+    A sigmoid is off by the error of a function, and by a quarter, its steepest slope, of the error
+    of its score; a sum by no more than all its terms.
+    """
+    return keys * (FUNCTION_ERROR + (2 * _ulp_in_base_2(peak) + spread) / 4)
+
+
+def _ulp_in_base_2(peak: float) -> float:
     in_base_2 = torch.tensor(peak * math.log2(math.e), dtype=torch.float32)
-    ulp = float(torch.nextafter(in_base_2, torch.tensor(math.inf)) - in_base_2)
-    return 2 * ulp + spread + accuracy.weight
+    return float(torch.nextafter(in_base_2, torch.tensor(math.inf)) - in_base_2)
 
 
 def compare(actual: Tensor, ref: Tensor, budget: Tensor, name: str) -> Comparison:

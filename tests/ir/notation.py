@@ -1,4 +1,4 @@
-"""The IR for tests: ``expr("k <= q and q - k < 4")``, ``attention(mask="k <= q")``.
+"""The IR for tests: ``expr("k <= q and docs[b, k] < 4")``, ``attention(mask="k <= q")``.
 
 Expressions are written as Python and read by Python's own parser, so that tests of the IR lean on
 nothing of ours but the nodes.
@@ -10,7 +10,21 @@ import ast
 from dataclasses import replace
 from functools import reduce
 
-from flash4gen.ir.expr import ALWAYS, SCORE, Apply, Expr, Literal, Op, Var, Variable
+from flash4gen.ir.expr import (
+    ALWAYS,
+    SCORE,
+    Apply,
+    Expr,
+    Extent,
+    Input,
+    InputDType,
+    Literal,
+    Lookup,
+    Op,
+    Var,
+    Variable,
+    lookups,
+)
 from flash4gen.ir.nodes import Attention, DType, EmptyRow, Lengths, Pass
 
 _UNARY: dict[type[ast.unaryop], Op] = {ast.USub: Op.NEG, ast.Not: Op.NOT}
@@ -31,6 +45,20 @@ _COMPARE: dict[type[ast.cmpop], Op] = {
     ast.Eq: Op.EQ,
     ast.NotEq: Op.NE,
 }
+
+
+TENSORS = {
+    tensor.name: tensor
+    for tensor in (
+        Input("slopes", InputDType.F32, (Extent.HEADS,)),
+        Input("bias", InputDType.BF16, (Extent.HEADS, Extent.SEQ_Q, Extent.SEQ_K)),
+        Input("table", InputDType.F32, (Extent.HEADS, 9)),
+        Input("docs", InputDType.I32, (Extent.BATCH, Extent.SEQ_K)),
+        Input("q_docs", InputDType.I32, (Extent.BATCH, Extent.SEQ_Q)),
+        Input("lengths", InputDType.I32, (Extent.BATCH,)),
+    )
+}
+"""The input tensors that expressions may read."""
 
 
 def expr(text: str) -> Expr:
@@ -55,6 +83,9 @@ def _convert(node: ast.expr) -> Expr:
         case ast.BoolOp(op=logical, values=values):
             chain = Op.AND if isinstance(logical, ast.And) else Op.OR
             return reduce(lambda a, b: Apply(chain, (a, b)), map(_convert, values))
+        case ast.Subscript(value=ast.Name(id=name), slice=index):
+            indices = index.elts if isinstance(index, ast.Tuple) else [index]
+            return Lookup(TENSORS[name], tuple(map(_convert, indices)))
         case ast.Call(func=ast.Name(id=name), args=args):
             return _apply(Op.TO_FLOAT if name == "float" else Op(name), *args)
         case _:
@@ -72,10 +103,17 @@ def _named(name: str) -> Expr:
 
 
 def attention(**changes: object) -> Attention:
-    """Return a small valid attention; ``score`` and ``mask`` may be given as text."""
+    """Return a small valid attention; ``score`` and ``mask`` may be given as text.
+
+    It declares the tensors that they read.
+    """
+    exprs: list[Expr] = []
     for name in ("score", "mask"):
         if isinstance(text := changes.get(name), str):
             changes[name] = expr(text)
+            exprs.append(expr(text))
+    read = (lookup.tensor for lookup in lookups(*exprs))
+    changes.setdefault("inputs", tuple(dict.fromkeys(read)))
     return replace(_SMALL, **changes)  # type: ignore[arg-type]  # checked by what a test does
 
 

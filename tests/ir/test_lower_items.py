@@ -14,6 +14,7 @@ from flash4gen.ir.hardware import Feature
 from flash4gen.ir.lower import Lowered, analyse
 from flash4gen.ir.nodes import DType, EmptyRow, Lengths, Pass, Pin
 from flash4gen.resources import resource_dir
+from flash4gen.schedule.blackwell.traits import unsupported
 from flash4gen.source import SourceFile
 
 
@@ -138,7 +139,9 @@ def test_every_shipped_spec_is_clean_and_named_as_its_file(name: str) -> None:
     result = lowered(path.read_text(encoding="utf-8"))
     assert [item.name for item in result.attentions] == [name]
     assert result.attentions[0].doc
-    assert set(result.attentions[0].targets) >= {"b200", "b300"}
+    # Without a target are those that only the portable family can compute; nothing is generated.
+    targets = set(result.attentions[0].targets)
+    assert targets >= {"b200", "b300"} or (not targets and unsupported(result.attentions[0]))
 
 
 @pytest.mark.parametrize("name", library.model_names())

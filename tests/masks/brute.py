@@ -8,10 +8,10 @@ import torch
 
 from flash4gen.ir.expr import Var
 from flash4gen.ir.masks import QueryTile, query_tiles, visited_tiles
-from flash4gen.validate.oracle import evaluate
+from flash4gen.validate.oracle import NO_TENSORS, evaluate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     import numpy as np
     from numpy.typing import NDArray
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 torch.set_num_threads(1)
 
 
-def elements(mask: Expr, place: QueryTile) -> NDArray[np.bool_]:
+def elements(
+    mask: Expr, place: QueryTile, tensors: Mapping[str, torch.Tensor] = NO_TENSORS
+) -> NDArray[np.bool_]:
     """Return the mask, [seq_q, seq_k], of the head and lengths of ``place``."""
     env = {var: torch.tensor(place.value(var)) for var in (Var.H, Var.HKV, Var.B)}
     env |= {var: torch.tensor(place.value(var)) for var in (Var.SEQ_Q, Var.SEQ_K)}
@@ -30,7 +32,8 @@ def elements(mask: Expr, place: QueryTile) -> NDArray[np.bool_]:
         Var.Q: torch.arange(place.seq_q)[:, None],
         Var.K: torch.arange(place.seq_k)[None, :],
     }
-    visible: NDArray[np.bool_] = evaluate(mask, env).expand(place.seq_q, place.seq_k).numpy()
+    found = evaluate(mask, env, tensors=tensors).expand(place.seq_q, place.seq_k)
+    visible: NDArray[np.bool_] = found.numpy()
     return visible
 
 
@@ -40,14 +43,19 @@ def place(seq_q: int, seq_k: int, h: int = 0) -> QueryTile:
 
 
 def tiles(
-    mask: Expr, bounds: KeyBounds, where: QueryTile, tile_q: int, tile_k: int
+    mask: Expr,
+    bounds: KeyBounds,
+    where: QueryTile,
+    tile_q: int,
+    tile_k: int,
+    tensors: Mapping[str, torch.Tensor] = NO_TENSORS,
 ) -> Iterator[tuple[str, str]]:
     """Yield for every tile what it is and what the loops do with it.
 
     The first is ``empty``, ``partial`` or ``full``, the second ``skipped``, ``masked`` or
     ``plain``. A tile cut by the end of the keys counts as partial unless it is empty.
     """
-    visible = elements(mask, where)
+    visible = elements(mask, where, tensors)
     count = -(-where.seq_k // tile_k)
     for at in query_tiles(where, tile_q):
         visits = visited_tiles(bounds, at, tile_k)

@@ -5,11 +5,22 @@ from __future__ import annotations
 from functools import reduce
 
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from torch import Tensor, randint, tensor
 
 from flash4gen.ir.expr import Apply, Expr, Op
-from flash4gen.ir.masks import QueryTile, always_true, bounds, loops, never_true
+from flash4gen.ir.masks import (
+    QueryTile,
+    Tile,
+    TileClass,
+    always_true,
+    bounds,
+    classify,
+    loops,
+    never_true,
+)
 from tests.ir.notation import expr
 from tests.ir.strategies import bools
 from tests.masks.brute import elements, place, tiles
@@ -45,6 +56,22 @@ NAMED = (
 )
 
 
+LOOKING_UP = (
+    "q_docs[b, q] == docs[b, k]",
+    "docs[b, q] != docs[b, k]",
+    "k < lengths[b]",
+    "k - lengths[b] < q",
+    "q < where(lengths[0] < 3, 4, k)",
+    "docs[b, k - 3] * k <= 4",
+    "lengths[b] < 2",
+    "k <= max(q, docs[b, q])",
+    "bias[h, q, k] < 0.5",
+    "k < 6 - lengths[docs[b, k]]",
+    "where(docs[b, k] < 2, k <= q, q <= k)",
+)
+"""Comparisons of what is not known before a kernel runs."""
+
+
 def _combine(parts: list[Expr], ops: list[Op]) -> Expr:
     return reduce(lambda a, item: Apply(item[0], (a, item[1])), zip(ops, parts[1:], strict=False),
                   parts[0])  # fmt: skip
@@ -53,6 +80,13 @@ def _combine(parts: list[Expr], ops: list[Op]) -> Expr:
 combinations = st.builds(
     _combine,
     st.lists(st.sampled_from(NAMED).map(expr), min_size=1, max_size=4),
+    st.lists(st.sampled_from((Op.AND, Op.OR)), min_size=3, max_size=3),
+)
+
+
+reading = st.builds(
+    _combine,
+    st.lists(st.sampled_from(NAMED + LOOKING_UP).map(expr), min_size=1, max_size=4),
     st.lists(st.sampled_from((Op.AND, Op.OR)), min_size=3, max_size=3),
 )
 
@@ -88,6 +122,50 @@ def test_combinations_of_named_masks(
     mask: Expr, lengths: tuple[int, int], h: int, tile: tuple[int, int]
 ) -> None:
     _check(mask, lengths, h, tile)
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    mask=reading,
+    lengths=st.tuples(LENGTHS, LENGTHS),
+    h=HEADS,
+    tile=st.tuples(TILES, TILES),
+    seed=st.integers(0, 9),
+)
+def test_masks_that_look_up_tensors_skip_nothing_visible(
+    mask: Expr, lengths: tuple[int, int], h: int, tile: tuple[int, int], seed: int
+) -> None:
+    tensors = _tensors(*lengths, seed)
+    where = place(*lengths, h)
+    assert set(tiles(mask, bounds(mask), where, *tile, tensors)) <= SOUND
+    visible = elements(mask, where, tensors)
+    assert not (never_true(mask) and visible.any())
+    assert not (always_true(mask) and not visible.all())
+    if visible.size:
+        block = Tile(
+            q=range(lengths[0]), k=range(lengths[1]), seq_q=lengths[0], seq_k=lengths[1], h=h, hkv=h
+        )
+        found = classify(mask, block, deepest=3)
+        assert not (found is TileClass.EMPTY and visible.any())
+        assert not (found is TileClass.FULL and not visible.all())
+
+
+def _tensors(seq_q: int, seq_k: int, seed: int) -> dict[str, Tensor]:
+    """Return tensors of one batch entry and three heads, with numbers like small positions."""
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        "docs": randint(-1, 4, (1, seq_k), generator=generator),
+        "q_docs": randint(-1, 4, (1, seq_q), generator=generator),
+        "lengths": tensor([seed]),
+        "bias": torch.rand(3, seq_q, seq_k, generator=generator),
+    }
+
+
+def test_what_can_be_said_without_the_tensors_is_said() -> None:
+    """Beside a condition on documents, a causal mask still bounds the loop over keys."""
+    found = bounds(expr("k <= q_end and q_docs[b, q] == docs[b, k]"))
+    assert found.segments[0].live_end == bounds(expr("k <= q_end")).segments[0].live_end
+    assert not found.has_full
 
 
 @pytest.mark.parametrize("lengths", [(0, 0), (0, 5), (5, 0), (1, 1), (1, 9), (9, 1)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,20 +13,24 @@ from hypothesis import strategies as st
 from torch.nn.functional import scaled_dot_product_attention
 
 from flash4gen.ir.expr import Op, Type, Var
-from flash4gen.ir.nodes import DType, EmptyRow
+from flash4gen.ir.nodes import DType, EmptyRow, Weights
 from flash4gen.ir.semantics import evaluate as evaluate_point
 from flash4gen.validate import oracle
 from flash4gen.validate.oracle import attention_reference, evaluate, visible, working_precision
-from tests.ir.notation import attention, expr
+from tests.ir.notation import TENSORS, attention, expr
 from tests.ir.strategies import bools, floats, ints
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
 
     from flash4gen.ir.expr import Expr
     from flash4gen.ir.nodes import Attention
 
 torch.set_num_threads(1)
+
+SLOPES = TENSORS["slopes"]
 
 
 def _inputs(
@@ -248,3 +253,57 @@ def test_the_working_precision_wants_the_dtype_of_the_kernel() -> None:
     q, k, v = _inputs(attention(), 3, 5)
     with pytest.raises(ValueError, match=r"^k must be torch.float16, not torch.float32"):
         working_precision(attention(), q, k.float(), v)
+
+
+# --- sinks -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("compute", [attention_reference, working_precision])
+def test_a_sink_is_a_key_without_a_value(compute: Callable[..., tuple[Tensor, Tensor]]) -> None:
+    """The definition of gpt-oss: the logit is appended to the scaled scores and dropped again."""
+    variant = replace(attention(mask="k <= q_end"), sink=expr("slopes[h]"), inputs=(SLOPES,))
+    q, k, v = _inputs(variant, 5, 9)
+    slopes = torch.tensor([0.5, -3.0, 4.0, -math.inf])
+    out, lse = compute(variant, q, k, v, tensors={"slopes": slopes})
+    plain = replace(variant, sink=None)
+    for h in range(4):
+        keys = k[:, :, h // 2].double()
+        scores = torch.einsum("bid,bjd->bij", q[:, :, h].double(), keys) * variant.scale
+        scores = scores.masked_fill(~visible(plain, 5, 9), -math.inf)
+        logits = torch.cat([scores, slopes[h].double().expand(2, 5, 1)], dim=-1)
+        weights = torch.softmax(logits, -1)[..., :-1]
+        expected = torch.einsum("bij,bjd->bid", weights, v[:, :, h // 2].double())
+        torch.testing.assert_close(out[:, :, h].double(), expected, atol=2e-3, rtol=0)
+        torch.testing.assert_close(
+            lse[:, h].double(), torch.logsumexp(logits, -1), atol=1e-5, rtol=0
+        )
+
+
+@pytest.mark.parametrize("compute", [attention_reference, working_precision])
+def test_a_row_with_a_sink_and_no_key_is_zero(
+    compute: Callable[..., tuple[Tensor, Tensor]],
+) -> None:
+    variant = replace(attention(mask="k < q"), sink=expr("-1.5"), empty_row=EmptyRow.NAN)
+    out, lse = compute(variant, *_inputs(variant, 3, 4))
+    assert (out[:, 0] == 0).all()
+    assert (lse[:, :, 0] == -1.5).all()
+
+
+# --- sigmoid weights -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("compute", [attention_reference, working_precision])
+def test_sigmoid_weights_are_not_normalised(
+    compute: Callable[..., tuple[Tensor, Tensor]],
+) -> None:
+    variant = replace(attention(mask="k < q", score="s - 1.0"), weights=Weights.SIGMOID)
+    q, k, v = _inputs(variant, 5, 9)
+    out, total = compute(variant, q, k, v)
+    for h in range(4):
+        keys, values = k[:, :, h // 2].double(), v[:, :, h // 2].double()
+        scores = torch.einsum("bid,bjd->bij", q[:, :, h].double(), keys) * variant.scale - 1
+        weights = torch.sigmoid(scores) * visible(variant, 5, 9)
+        torch.testing.assert_close(out[:, :, h].double(), weights @ values, atol=4e-3, rtol=0)
+        torch.testing.assert_close(total[:, h].double(), weights.sum(-1), atol=1e-6, rtol=0)
+    assert (out[:, 0] == 0).all()
+    assert (total[:, :, 0] == 0).all()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
+from flash4gen.ir.nodes import Weights
 from flash4gen.validate.tolerance import (
     GROUP,
     compare,
@@ -104,3 +106,11 @@ def test_a_softcap_multiplies_the_error_of_its_tanh() -> None:
     plain = lse_allowance(attention(), q, k, lse)
     capped = lse_allowance(attention(score="50.0 * tanh(s / 50.0)"), q, k, lse)
     assert capped - plain == pytest.approx(50 * 2.0**-22)
+
+
+def test_the_budget_of_a_sum_of_sigmoids_does_not_hide_a_lost_key() -> None:
+    """One weight of a half among 500 is far more than the sum may be off by."""
+    variant = replace(attention(heads=1, kv_heads=1), weights=Weights.SIGMOID)
+    q, k = torch.randn(1, 1, 1, 16), torch.randn(1, 500, 1, 16)
+    total = torch.full((1, 1, 1), 250.0, dtype=torch.float64)
+    assert 0 < lse_allowance(variant, q, k, total) < 1e-3

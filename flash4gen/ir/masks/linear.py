@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from flash4gen.ir.expr import Apply, Expr, Literal, Op, Type, Var, Variable, walk
+from flash4gen.ir.expr import Apply, Expr, Literal, Lookup, Op, Type, Var, Variable, walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -89,7 +89,8 @@ def linear(expr: Expr) -> Linear:
     """Return the canonical sum of an INT expression.
 
     Raises:
-        UnanalysableError: it divides by something that is not a non-zero literal.
+        UnanalysableError: it divides by something that is not a non-zero literal, or reads a
+            tensor.
     """
     match expr:
         case Literal(value):
@@ -104,6 +105,8 @@ def linear(expr: Expr) -> Linear:
             return linear(a).scaled(-1)
         case Apply(op, args=(a, b)):
             return _binary(op, linear(a), linear(b))
+        case Lookup(tensor):
+            raise UnanalysableError(f"what {tensor.name} holds")
         case _:
             raise UnanalysableError(f"{expr.op.value} on integers")
 
@@ -111,8 +114,11 @@ def linear(expr: Expr) -> Linear:
 def is_exact(expr: Expr) -> bool:
     """Whether an expression has a value everywhere and the same one in every float width.
 
-    Divisors that are not literals may be zero, and floats are rounded where the kernel runs.
+    Divisors that are not literals may be zero, and floats are rounded where the kernel runs. What a
+    tensor holds is not known before.
     """
+    if any(isinstance(node, Lookup) for node in walk(expr)):
+        return False
     nodes = [node for node in walk(expr) if isinstance(node, Apply)]
     divisors = [node.args[1] for node in nodes if node.op in (Op.FLOOR_DIV, Op.MOD)]
     return all(isinstance(d, Literal) and d.value != 0 for d in divisors) and all(

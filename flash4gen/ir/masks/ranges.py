@@ -12,7 +12,7 @@ from enum import StrEnum
 from itertools import product
 from typing import TYPE_CHECKING
 
-from flash4gen.ir.expr import Apply, Expr, Literal, Op, Type, Var, Variable
+from flash4gen.ir.expr import Apply, Expr, Literal, Lookup, Op, Type, Var, Variable
 from flash4gen.ir.masks.linear import UnanalysableError, linear
 from flash4gen.ir.simplify import INVERSE
 
@@ -74,8 +74,13 @@ def truth(mask: Expr, box: Mapping[Var, Range]) -> TileClass:
 
 
 def range_of(expr: Expr, box: Mapping[Var, Range]) -> Range | None:
-    """Return the range of an INT expression over a box, None where it may divide by zero."""
+    """Return the range of an INT expression over a box.
+
+    None where it may divide by zero or reads a tensor.
+    """
     match expr:
+        case Lookup():
+            return None
         case Literal(value):
             return Range(int(value), int(value))
         case Variable(var):

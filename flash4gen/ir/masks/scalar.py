@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from flash4gen.ir.expr import Apply, Expr, Literal, Op, Var, Variable
+from flash4gen.ir.expr import Apply, Expr, Literal, Lookup, Op, Var, Variable
 from flash4gen.ir.semantics import Value, compute
 
 
@@ -105,5 +105,7 @@ def place(expr: Expr, row: Row | None = None) -> Scalar:
             return RowPosition(row)
         case Variable(var=Var.S | Var.Q | Var.K):
             raise ValueError(f"{expr.var.value} differs between the elements of a tile")
+        case Lookup(tensor):
+            raise ValueError(f"what {tensor.name} holds is known at run time only")
         case Literal() | Variable():
             return expr

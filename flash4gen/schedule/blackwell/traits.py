@@ -89,6 +89,15 @@ def traits(attention: Attention) -> Traits:
 
 def unsupported(attention: Attention) -> str:
     """Return why the family cannot compute an attention, or an empty text."""
+    if attention.inputs:
+        names = ", ".join(tensor.name for tensor in attention.inputs)
+        return f"it reads no input tensors, and this attention has some: {names}"
+    if attention.packed:
+        return "its sequences lie in a batch, not packed one behind the other"
+    if not attention.normalised:
+        return f"its weights are those of a softmax, not {attention.weights.value}"
+    if attention.sink is not None:
+        return "it has no sinks, and this attention has"
     widths = attention.head_dim, attention.value_dim
     if max(widths) <= NARROW or widths in (WIDE, WIDEST):
         return ""

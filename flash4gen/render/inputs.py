@@ -1,0 +1,279 @@
+"""Input tensors as text for the templates: how they are declared, checked, handed on and read.
+
+A look-up that does not depend on the key is read once per program, before the loop over key tiles;
+any other one in each step of it. Either way the score and the mask get a value with a name.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flash4gen.ir.expr import (
+    Expr,
+    Extent,
+    Input,
+    InputDType,
+    Literal,
+    Lookup,
+    Type,
+    Var,
+    Variable,
+    lookups,
+    variables,
+    walk,
+)
+from flash4gen.ir.nodes import Lengths
+from flash4gen.ir.printer import format_input
+from flash4gen.render.context import Argument, Inputs, InputText
+from flash4gen.render.environment import call
+from flash4gen.render.source_expr import TORCH, TRITON, Names, non_negative, statements
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from flash4gen.ir.nodes import Attention
+
+_WIDTH = 80
+_TORCH_DTYPE = {
+    InputDType.F32: "torch.float32",
+    InputDType.BF16: "torch.bfloat16",
+    InputDType.FP16: "torch.float16",
+    InputDType.I32: "torch.int32",
+}
+CU_SEQLENS = ("cu_seqlens_q", "cu_seqlens_k")
+"""Where packed sequences start and the last one ends, in the words of FlashAttention's users."""
+
+_OWN_INDEX = {Extent.HEADS: Var.H, Extent.KV_HEADS: Var.HKV, Extent.BATCH: Var.B}
+"""The variable that is below an extent by its meaning."""
+
+_SIZE = {Extent.HEADS: "HEADS", Extent.KV_HEADS: "KV_HEADS"}
+_HOST_SIZE = {
+    Extent.HEADS: "HEADS.value",
+    Extent.KV_HEADS: "KV_HEADS.value",
+    Extent.BATCH: "q.shape[0]",
+    Extent.SEQ_Q: "q.shape[1]",
+    Extent.SEQ_K: "k.shape[1]",
+}
+
+
+def ordered(*exprs: Expr) -> tuple[Lookup, ...]:
+    """Return every look-up once, those that are an index of another one first."""
+    return tuple(sorted(lookups(*exprs), key=_nesting))
+
+
+def value_names(found: Iterable[Lookup]) -> dict[Expr, str]:
+    """Return what the value of each look-up is called, such as ``bias_h_q_k``."""
+    names: dict[Expr, str] = {}
+    found = tuple(found)
+    tensors = {lookup.tensor.name for lookup in found}
+    for lookup in found:
+        plain = [index for index in lookup.indices if isinstance(index, Variable)]
+        whole = len(plain) == len(lookup.indices)
+        suffix = "_".join(index.var.value for index in plain) if whole else f"at_{len(names)}"
+        name = f"{lookup.tensor.name}_{suffix}"
+        taken = name in tensors or name in names.values()
+        names[lookup] = f"{name}_{len(names)}" if taken else name
+    return names
+
+
+def attention_names(attention: Attention) -> dict[Expr, str]:
+    """Return what the value of each look-up of a variant is called."""
+    return value_names(ordered(*attention.expressions))
+
+
+def in_loop(lookup: Lookup) -> bool:
+    """Whether a look-up differs from key to key."""
+    return Var.K in variables(lookup)
+
+
+def outside(expr: Expr) -> frozenset[Var]:
+    """Return the variables that an expression reads once its look-ups have values."""
+    if isinstance(expr, Lookup):
+        return frozenset()
+    if isinstance(expr, Variable):
+        return frozenset({expr.var})
+    args = () if isinstance(expr, Literal) else expr.args
+    return frozenset().union(*(outside(arg) for arg in args))
+
+
+def inputs(attention: Attention, names: Names) -> Inputs:
+    """Return all that kernel and launcher do for the tensors that the expressions read.
+
+    Args:
+        attention: the variant, simplified.
+        names: what variables are called in kernel and key loop.
+    """
+    found = ordered(*attention.expressions)
+    tensors = [tensor for tensor in attention.inputs if any(f.tensor == tensor for f in found)]
+    texts = {tensor: _tensor(tensor, found) for tensor in tensors}
+    known = {**names, **value_names(found)}
+    step = [lookup for lookup in found if in_loop(lookup)]
+    program = [lookup for lookup in found if not in_loop(lookup)]
+    used = lookups(attention.score, attention.mask)
+    state = (part for t in tensors if any(x.tensor == t for x in step) for part in texts[t].handed)
+    return Inputs(
+        tensors=tuple(texts.values()),
+        program="\n".join(_read(lookup, texts[lookup.tensor], known, 4) for lookup in program),
+        step="\n".join(_read(lookup, texts[lookup.tensor], known, 8) for lookup in step),
+        handed=(*(known[lookup] for lookup in program if lookup in used), *state),
+        needs_seq_q=any("seq_q" in texts[lookup.tensor].sizes for lookup in step),
+    )
+
+
+def eager_reads(attention: Attention, names: Names) -> list[str]:
+    """Return the assignments that read every value in PyTorch."""
+    found = ordered(*attention.expressions)
+    known = {**names, **attention_names(attention)}
+    lines: list[str] = []
+    for lookup in found:
+        texts = [_index(index, known, lines, torch=True) for index in lookup.indices]
+        tensor = lookup.tensor
+        inside = all(
+            _within(index, axis, attention)
+            for index, axis in zip(lookup.indices, tensor.axes, strict=True)
+        )
+        read = f"{tensor.name}[{', '.join(texts)}]"
+        if not inside:
+            read = f"_look_up({', '.join((tensor.name, *texts))})"
+        half = tensor.dtype in (InputDType.BF16, InputDType.FP16)
+        lines.append(f"{known[lookup]} = {read}{'.float()' if half else ''}")
+    return lines
+
+
+def needs_look_up(attention: Attention) -> bool:
+    """Whether the CPU path reads at indices that may lie outside of a tensor."""
+    return any(
+        not _within(index, axis, attention)
+        for lookup in lookups(*attention.expressions)
+        for index, axis in zip(lookup.indices, lookup.tensor.axes, strict=True)
+    )
+
+
+def arguments(attention: Attention) -> tuple[Argument, ...]:
+    """Return the declared tensors as parameters of the public function."""
+    starts = (
+        Argument(
+            name=name, dtype="torch.int32", shape="(cu_seqlens_q.numel(),)", axes="[batch + 1]"
+        )
+        for name in (CU_SEQLENS if attention.packed else ())
+    )
+    batch = "cu_seqlens_q.numel() - 1" if attention.packed else _HOST_SIZE[Extent.BATCH]
+    tensors = (
+        Argument(
+            name=tensor.name,
+            dtype=_TORCH_DTYPE[tensor.dtype],
+            shape=_tuple(tensor, batch),
+            axes=f"[{', '.join(map(str, tensor.axes))}]",
+        )
+        for tensor in attention.inputs
+    )
+    return (*starts, *tensors)
+
+
+def meaning(attention: Attention) -> list[str]:
+    """Return what a module's docstring says about the tensors."""
+    if not attention.inputs:
+        return []
+    declared = [f"    {format_input(tensor)}" for tensor in attention.inputs]
+    return ["", "Inputs besides Q, K and V, which are 0 outside:", "", *declared]
+
+
+def _nesting(expr: Expr) -> int:
+    """Return how many look-ups stand around the innermost one."""
+    return sum(isinstance(node, Lookup) for node in walk(expr))
+
+
+def _tuple(tensor: Input, batch: str) -> str:
+    known = {**_HOST_SIZE, Extent.BATCH: batch}
+    sizes = [str(a) if isinstance(a, int) else known[a] for a in tensor.axes]
+    return f"({sizes[0]},)" if len(sizes) == 1 else f"({', '.join(sizes)})"
+
+
+def _tensor(tensor: Input, found: tuple[Lookup, ...]) -> InputText:
+    own = [lookup for lookup in found if lookup.tensor == tensor]
+    last = len(tensor.axes) - 1
+    strides = tuple(f"stride_{axis}" for axis in range(last))
+    checks: list[str] = []
+    sizes: list[str] = []
+    measured: list[int] = []
+    for axis, extent in enumerate(tensor.axes):
+        used = [lookup.indices[axis] for lookup in own]
+        if not all(non_negative(index) for index in used):
+            checks.append(f"(i{axis} >= 0)")
+        if all(_surely_below(index, extent) for index in used):
+            continue
+        size = str(extent) if isinstance(extent, int) else _SIZE.get(extent, extent.value)
+        if extent is Extent.BATCH:
+            size = f"size_{axis}"
+            measured.append(axis)
+        if not isinstance(extent, int) and extent not in _SIZE:
+            sizes.append(size)
+        checks.append(f"(i{axis} < {size})")
+    address = " + ".join(["ptr", *(f"i{a} * {s}" for a, s in enumerate(strides)), f"i{last}"])
+    name = tensor.name
+    given = tuple(size for size in dict.fromkeys(sizes) if size.startswith("size_"))
+    return InputText(
+        name=name,
+        declared=format_input(tensor),
+        origin=_origin(tensor),
+        function=f"_read_{name}",
+        parameters=("ptr", *strides, *dict.fromkeys(sizes), *(f"i{a}" for a in range(last + 1))),
+        sizes=tuple(dict.fromkeys(sizes)),
+        inside=" & ".join(checks) if len(checks) > 1 else "".join(checks).strip("()"),
+        address=address,
+        zero="0" if tensor.dtype.type is Type.INT else "0.0",
+        convert="" if tensor.dtype in (InputDType.I32, InputDType.F32) else ".to(tl.float32)",
+        kernel=(
+            f"{name}_ptr",
+            *(f"{name}_{stride}: tl.int64" for stride in strides),
+            *(f"{name}_{size}: tl.int32" for size in given),
+        ),
+        handed=(f"{name}_ptr", *(f"{name}_{part}" for part in (*strides, *given))),
+        host=(
+            name,
+            *((f"*{name}.stride()[:-1]",) if strides else ()),
+            *(f"{name}.shape[{axis}]" for axis in measured),
+        ),
+    )
+
+
+def _read(lookup: Lookup, text: InputText, known: Names, indent: int) -> str:
+    """Return the lines that read one value."""
+    lines: list[str] = []
+    indices = [_index(index, known, lines) for index in lookup.indices]
+    sizes = [size if size.startswith("seq_") else f"{text.name}_{size}" for size in text.sizes]
+    handed = [part for part in text.handed if "_size_" not in part.removeprefix(text.name)]
+    prefix = f"{known[lookup]} = {text.function}("
+    lines.append(
+        call([*handed, *sizes, *indices], prefix, indent=indent).replace("\n" + " " * indent, "\n")
+    )
+    return "\n".join(lines)
+
+
+def _index(index: Expr, known: Names, lines: list[str], *, torch: bool = False) -> str:
+    """Return the text of an index; what makes it too long goes before it."""
+    *before, text = statements([("", index)], TORCH if torch else TRITON, known, _WIDTH)
+    lines += before
+    return text
+
+
+def _within(index: Expr, extent: Extent | int, attention: Attention) -> bool:
+    """Whether an index lies inside for every element that exists."""
+    if isinstance(index, Variable) and extent in (Extent.SEQ_Q, Extent.SEQ_K):
+        if attention.lengths is Lengths.EQUAL:
+            return index.var in (Var.Q, Var.K)
+        return index.var is (Var.Q if extent is Extent.SEQ_Q else Var.K)
+    return non_negative(index) and _surely_below(index, extent)
+
+
+def _surely_below(index: Expr, extent: Extent | int) -> bool:
+    """Whether an index is below an extent in each program of a launch, for all rows and keys."""
+    if isinstance(extent, int):
+        return isinstance(index, Literal) and index.value < extent
+    return isinstance(index, Variable) and _OWN_INDEX.get(extent) is index.var
+
+
+def _origin(tensor: Input) -> str:
+    if tensor.span is None:
+        return ""
+    return f"{tensor.span.source.name.rpartition('/')[2]}:{tensor.span.line}"

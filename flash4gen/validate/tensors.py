@@ -1,0 +1,81 @@
+"""Makes the input tensors of a case: what they hold, and how they lie in memory.
+
+In: attention and case. Out: tensors by name, from a seeded generator of their own, so that q, k and
+v are the same with and without them.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+
+from flash4gen.build.compile import INPUT_DTYPES
+from flash4gen.ir.expr import Extent, Input, Type
+from flash4gen.validate.cases import Case, Layout
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from flash4gen.ir.nodes import Attention
+
+_DOCUMENT = 24
+"""Mean length of a run of equal whole numbers along a sequence: documents of a few dozen tokens."""
+
+_GARBAGE = -(2**30)
+"""What surrounds whole numbers in memory: no position, length or document."""
+
+
+def make_tensors(attention: Attention, case: Case) -> dict[str, Tensor]:
+    """Return the input tensors of a case, contiguous, on the CPU.
+
+    Floats are normal. Whole numbers that belong to positions rise along the sequence in runs, as
+    the numbers of packed documents do, and tensors of equally long axes hold the same; all others
+    are lengths, from 0 to the longer one.
+    """
+    return {tensor.name: _values(attention, tensor, case) for tensor in attention.inputs}
+
+
+def _values(attention: Attention, tensor: Input, case: Case) -> Tensor:
+    shape = attention.shape_of(tensor, case.batch, case.seq_q, case.seq_k)
+    dtype = INPUT_DTYPES[tensor.dtype]
+    if tensor.dtype.type is Type.FLOAT:
+        random = torch.Generator().manual_seed(case.seed + sum(tensor.name.encode()))
+        return torch.randn(shape, generator=random).to(dtype)
+    random = torch.Generator().manual_seed(case.seed + 1)
+    if tensor.axes[-1] in (Extent.SEQ_Q, Extent.SEQ_K):
+        starts = torch.rand(shape, generator=random) < 1 / _DOCUMENT
+        return starts.cumsum(-1).to(dtype)
+    longest = max(case.seq_q, case.seq_k)
+    return torch.randint(0, longest + 1, shape, generator=random).to(dtype)
+
+
+def placed_tensor(x: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
+    """Return a view that holds x, and the storage behind it, which shows where it is not looked at.
+
+    Args:
+        x: of one axis or more.
+        layout: of q, k and v; here its likeness for a tensor of any number of axes.
+    """
+    filling = math.nan if x.is_floating_point() else _GARBAGE
+    match layout:
+        case Layout.HEADS_FIRST:
+            storage = x.new_full(x.shape[::-1], filling)
+            view = storage.permute(*range(x.dim() - 1, -1, -1))
+        case Layout.SLICED:
+            storage = x.new_full((2 * x.shape[0] + 3, *x.shape[1:]), filling)
+            view = storage[3::2]
+        case Layout.DIM_STRIDED | Layout.PACKED:
+            storage = x.new_full((*x.shape, 2), filling)
+            view = storage[..., 0]
+        case Layout.MISALIGNED:
+            storage = x.new_full((x.numel() + 1,), filling)
+            view = storage[1:].view(x.shape)
+        case Layout.EXPANDED:
+            storage = x[:1].clone()
+            return storage.expand_as(x), storage
+        case _:
+            storage = view = x.new_full(x.shape, filling)
+    view.copy_(x)
+    return view, storage

@@ -1,0 +1,225 @@
+"""Modules with input tensors: what they are handed, what they check, and names that stay apart."""
+
+from __future__ import annotations
+
+import ast
+import math
+import re
+from dataclasses import replace
+from functools import cache
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+
+from flash4gen.build.load import load_module
+from flash4gen.ir import library
+from flash4gen.ir.lower_functions import CONSTANTS
+from flash4gen.ir.lower_inputs import TAKEN
+from flash4gen.ir.nodes import Lengths, Pin, Weights
+from flash4gen.render.inputs import attention_names
+from flash4gen.render.module import render
+from flash4gen.schedule.choose import choose
+from flash4gen.schedule.model import Choice
+from flash4gen.vgpu import virtual_gpu
+from tests.ir.notation import attention, expr
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import ModuleType
+
+    from torch import Tensor
+
+    from flash4gen.ir.nodes import Attention
+
+READS = attention(
+    name="reads",
+    heads=4,
+    kv_heads=2,
+    score="s * slopes[h] + bias[h, q, k] + table[h, k - q + 4]",
+    mask="q_docs[b, q] == docs[b, k] and k < lengths[b]",
+)
+
+
+@cache
+def text(variant: Attention = READS, target: str = "a100") -> str:
+    hardware = library.target(target)
+    choice = choose(variant, hardware)
+    assert isinstance(choice, Choice)
+    return render(variant, hardware, choice).text
+
+
+@pytest.fixture(scope="module")
+def module(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
+    path: Path = tmp_path_factory.mktemp("inputs") / "reads.py"
+    path.write_text(text(), encoding="utf-8")
+    return load_module(path)
+
+
+def arguments(batch: int = 2, seq_q: int = 3, seq_k: int = 5) -> dict[str, Tensor]:
+    return {
+        "q": torch.randn(batch, seq_q, 4, 16).half(),
+        "k": torch.randn(batch, seq_k, 2, 16).half(),
+        "v": torch.randn(batch, seq_k, 2, 16).half(),
+        "slopes": torch.rand(4),
+        "bias": torch.rand(4, seq_q, seq_k).bfloat16(),
+        "table": torch.rand(4, 9),
+        "q_docs": torch.zeros(batch, seq_q, dtype=torch.int32),
+        "docs": torch.zeros(batch, seq_k, dtype=torch.int32),
+        "lengths": torch.full((batch,), seq_k, dtype=torch.int32),
+    }
+
+
+def test_what_does_not_depend_on_the_key_is_read_before_the_loop() -> None:
+    functions = {
+        node.name: node for node in ast.parse(text()).body if isinstance(node, ast.FunctionDef)
+    }
+    kernel, loop = (ast.unparse(functions[name]) for name in ("_forward_kernel", "_attend"))
+    assert "slopes_h = _read_slopes(slopes_ptr, h)" in kernel
+    assert (
+        "q_docs_b_q = _read_q_docs(q_docs_ptr, q_docs_stride_0, seq_q, b, rows[:, None])" in kernel
+    )
+    assert "docs_b_k = _read_docs(docs_ptr, docs_stride_0, seq_k, b, keys[None, :])" in loop
+    assert "_read_slopes" not in loop
+    assert "lengths" not in functions["_visible_keys"].name
+
+
+@pytest.mark.parametrize(
+    "variant",
+    [
+        READS,
+        attention(score="s + slopes[h]", mask="k < 4 or q_end - k < 9", lengths=Lengths.EQUAL),
+    ],
+)
+def test_no_name_of_the_modules_own_can_be_an_input(variant: Attention) -> None:
+    """Else a caller's tensor would be overwritten, or overwrite, on its way to the kernel."""
+    tensors = {tensor.name for tensor in variant.inputs}
+    values = set(attention_names(variant).values())
+    for node in ast.parse(text(variant)).body:
+        if not isinstance(node, ast.FunctionDef):
+            continue
+        own = {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and _stored(n)}
+        if tensors & {arg.arg for arg in _all(node.args)}:
+            temporaries = {name for name in own if re.fullmatch(r"_|t\d+", name)}
+            assert own - tensors - values - temporaries <= {*TAKEN, *CONSTANTS}, node.name
+        # A value is called like the tensor and the indices: `length[b]` is `length_b`.
+        own |= {arg.arg for arg in _all(node.args)}
+        ends = (re.fullmatch(r"(\w+)_(b|h|hkv|q|k)", name) for name in own - values)
+        assert {end[1] for end in ends if end} <= TAKEN, node.name
+
+
+def _stored(name: ast.Name) -> bool:
+    return isinstance(name.ctx, ast.Store)
+
+
+def _all(args: ast.arguments) -> list[ast.arg]:
+    return [*args.args, *args.kwonlyargs]
+
+
+def test_values_have_names_of_their_own() -> None:
+    variant = attention(score="s + table[h, 1] + table[h, 2] + slopes[h]", mask="docs[b, k] == 0")
+    names = attention_names(variant)
+    assert len(set(names.values())) == len(names) == 4
+    assert names[expr("slopes[h]")] == "slopes_h"
+
+
+def test_tensors_are_named_arguments(module: ModuleType) -> None:
+    given = arguments()
+    out, lse = module.reads(given.pop("q"), given.pop("k"), given.pop("v"), **given)
+    assert out.shape == (2, 3, 4, 16)
+    assert lse.isfinite().all()
+    with pytest.raises(TypeError, match="positional"):
+        module.reads(*arguments().values())
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "error", "message"),
+    [
+        ("slopes", lambda x: x.double(), TypeError, "slopes: expected dtype torch.float32"),
+        (
+            "slopes",
+            lambda x: x[:3],
+            ValueError,
+            r"slopes: expected shape \[heads\] = \[4\], got \[3\]",
+        ),
+        ("bias", lambda x: x[None], ValueError, r"bias: expected shape \[heads, seq_q, seq_k\]"),
+        ("docs", lambda x: x.long(), TypeError, "docs: expected dtype torch.int32"),
+        ("docs", lambda x: x[:, :-1], ValueError, "docs: expected shape"),
+        ("table", lambda x: x.to("meta"), ValueError, "table: expected a tensor on cpu like q"),
+        ("table", lambda x: x.requires_grad_(), ValueError, "table: forward only"),
+    ],
+)
+def test_a_tensor_that_does_not_fit_is_named(
+    module: ModuleType, name: str, change: object, error: type[Exception], message: str
+) -> None:
+    given = arguments()
+    given[name] = change(given[name])  # type: ignore[operator]
+    with pytest.raises(error, match=message):
+        module.reads(**given)
+
+
+def test_torch_compile_sees_one_operator(module: ModuleType) -> None:
+    given = arguments()
+    fake = module._fake(*given.values())
+    assert [x.shape for x in fake] == [x.shape for x in module._op(*given.values())]
+    torch.library.opcheck(module._op, tuple(given.values()))
+
+
+def test_a_sink_of_minus_infinity_is_none(tmp_path: Path) -> None:
+    variant = replace(READS, name="sunk", sink=expr("slopes[h]"))
+    plain = replace(READS, name="plain", score=expr("s"), inputs=READS.inputs[1:])
+    plain = replace(plain, score=expr("s + bias[h, q, k] + table[h, 0]"))
+    variant = replace(variant, score=plain.score)
+    given = arguments(seq_q=4) | {"slopes": torch.full((4,), -math.inf)}
+    results = []
+    for item in (variant, plain):
+        path = tmp_path / f"{item.name}.py"
+        path.write_text(text(item), encoding="utf-8")
+        made = load_module(path)
+        own = {name: x for name, x in given.items() if item is variant or name != "slopes"}
+        results.append(getattr(made, item.name)(**own))
+        with virtual_gpu(80):
+            results.append(getattr(made, item.name)(**own))
+    for out, lse in results[1:]:
+        torch.testing.assert_close(out, results[0][0], atol=2e-3, rtol=0)
+        torch.testing.assert_close(lse, results[0][1], atol=1e-5, rtol=0)
+
+
+def test_without_keys_there_is_the_sink(tmp_path: Path) -> None:
+    variant = attention(name="sunk", sink=expr("slopes[h] * 2.0"), inputs=READS.inputs[:1])
+    path = tmp_path / "sunk.py"
+    path.write_text(text(variant), encoding="utf-8")
+    given = arguments(seq_k=0)
+    slopes = given["slopes"]
+    with virtual_gpu(80):
+        out, lse = load_module(path).sunk(given["q"], given["k"], given["v"], slopes=slopes)
+    assert (out == 0).all()
+    torch.testing.assert_close(lse, (2 * slopes)[:, None].expand(2, 4, 3))
+
+
+def test_the_specialised_family_leaves_tensors_to_the_portable_one() -> None:
+    choice = choose(READS, library.target("b200"))
+    assert isinstance(choice, Choice)
+    assert choice.schedule.family == "portable"
+    family = next(decision for decision in choice.decisions if decision.field == "family")
+    assert family.reason.startswith("not the blackwell family: it reads no input tensors")
+    assert "slopes" in family.reason
+
+
+def test_nor_has_the_specialised_family_sigmoid_weights() -> None:
+    choice = choose(attention(weights=Weights.SIGMOID), library.target("b200"))
+    assert isinstance(choice, Choice)
+    family = choice.decisions[0]
+    assert (family.value, choice.schedule.family) == ("portable", "portable")
+    assert "its weights are those of a softmax, not sigmoid" in family.reason
+
+
+def test_nor_has_the_specialised_family_sinks() -> None:
+    choice = choose(attention(sink=expr("0.0")), library.target("b200"))
+    assert isinstance(choice, Choice)
+    assert choice.schedule.family == "portable"
+    pinned = attention(sink=expr("0.0"), pins=(Pin("family", "blackwell"),))
+    refused = choose(pinned, library.target("b200"))
+    assert isinstance(refused, tuple)
+    assert "cannot compute" in refused[0].message
+    assert refused[0].notes == ("it has no sinks, and this attention has",)
