@@ -191,7 +191,7 @@ def _launch(subject: Subject, case: Case) -> Launch:
     module = load_module(subject.path)
     inputs = make_inputs(subject.attention, case)
     with virtual_gpu(subject.hardware.arch, execute=False) as gpu:
-        getattr(module, subject.attention.name)(inputs.q, inputs.k, inputs.v)
+        getattr(module, subject.attention.name)(inputs.q, inputs.k, inputs.v, **inputs.tensors)
     if not gpu.launches:
         raise SimulationError("the module launches nothing for these lengths")
     return gpu.launches[-1]
