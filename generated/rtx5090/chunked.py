@@ -3,7 +3,7 @@
 # spec       sha256:e858a023abb5d8d5
 # target     sha256:c2cb1a3370d5a519  NVIDIA GeForce RTX 5090 (Blackwell, sm_120)
 # schedule   sha256:0735573be4b42457  portable, tiles 128 × 64, 8 warps, 3 stages, tma loads
-# templates  sha256:7d19b6b1de168e3f  api 1
+# templates  sha256:f1c88ee788fdf2cd  api 1
 """Causal attention within chunks of 8192 positions.
 
 Forward attention. For query q of head h and the keys k of key/value head h // 5:
@@ -147,9 +147,11 @@ def _softmax_online(x, row_max, row_sum):
     """
     new_max = tl.maximum(row_max, tl.max(x, 1))
     # A row that has seen no key yet keeps row_max = −inf; −inf − (−inf) would be NaN.
-    max_log2 = tl.where(new_max == float("-inf"), 0.0, new_max) * TO_LOG2
-    p = tl.exp2(x * TO_LOG2 - max_log2[:, None])
-    rescale = tl.exp2(row_max * TO_LOG2 - max_log2)
+    finite = tl.where(new_max == float("-inf"), 0.0, new_max)
+    p = tl.exp2(x * TO_LOG2 - (finite * TO_LOG2)[:, None])
+    # Of the difference: exactly 1 while the maximum stays. A product fused with a subtraction would
+    # leave the product's rounding, the same one for every tile, and row_sum would drift.
+    rescale = tl.exp2((row_max - finite) * TO_LOG2)
     return p, rescale, new_max, row_sum * rescale + tl.sum(p, 1)
 
 
@@ -403,7 +405,7 @@ def _forward(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # torch.compile sees one opaque operator. The digest in its name keeps two versions apart.
-_op = torch.library.custom_op("flash4gen::chunked_82616d34", _forward, mutates_args=())
+_op = torch.library.custom_op("flash4gen::chunked_4d1935b6", _forward, mutates_args=())
 
 
 @_op.register_fake

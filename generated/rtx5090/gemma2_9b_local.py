@@ -3,7 +3,7 @@
 # spec       sha256:27416976b18ba8e6
 # target     sha256:c2cb1a3370d5a519  NVIDIA GeForce RTX 5090 (Blackwell, sm_120)
 # schedule   sha256:ba689eb70bd755e9  portable, tiles 32 × 32, 4 warps, 3 stages, pointer loads
-# templates  sha256:7d19b6b1de168e3f  api 1
+# templates  sha256:f1c88ee788fdf2cd  api 1
 """Gemma-2 9B, its sliding-window layers.
 
 Forward attention. For query q of head h and the keys k of key/value head h // 2:
@@ -185,9 +185,11 @@ def _softmax_online(x, row_max, row_sum):
     """
     new_max = tl.maximum(row_max, tl.max(x, 1))
     # A row that has seen no key yet keeps row_max = −inf; −inf − (−inf) would be NaN.
-    max_log2 = tl.where(new_max == float("-inf"), 0.0, new_max) * TO_LOG2
-    p = tl.exp2(x * TO_LOG2 - max_log2[:, None])
-    rescale = tl.exp2(row_max * TO_LOG2 - max_log2)
+    finite = tl.where(new_max == float("-inf"), 0.0, new_max)
+    p = tl.exp2(x * TO_LOG2 - (finite * TO_LOG2)[:, None])
+    # Of the difference: exactly 1 while the maximum stays. A product fused with a subtraction would
+    # leave the product's rounding, the same one for every tile, and row_sum would drift.
+    rescale = tl.exp2((row_max - finite) * TO_LOG2)
     return p, rescale, new_max, row_sum * rescale + tl.sum(p, 1)
 
 
@@ -481,7 +483,7 @@ def _forward(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # torch.compile sees one opaque operator. The digest in its name keeps two versions apart.
-_op = torch.library.custom_op("flash4gen::gemma2_9b_local_f79823cc", _forward, mutates_args=())
+_op = torch.library.custom_op("flash4gen::gemma2_9b_local_45307a19", _forward, mutates_args=())
 
 
 @_op.register_fake
