@@ -24,6 +24,7 @@ from triton.testing import do_bench
 from flash4gen.build.load import load_module
 from flash4gen.driver import check_spec
 from flash4gen.ir.expr import Apply, Expr, Literal, Op, Type, Var, Variable
+from flash4gen.ir.nodes import Lengths, Weights
 from flash4gen.validate.oracle import TORCH_DTYPES
 
 if TYPE_CHECKING:
@@ -117,6 +118,12 @@ def plain(expr: Expr, env: Mapping[Var, Any]) -> Any:
                 ]
                 values = [*values[: len(values) - len(full)], *full]
             return _PLAIN[op](*values)
+
+
+def comparable(attention: Attention) -> bool:
+    """Whether FlexAttention computes this from q, k, v and positions alone."""
+    plain_rows = attention.sink is None and attention.weights is Weights.SOFTMAX
+    return plain_rows and not attention.inputs and attention.lengths is not Lengths.PACKED
 
 
 def flexible(attention: Attention, seq: int) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
@@ -259,13 +266,13 @@ def main(
     ] = True,
     json_file: Annotated[Path | None, typer.Option("--json", help="write the rows here")] = None,
 ) -> None:
-    """Time every module in FOLDER whose spec is shipped."""
+    """Time every module in FOLDER whose spec is shipped and reads q, k and v alone."""
     device = torch.cuda.get_device_name()
     rows = []
     for spec in sorted((ROOT / "specs").glob("*.attn")):
         for attention in check_spec(spec).attentions:
             module = folder / f"{attention.name}.py"
-            if module.exists():
+            if module.exists() and comparable(attention):
                 for seq in lengths or LENGTHS:
                     rows.append(measure(attention, module, seq, with_flex=with_flex))
                     torch.compiler.reset()
