@@ -11,7 +11,6 @@ from flash4gen.clock.machine import DATA, NoConstantsError, known_archs, machine
 from flash4gen.clock.program import Mma, Operand
 from flash4gen.ir.library import target, targets
 
-
 KNOWN = [one for one in targets() if one.arch in known_archs()]
 
 
