@@ -110,23 +110,29 @@ def test_the_plan_covers_what_triton_asks_for_and_fits() -> None:
     assert MEASURED <= planned_bytes <= B200.smem_per_block
 
 
-def test_short_queries_have_half_of_the_plan() -> None:
+@pytest.mark.parametrize(
+    ("plan", "columns", "regions"),
+    [("p_in_s", 256, {"s0", "p0", "o0"}), ("shared_s", 512, {"s", "p0", "o0"})],
+)
+def test_short_queries_have_one_tile_of_the_plan(
+    plan: str, columns: int, regions: set[str]
+) -> None:
     """One of two query tiles, with the pool of three groups; the ring is the same."""
-    one = one_tile(GOOD)
+    whole = schedule(pinning(variant(128), plan=plan))
+    one = one_tile(whole)
     assert one is not None
     assert faults(memory_plan(one), B200) == ()
-    assert (one.query_tiles, one.tmem_columns) == (1, 256)
-    assert one.stages == GOOD.stages
+    assert (one.query_tiles, one.tmem_columns) == (1, columns)
+    assert one.stages == whole.stages
     split = Split(one.softmax_registers, one.correction_registers, one.other_registers)
     assert used(split, 1) == pool(1, B200) == 504
-    assert {region.name for region in memory_plan(one).regions} == {"s0", "p0", "o0"}
+    assert {region.name for region in memory_plan(one).regions} == regions
     assert one_tile(one) is None
 
 
 @pytest.mark.parametrize(
     "what",
     [
-        pinning(variant(128), plan="shared_s"),
         pinning(variant(128), query_tiles=1),
         pinning(variant(128, mask=FULL), ctas=2),
         variant(256),
@@ -137,8 +143,8 @@ def test_not_every_schedule_has_another_for_short_queries(what: Attention) -> No
     assert one_tile(schedule(what)) is None
 
 
-def test_a_kernel_for_short_queries_of_tiles_that_wait_for_each_other_is_refused() -> None:
-    found = refusal(pinning(variant(128), plan="shared_s", short_queries=128))
+def test_a_kernel_for_short_queries_of_a_pair_is_refused() -> None:
+    found = refusal(pinning(variant(128, mask=FULL), ctas=2, short_queries=128))
     assert "kernel for short queries has one of two query tiles" in found.notes[0]
     assert found.helps == ("write `short_queries = 0`",)
 
