@@ -2,9 +2,9 @@
 #     flash4gen compile encoder.attn --target b300
 # spec       sha256:36c31d13d8125e6f
 # target     sha256:0b9588c591fa9144  NVIDIA B300 (Blackwell Ultra, sm_103)
-# schedule   sha256:0fdeded602dd7318  blackwell, 2×128×128, p_in_s, 3 stages, 192/104/24 registers,
+# schedule   sha256:2ee8fe16cf8b3305  blackwell, 2×128×128, p_in_s, 3 stages, 192/104/24 registers,
 #                                     0 emulated, static query_tiles_first
-# templates  sha256:7d19b6b1de168e3f  api 1
+# templates  sha256:f1c88ee788fdf2cd  api 1
 """Bidirectional attention, head dimension 128.
 
 Forward attention. For query q of head h and the keys k of key/value head h:
@@ -44,6 +44,9 @@ TO_LOG2: Final = gl.constexpr(0.12751743082459868)
 # --- the schedule ---
 # as FlashAttention-4: two query tiles take turns, one's softmax runs while the other's products do
 QUERY_TILES: Final = gl.constexpr(2)
+# as FlashAttention-4: where all rows fit into one query tile, a kernel without the second is
+# launched
+SHORT_QUERIES: Final = 128
 # the lanes of tensor memory; a softmax thread has a row of its own
 TILE_Q: Final = gl.constexpr(128)
 # as FlashAttention-4: a row of 128 scores fits the registers of a softmax thread
@@ -63,15 +66,19 @@ OUT_COLUMNS: Final = gl.constexpr(128)  # of one staging buffer
 THRESHOLD: Final = gl.constexpr(8.0)
 # as FlashAttention-4: the product with the values starts on three quarters of the weights
 EARLY: Final = gl.constexpr(96)
-# a thread holds a row of 128 scores and spills below 168; 2·softmax + correction + other = 512; of
-# the splits that were compiled, the one without a single spill
+# a thread holds a row of 128 scores and spills below 168; 2·softmax + correction + other = 512; at
+# head_dim 128 no loop over keys spills with this split
 SOFTMAX_REGISTERS: Final = gl.constexpr(192)
 OTHER_REGISTERS: Final = gl.constexpr(24)  # addresses, counters and barriers only
+# of the kernel for short queries: softmax + correction + other = 504
+SHORT_SOFTMAX_REGISTERS: Final = gl.constexpr(232)
+SHORT_OTHER_REGISTERS: Final = gl.constexpr(64)
 # Every compiler option that numbers or speed depend on is pinned: defaults move between releases.
 OPTIONS: Final = {
     "num_warps": 4,
     "num_ctas": 1,
     "enable_fp_fusion": True,
+    "ptx_options": "--register-usage-level=10",  # addresses stay in registers over a loop
 }
 
 
@@ -84,6 +91,7 @@ class Problem:
     seq_k: gl.tensor  # its keys
     q_tiles: gl.tensor  # work tiles along the queries
     works: gl.tensor  # work tiles
+    TILES: gl.constexpr  # query tiles of a program: 1 for short queries, else QUERY_TILES
 
 
 @gluon.aggregate
@@ -94,7 +102,7 @@ class Memory:
     ring: gl.shared_memory_descriptor  # STAGES key and value tiles, in the order of their use
     staging: gl.shared_memory_descriptor  # outputs on their way to global memory
     stats: gl.shared_memory_descriptor  # a factor, at last the sum, of each row
-    s: bw.tensor_memory_descriptor  # scores, [2, TILE_Q, TILE_K] float32
+    s: bw.tensor_memory_descriptor  # scores, [QUERY_TILES, TILE_Q, TILE_K] float32
     o: bw.tensor_memory_descriptor  # outputs, [QUERY_TILES, TILE_Q, VALUE_PAD] float32
 
 
@@ -234,7 +242,7 @@ def _load(q_desc, k_desc, v_desc, memory, bars, problem):
         q_tile, pack, b = _place(work, problem)
         span = _spans(q_tile, problem)
         hkv = pack * PACK // GROUP
-        for tile in gl.static_range(QUERY_TILES):
+        for tile in gl.static_range(problem.TILES):
             mbarrier.wait(bars.q_empty.index(tile), (done & 1) ^ 1)
             full = bars.q_full.index(tile)
             q = (q_tile * QUERY_TILES + tile) * (TILE_Q // PACK)
@@ -245,6 +253,12 @@ def _load(q_desc, k_desc, v_desc, memory, bars, problem):
             stage, phase = _fetch(k_desc, b, key, hkv, memory, bars, stage, phase)
             stage, phase = _fetch(v_desc, b, key, hkv, memory, bars, stage, phase)
         done += 1
+    # No arrival may be on its way to a program that has ended: wait for each slot as if to fill it.
+    for tile in gl.static_range(problem.TILES):
+        mbarrier.wait(bars.q_empty.index(tile), (done & 1) ^ 1)
+    for _ in range(STAGES):
+        mbarrier.wait(bars.kv_empty.index(stage), phase ^ 1)
+        stage, phase = _advance(stage, phase)
 
 
 # --- mma warp: tile after tile P·V, then the next S = Q·Kᵀ ----------------------------------------
@@ -284,7 +298,7 @@ def _mma(memory, bars, problem):
         span = _spans(q_tile, problem)
         tiles = span[3] - span[0]
         mbarrier.wait(bars.kv_full.index(stage), phase)
-        for tile in gl.static_range(QUERY_TILES):
+        for tile in gl.static_range(problem.TILES):
             mbarrier.wait(bars.q_full.index(tile), done & 1)
             _qk(memory, bars, tile, stage, turn)
         bw.tcgen05_commit(bars.kv_empty.index(stage))
@@ -292,9 +306,9 @@ def _mma(memory, bars, problem):
         for i in range(tiles - 1):
             next_stage, next_phase = _advance(stage, phase)
             mbarrier.wait(bars.kv_full.index(stage), phase)
-            for tile in gl.static_range(QUERY_TILES):
+            for tile in gl.static_range(problem.TILES):
                 _pv(memory, bars, tile, stage, turn, i > 0)
-                if tile == QUERY_TILES - 1:
+                if tile == problem.TILES - 1:
                     bw.tcgen05_commit(bars.kv_empty.index(stage))
                 if tile == 0:
                     mbarrier.wait(bars.kv_full.index(next_stage), next_phase)
@@ -302,10 +316,10 @@ def _mma(memory, bars, problem):
             bw.tcgen05_commit(bars.kv_empty.index(next_stage))
             stage, phase = _advance(next_stage, next_phase)
             turn += 1
-        for tile in gl.static_range(QUERY_TILES):
+        for tile in gl.static_range(problem.TILES):
             bw.tcgen05_commit(bars.q_empty.index(tile))
         mbarrier.wait(bars.kv_full.index(stage), phase)
-        for tile in gl.static_range(QUERY_TILES):
+        for tile in gl.static_range(problem.TILES):
             _pv(memory, bars, tile, stage, turn, tiles > 1)
             bw.tcgen05_commit(bars.o_full.index(tile))
         bw.tcgen05_commit(bars.kv_empty.index(stage))
@@ -529,14 +543,15 @@ def _correct(memory, bars, problem):
         q_tile, pack, b = _place(work, problem)
         span = _spans(q_tile, problem)
         tiles = span[3] - span[0]
-        for tile in gl.static_range(QUERY_TILES):
-            # The first product overwrites O: there is nothing to rescale.
+        for tile in gl.static_range(problem.TILES):
+            # The first product overwrites O: there is nothing to rescale, nor to wait for.
+            mbarrier.arrive(bars.p_ready.index(tile), count=1)
+        for tile in gl.static_range(problem.TILES):
             mbarrier.wait(bars.stats_full.index(tile), (turn + done) & 1)
             mbarrier.arrive(bars.stats_empty.index(tile), count=1)
-            mbarrier.arrive(bars.p_ready.index(tile), count=1)
         for _ in range(tiles - 1):
             turn += 1
-            for tile in gl.static_range(QUERY_TILES):
+            for tile in gl.static_range(problem.TILES):
                 mbarrier.wait(bars.stats_full.index(tile), (turn + done) & 1)
                 factor = memory.stats.index(tile).load(rows)
                 mbarrier.arrive(bars.stats_empty.index(tile), count=1)
@@ -544,13 +559,13 @@ def _correct(memory, bars, problem):
                     _rescale(memory.o.index(tile), factor)
                 mbarrier.arrive(bars.p_ready.index(tile), count=1)
         turn += 1
-        for tile in gl.static_range(QUERY_TILES):
+        for tile in gl.static_range(problem.TILES):
             mbarrier.wait(bars.stats_full.index(tile), (turn + done) & 1)
             row_sum = memory.stats.index(tile).load(rows)
             mbarrier.arrive(bars.stats_empty.index(tile), count=1)
             factor = gl.where(row_sum > 0.0, 1.0 / row_sum, 0.0)
             mbarrier.wait(bars.o_full.index(tile), done & 1)
-            use = (done * QUERY_TILES + tile) * (VALUE_PAD // OUT_COLUMNS)
+            use = (done * problem.TILES + tile) * (VALUE_PAD // OUT_COLUMNS)
             _stage(memory.o.index(tile), factor, memory, bars, use)
         done += 1
 
@@ -562,7 +577,7 @@ def _store(o_desc, memory, bars, problem):
     use, done = 0, 0
     for work in range(gl.program_id(0), problem.works, gl.num_programs(0)):
         q_tile, pack, b = _place(work, problem)
-        for tile in gl.static_range(QUERY_TILES):
+        for tile in gl.static_range(problem.TILES):
             q = (q_tile * QUERY_TILES + tile) * (TILE_Q // PACK)
             for column in gl.static_range(0, VALUE_PAD, OUT_COLUMNS):
                 slot = use % STAGING
@@ -594,65 +609,83 @@ def _forward_kernel(
     seq_k: gl.int32,
     q_tiles: gl.int32,
     works: gl.int32,
+    TILES: gl.constexpr,
 ):
     """Attend. lse_ptr: [batch, HEADS, seq_q] float32; the other tensors come as descriptors."""
-    problem = Problem(seq_q, seq_k, q_tiles, works)
+    problem = Problem(seq_q, seq_k, q_tiles, works, TILES)
     vector: gl.constexpr = gl.SwizzledSharedLayout(1, 1, 1, order=[0])
     memory = Memory(
-        q=gl.allocate_shared_memory(
-            q_desc.dtype, [QUERY_TILES, 1, TILE_Q, 1, HEAD_PAD], q_desc.layout
-        ),
+        q=gl.allocate_shared_memory(q_desc.dtype, [TILES, 1, TILE_Q, 1, HEAD_PAD], q_desc.layout),
         ring=gl.allocate_shared_memory(
             k_desc.dtype, [STAGES, 1, TILE_K, 1, HEAD_PAD], k_desc.layout
         ),
         staging=gl.allocate_shared_memory(
             out_desc.dtype, [STAGING, 1, TILE_Q, 1, OUT_COLUMNS], out_desc.layout
         ),
-        stats=gl.allocate_shared_memory(gl.float32, [QUERY_TILES, TILE_Q], vector),
+        stats=gl.allocate_shared_memory(gl.float32, [TILES, TILE_Q], vector),
         s=bw.allocate_tensor_memory(
             gl.float32,
-            [2, TILE_Q, TILE_K],
+            [TILES, TILE_Q, TILE_K],
             bw.TensorMemoryLayout((TILE_Q, TILE_K), col_stride=1),
         ),
         o=bw.allocate_tensor_memory(
             gl.float32,
-            [QUERY_TILES, TILE_Q, VALUE_PAD],
+            [TILES, TILE_Q, VALUE_PAD],
             bw.TensorMemoryLayout((TILE_Q, VALUE_PAD), col_stride=1),
         ),
     )
     bars = Barriers(
-        s_full=_barriers(QUERY_TILES, 1),
-        p_ready=_barriers(QUERY_TILES, 2),
-        p_last=_barriers(QUERY_TILES, 1),
-        o_full=_barriers(QUERY_TILES, 1),
-        stats_full=_barriers(QUERY_TILES, 1),
-        stats_empty=_barriers(QUERY_TILES, 1),
-        q_full=_barriers(QUERY_TILES, 1),
-        q_empty=_barriers(QUERY_TILES, 1),
+        s_full=_barriers(TILES, 1),
+        p_ready=_barriers(TILES, 2),
+        p_last=_barriers(TILES, 1),
+        o_full=_barriers(TILES, 1),
+        stats_full=_barriers(TILES, 1),
+        stats_empty=_barriers(TILES, 1),
+        q_full=_barriers(TILES, 1),
+        q_empty=_barriers(TILES, 1),
         kv_full=_barriers(STAGES, 1),
         kv_empty=_barriers(STAGES, 1),
         o_staged=_barriers(STAGING, 1),
         o_stored=_barriers(STAGING, 1),
     )
-    gl.warp_specialize(
-        [
-            (_correct, (memory, bars, problem)),
-            (_softmax, (lse_ptr, memory, bars, problem, gl.constexpr(0))),
-            (_softmax, (lse_ptr, memory, bars, problem, gl.constexpr(1))),
-            (_mma, (memory, bars, problem)),
-            (_load, (q_desc, k_desc, v_desc, memory, bars, problem)),
-            (_store, (out_desc, memory, bars, problem)),
-        ],
-        [4, 4, 1, 1, 1],  # warps of all roles but the first, which has four
-        # Registers of a thread; the first role gets what is left.
-        [
-            SOFTMAX_REGISTERS,
-            SOFTMAX_REGISTERS,
-            OTHER_REGISTERS,
-            OTHER_REGISTERS,
-            OTHER_REGISTERS,
-        ],
-    )
+    if TILES == 1:
+        gl.warp_specialize(
+            [
+                (_correct, (memory, bars, problem)),
+                (_softmax, (lse_ptr, memory, bars, problem, gl.constexpr(0))),
+                (_mma, (memory, bars, problem)),
+                (_load, (q_desc, k_desc, v_desc, memory, bars, problem)),
+                (_store, (out_desc, memory, bars, problem)),
+            ],
+            [4, 1, 1, 1],  # warps of all roles but the first, which has four
+            # Registers of a thread; the first role gets what is left.
+            [
+                SHORT_SOFTMAX_REGISTERS,
+                SHORT_OTHER_REGISTERS,
+                SHORT_OTHER_REGISTERS,
+                SHORT_OTHER_REGISTERS,
+            ],
+        )
+    else:
+        gl.warp_specialize(
+            [
+                (_correct, (memory, bars, problem)),
+                (_softmax, (lse_ptr, memory, bars, problem, gl.constexpr(0))),
+                (_softmax, (lse_ptr, memory, bars, problem, gl.constexpr(1))),
+                (_mma, (memory, bars, problem)),
+                (_load, (q_desc, k_desc, v_desc, memory, bars, problem)),
+                (_store, (out_desc, memory, bars, problem)),
+            ],
+            [4, 4, 1, 1, 1],  # warps of all roles but the first, which has four
+            # Registers of a thread; the first role gets what is left.
+            [
+                SOFTMAX_REGISTERS,
+                SOFTMAX_REGISTERS,
+                OTHER_REGISTERS,
+                OTHER_REGISTERS,
+                OTHER_REGISTERS,
+            ],
+        )
 
 
 # --- launch ---------------------------------------------------------------------------------------
@@ -685,6 +718,7 @@ def _launch(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
     q_tiles = triton.cdiv(seq_q, ROWS.value)
     packs = PACKS.value * batch
     works = q_tiles * packs
+    tiles = 1 if seq_q * PACK.value <= SHORT_QUERIES else QUERY_TILES.value
     with torch.cuda.device_of(q):
         _forward_kernel[(min(works, 148),)](
             _descriptor(q, [1, TILE_Q.value, 1, HEAD_PAD.value]),
@@ -696,6 +730,7 @@ def _launch(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
             seq_k,
             q_tiles,
             works,
+            tiles,
             **OPTIONS,
         )
     return out, lse
@@ -765,7 +800,7 @@ def _forward(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # torch.compile sees one opaque operator. The digest in its name keeps two versions apart.
-_op = torch.library.custom_op("flash4gen::encoder_5898fcb6", _forward, mutates_args=())
+_op = torch.library.custom_op("flash4gen::encoder_3b2e242e", _forward, mutates_args=())
 
 
 @_op.register_fake
