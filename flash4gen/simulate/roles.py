@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from flash4gen.clock.program import Role, Step, Turn
+from flash4gen.simulate import events
 from flash4gen.simulate.plain import plain
 from flash4gen.simulate.weave import Groups, fits, weave
 
@@ -67,7 +68,28 @@ def stretches(track: Track) -> tuple[Stretch, ...]:
         if loop is not None and op.line > last[loop.line]:
             found.append((None, []))
         found[-1][1].append(note)
-    return tuple(Stretch(loop, tuple(notes)) for loop, notes in found if notes or loop)
+    return _working(tuple(Stretch(loop, tuple(notes)) for loop, notes in found if notes or loop))
+
+
+def _working(cut: tuple[Stretch, ...]) -> tuple[Stretch, ...]:
+    """Take loops that do nothing but wait, as at the end of a ring, for what lies between loops."""
+    does = {
+        stretch.loop.line
+        for stretch in cut
+        if stretch.loop is not None and any(map(_works, stretch.notes))
+    }
+    return tuple(
+        stretch
+        if stretch.loop is None or stretch.loop.line in does
+        else Stretch(None, stretch.notes)
+        for stretch in cut
+    )
+
+
+def _works(note: Note) -> bool:
+    """Whether a role does something, and not only wait and count."""
+    name = note.op.name
+    return name != events.WAIT and not name.startswith(("arith.", "ttg.memdesc_"))
 
 
 def build_role(
