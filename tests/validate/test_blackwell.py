@@ -163,9 +163,10 @@ def modules(tmp_path_factory: pytest.TempPathFactory) -> Modules:
     made: dict[str, ModuleType] = {}
 
     def module(kernel: Kernel) -> ModuleType:
-        if kernel.name not in made:
-            made[kernel.name] = kernel.module(tmp_path_factory.mktemp("kernel") / "small.py")
-        return made[kernel.name]
+        key = repr(kernel)
+        if key not in made:
+            made[key] = kernel.module(tmp_path_factory.mktemp("kernel") / "small.py")
+        return made[key]
 
     return module
 
@@ -280,7 +281,7 @@ def own_grid(
 
 
 def test_one_query_more_than_a_tile_holds_takes_two(modules: Modules) -> None:
-    halved = replace(PLAIN, pins={**PLAIN.pins, "plan": "p_in_s"})
+    halved = replace(PLAIN, name="causal, p_in_s", pins={"plan": "p_in_s"})
     for seq_q, columns in ((128, 256), (129, 512)):
         with virtual_gpu(B200.arch, execute=False) as gpu:
             modules(halved).small(*halved.inputs(seq_q, 130))
