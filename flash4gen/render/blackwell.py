@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from flash4gen.ir.expr import Var, variables
+from flash4gen.ir.expr import Var
 from flash4gen.ir.masks import bounds
 from flash4gen.ir.masks.scalar import ZERO
 from flash4gen.ir.nodes import DType, EmptyRow
@@ -13,6 +13,14 @@ from flash4gen.render import expressions
 from flash4gen.render.blackwell_cluster import Sharing, sharing
 from flash4gen.render.blackwell_constants import FRAGMENT, blackwell_constants, chunk
 from flash4gen.render.blackwell_kernel import specialised, tiles
+from flash4gen.render.blackwell_reads import (
+    Reads,
+    blackwell_inputs,
+    element_names,
+    normalise,
+    reads,
+    score_arguments,
+)
 from flash4gen.render.context import Header, Impl, Interface
 from flash4gen.render.context_blackwell import (
     BlackwellContext,
@@ -28,7 +36,9 @@ from flash4gen.render.context_blackwell import (
     Walk,
     Work,
 )
+from flash4gen.render.environment import call
 from flash4gen.render.folding import FoldedScore, fold
+from flash4gen.render.inputs import outside
 from flash4gen.render.key_masks import key_mask
 from flash4gen.schedule.blackwell.model import (
     BlackwellSchedule,
@@ -67,9 +77,8 @@ def blackwell_context(
     shared = sharing(schedule)
     zero = attention.empty_row is EmptyRow.ZERO
     empty = "0.0" if zero else 'float("nan")'
-    names = _element_names(schedule)
-    read = (var for var in expressions.ORDER if var in variables(attention.mask))
-    masked = key_mask(attention, mask, tuple(names[var] for var in read))
+    found, names = reads(attention), element_names(schedule)
+    masked = key_mask(attention, mask, score_arguments(attention, attention.mask, names))
     tanh = "tanh_approx" if schedule.tanh is Tanh.APPROX else "tanh_packed"
     helpers = expressions.arithmetic(attention, folded.body, tanh)
     return BlackwellContext(
@@ -89,20 +98,21 @@ def blackwell_context(
         mma=_products_role(schedule, shared, walk),
         score=expressions.score(attention, folded.body),
         key_mask=masked,
-        row_max=_row_max(schedule, folded),
+        row_max=_row_max(attention, schedule, folded),
         exp2=Impl("mixed" if schedule.emulated else "hardware"),
-        softmax=_softmax(attention, schedule, folded, walk, bits=masked.impl == "bits"),
+        softmax=_softmax(attention, schedule, folded, walk, found, bits=masked.impl == "bits"),
         correction=Correction(
             walk=walk,
             dtype=element,
             vote=shared.vote,
             least=shared.least,
-            empty_factor=empty,
             empty_text="0" if zero else "NaN",
             tiles=tiles(schedule),
         ),
         store=StoreRole(_places(schedule)[1], tiles(schedule)),
         specialised=specialised(schedule, hardware, empty),
+        inputs=blackwell_inputs(attention, schedule, found),
+        normalise=normalise(attention, schedule, found, empty),
     )
 
 
@@ -244,32 +254,17 @@ def _product(part: tuple[int, int]) -> str:
     return f"bw.tcgen05_mma(p.slice({at}), v.slice({at}), o{add})"
 
 
-def _row_max(schedule: BlackwellSchedule, folded: FoldedScore) -> RowMaximum:
+def _row_max(attention: Attention, schedule: BlackwellSchedule, folded: FoldedScore) -> RowMaximum:
     load = schedule.row_max is RowMax.LOAD
     if folded.identity:
         return RowMaximum(impl="load" if load else "reduce", score="", row_score="")
     scaled = "bw.mul2(part, gl.full_like(part, PRESCALE))"
-    names = _element_names(schedule)
-    read = variables(folded.body) - {Var.S}
-    arguments = ", ".join([scaled, *(names[var] for var in expressions.ORDER if var in read)])
-    call = f"_score({arguments})"
+    more = score_arguments(attention, folded.body, element_names(schedule))
+    score = call((scaled, *more), "part = _score(", indent=8).replace("\n" + " " * 8, "\n")
     if folded.monotone:
         impl = "monotone_load" if load else "monotone"
-        return RowMaximum(impl=impl, score=call, row_score="_score(top * PRESCALE)")
-    return RowMaximum(impl="reduce", score=call, row_score="")
-
-
-def _element_names(schedule: BlackwellSchedule) -> dict[Var, str]:
-    """Return what variables are called in the softmax step: rows down, keys across."""
-    return {
-        Var.Q: "q[:, None]",
-        Var.K: "k",
-        Var.H: "h[:, None]" if schedule.pack > 1 else "h",
-        Var.HKV: "hkv",
-        Var.B: "b",
-        Var.SEQ_Q: "problem.seq_q",
-        Var.SEQ_K: "problem.seq_k",
-    }
+        return RowMaximum(impl=impl, score=score, row_score="_score(top * PRESCALE)")
+    return RowMaximum(impl="reduce", score=score, row_score="")
 
 
 def _softmax(
@@ -277,19 +272,20 @@ def _softmax(
     schedule: BlackwellSchedule,
     folded: FoldedScore,
     walk: Walk,
+    found: Reads,
     *,
     bits: bool,
 ) -> SoftmaxRole:
-    read = variables(folded.body) - {Var.S}
+    read = (outside(folded.body) - {Var.S}) | found.step_variables
     if not bits:
-        read |= variables(attention.mask) | {Var.K}
+        read |= outside(attention.mask) | {Var.K}
     state = tuple(var.value for var in (Var.Q, Var.H, Var.HKV, Var.B) if var in read)
-    state += ("keys",) if bits else ()
+    state += (*(("keys",) if bits else ()), *found.handed)
     fixed = ("memory", "bars", "problem", "row_max", "row_sum", "turn", "done")
     fragments = schedule.tile_k // FRAGMENT
     return SoftmaxRole(
         walk=walk,
-        row_place=_row_place(schedule, with_kv=Var.HKV in read),
+        row_place=_row_place(schedule, with_kv=Var.HKV in read or found.needs_kv),
         runs=_runs(attention, walk, (*fixed, *state)),
         step_parameters=(*fixed, *state, "key", "MASKED: gl.constexpr", "TILE: gl.constexpr"),
         step_lines=(),

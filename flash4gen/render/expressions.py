@@ -115,13 +115,13 @@ def score(attention: Attention, body: Expr | None = None) -> Score:
     printed = body or attention.score
     if printed == SCORE:
         return Score(impl="identity")
-    read, values = _read(printed), _values(printed, attention)
+    read, looked_up = _read(printed), values(printed, attention)
     return Score(
         impl="expr",
         title=_written(attention, "score"),
         text=_short(format_expr(printed)),
-        parameters=(*(var.value for var in read), *values),
-        arguments=(*(_IN_LOOP[var] for var in read), *values),
+        parameters=(*(var.value for var in read), *looked_up),
+        arguments=(*(_IN_LOOP[var] for var in read), *looked_up),
         body=_body(printed, attention),
         origin=_origin(attention, "score"),
     )
@@ -132,7 +132,7 @@ def mask(attention: Attention, rows: str = "TILE_Q") -> Mask:
     known = bounds(attention.mask)
     # A mask that is never true has no range; its kernel runs no loop and stores empty rows.
     segments = known.segments or (_NOWHERE,)
-    read, values = _read(attention.mask), _values(attention.mask, attention)
+    read, looked_up = _read(attention.mask), values(attention.mask, attention)
     in_bounds = {var for expr in _bound_exprs(known) for var in variables(expr)}
     names = tuple(
         _IN_BOUNDS[var]
@@ -143,8 +143,8 @@ def mask(attention: Attention, rows: str = "TILE_Q") -> Mask:
         impl="full" if known.always_full else "expr",
         title=_written(attention, "mask"),
         text=_short(format_expr(attention.mask)),
-        parameters=(*(var.value for var in read), *values),
-        arguments=(*(_IN_LOOP[var] for var in read), *values),
+        parameters=(*(var.value for var in read), *looked_up),
+        arguments=(*(_IN_LOOP[var] for var in read), *looked_up),
         body=_body(attention.mask, attention),
         origin=_origin(attention, "mask"),
         segments=tuple(_segment(s, i, len(segments)) for i, s in enumerate(segments)),
@@ -213,7 +213,7 @@ def _read(expr: Expr) -> tuple[Var, ...]:
     return tuple(var for var in ORDER if var in read)
 
 
-def _values(expr: Expr, attention: Attention) -> tuple[str, ...]:
+def values(expr: Expr, attention: Attention) -> tuple[str, ...]:
     """Return the names of the values that an expression's own look-ups have."""
     own: list[Lookup] = []
     nodes = [expr]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flash4gen.ir.expr import Literal, Op, Variable
+from flash4gen.ir.expr import Literal, Op, Variable, lookups
 from flash4gen.ir.masks import Compute, Row, RowPosition, Scalar, Segment, bounds
 from flash4gen.ir.masks.scalar import ZERO
 from flash4gen.render.context_blackwell import KeyMask
@@ -41,7 +41,7 @@ def key_mask(attention: Attention, mask: Mask, step_arguments: tuple[str, ...]) 
     )
     names = ("keys",) if len(segments) == 1 else ("first", "second")
     return KeyMask(
-        impl="bits" if bits else "expr",
+        impl="bits" if bits else "read" if lookups(attention.mask) else "expr",
         title=mask.title,
         text=mask.text,
         parameters=mask.parameters,

@@ -8,13 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from flash4gen.ir.expr import SCORE, Apply, Op, Var, variables, walk
+from flash4gen.ir.expr import SCORE, Apply, Op, Var, lookups, variables, walk
 from flash4gen.ir.masks import always_true
 from flash4gen.schedule.monotone import rises
 from flash4gen.schedule.space import pad
 from flash4gen.schedule.workload import workload
 
 if TYPE_CHECKING:
+    from flash4gen.ir.expr import Expr
     from flash4gen.ir.nodes import Attention
 
 NARROW = 128
@@ -81,23 +82,23 @@ def traits(attention: Attention) -> Traits:
         grows=workload(attention).grows(),
         identity=attention.score == SCORE,
         # Alone: the largest product of a row is mapped without knowing which row it is.
-        monotone=variables(attention.score) == {Var.S} and rises(attention.score),
+        monotone=_alone(attention.score) and rises(attention.score),
         tanh=any(isinstance(node, Apply) and node.op is Op.TANH for node in walk(attention.score)),
         per_head=Var.H in variables(attention.mask),
     )
 
 
+def _alone(score: Expr) -> bool:
+    """Whether a score expression reads the score and nothing else, no tensor either."""
+    return variables(score) == {Var.S} and not lookups(score)
+
+
 def unsupported(attention: Attention) -> str:
     """Return why the family cannot compute an attention, or an empty text."""
-    if attention.inputs:
-        names = ", ".join(tensor.name for tensor in attention.inputs)
-        return f"it reads no input tensors, and this attention has some: {names}"
     if attention.packed:
         return "its sequences lie in a batch, not packed one behind the other"
     if not attention.normalised:
         return f"its weights are those of a softmax, not {attention.weights.value}"
-    if attention.sink is not None:
-        return "it has no sinks, and this attention has"
     widths = attention.head_dim, attention.value_dim
     if max(widths) <= NARROW or widths in (WIDE, WIDEST):
         return ""

@@ -1,0 +1,154 @@
+"""Input tensors and sinks of a ``blackwell`` module: who reads them, when, and under which names.
+
+The softmax warps do: a thread has a row of its own. What does not depend on the key is read once
+per work tile, other look-ups where a fragment of scores is masked and scored, and a sink's after
+the last key tile, when the products of that tile are still on their way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from flash4gen.ir.expr import Expr, Lookup, Var, lookups
+from flash4gen.render import expressions
+from flash4gen.render.context import Inputs
+from flash4gen.render.context_blackwell import Normalise
+from flash4gen.render.inputs import in_loop, ordered, outside, read, tensor_text, value_names
+from flash4gen.render.source_expr import TRITON, statements, variable_names
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from flash4gen.ir.expr import Input
+    from flash4gen.ir.nodes import Attention
+    from flash4gen.render.context import InputText
+    from flash4gen.schedule.blackwell.model import BlackwellSchedule
+
+_OWNER = "inputs."
+_INDENT = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Reads:
+    """All look-ups of an attention.
+
+    Attributes:
+        every: of them, those first that are an index of another one.
+        once: those of score and mask that a work tile reads once.
+        step: those that each key tile reads.
+        sink: those of the sink, which no key tile can depend on.
+        names: of their values.
+    """
+
+    every: tuple[Lookup, ...]
+    once: tuple[Lookup, ...]
+    step: tuple[Lookup, ...]
+    sink: tuple[Lookup, ...]
+    names: Mapping[Expr, str]
+
+    @property
+    def step_variables(self) -> frozenset[Var]:
+        """What the indices are computed from that each key tile reads at."""
+        indices = (index for lookup in self.step for index in lookup.indices)
+        return frozenset[Var]().union(*map(outside, indices))
+
+    @property
+    def needs_kv(self) -> bool:
+        """Whether any of them is read at the number of a key/value head."""
+        return any(Var.HKV in outside(index) for found in self.every for index in found.indices)
+
+    @property
+    def handed(self) -> tuple[str, ...]:
+        """What a softmax step is handed for them."""
+        return (*(("inputs",) if self.step else ()), *(self.names[found] for found in self.once))
+
+
+def reads(attention: Attention) -> Reads:
+    """Return the look-ups of an attention, sorted by when they are read."""
+    every = ordered(*attention.expressions)
+    own = lookups(attention.score, attention.mask)
+    scored = [found for found in every if found in own]
+    return Reads(
+        every=every,
+        once=tuple(found for found in scored if not in_loop(found)),
+        step=tuple(found for found in scored if in_loop(found)),
+        sink=() if attention.sink is None else ordered(attention.sink),
+        names=value_names(every),
+    )
+
+
+def element_names(schedule: BlackwellSchedule) -> dict[Var, str]:
+    """Return what variables are called in the softmax step: rows down, keys across."""
+    return {
+        Var.Q: "q[:, None]",
+        Var.K: "k",
+        Var.H: "h[:, None]" if schedule.pack > 1 else "h",
+        Var.HKV: "hkv",
+        Var.B: "b",
+        Var.SEQ_Q: "problem.seq_q",
+        Var.SEQ_K: "problem.seq_k",
+    }
+
+
+def _row_names(schedule: BlackwellSchedule) -> dict[Var, str]:
+    """Return what they are called where there is a number for each row."""
+    return {**element_names(schedule), Var.Q: "q", Var.H: "h"}
+
+
+def blackwell_inputs(attention: Attention, schedule: BlackwellSchedule, found: Reads) -> Inputs:
+    """Return all that kernel, softmax warps and launcher do for the tensors."""
+    texts = _texts(attention, found)
+    names = element_names(schedule)
+    return Inputs(
+        tensors=tuple(texts.values()),
+        program=_lines(found.once, texts, found, names),
+        step=_lines(found.step, texts, found, names),
+        handed=found.handed,
+        needs_seq_q=False,
+    )
+
+
+def normalise(
+    attention: Attention, schedule: BlackwellSchedule, found: Reads, empty_factor: str
+) -> Normalise:
+    """Return how a row's sum becomes a factor of its output, and its LSE."""
+    if attention.sink is None:
+        return Normalise(impl="plain", empty_factor=empty_factor)
+    names = _row_names(schedule)
+    known = {**variable_names(names), **found.names}
+    logit = "".join(statements([("", attention.sink)], TRITON, known, 10**6))
+    # Packed heads: score and mask have the values of their own as a column, here is a row.
+    again = schedule.pack > 1
+    left = tuple(lookup for lookup in found.sink if again or lookup not in found.once)
+    return Normalise(
+        impl="sink",
+        empty_factor=empty_factor,
+        reads=_lines(left, _texts(attention, found), found, names),
+        logit=logit,
+    )
+
+
+def score_arguments(attention: Attention, body: Expr, names: Mapping[Var, str]) -> tuple[str, ...]:
+    """Return what ``_score`` or ``_visible`` is given beside the score, in its parameters' order."""
+    read_here = outside(body) - {Var.S}
+    given = (names[var] for var in expressions.ORDER if var in read_here)
+    return (*given, *expressions.values(body, attention))
+
+
+def _texts(attention: Attention, found: Reads) -> dict[Input, InputText]:
+    tensors = {lookup.tensor for lookup in found.every}
+    return {
+        tensor: tensor_text(tensor, found.every) for tensor in attention.inputs if tensor in tensors
+    }
+
+
+def _lines(
+    some: tuple[Lookup, ...],
+    texts: Mapping[Input, InputText],
+    found: Reads,
+    names: Mapping[Var, str],
+) -> str:
+    known = {**variable_names(names), **found.names}
+    lines = (read(lookup, texts[lookup.tensor], known, _INDENT, _OWNER) for lookup in some)
+    return "\n".join(lines)
