@@ -65,6 +65,7 @@ CONTEXT_OF = {
     "shared/interface.py.j2": context.Interface,
     "shared/layout.py.j2": context.Impl,
     "shared/products.py.j2": context_blackwell.Mma,
+    "shared/rows.py.j2": context.InputText,
     "shared/spans.py.j2": context_blackwell.Spans,
     "shared/launch.py.j2": context_blackwell.Specialised,
     "shared/specialised.py.j2": context_blackwell.Specialised,

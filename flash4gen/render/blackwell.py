@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from flash4gen.ir.hardware import Hardware
     from flash4gen.ir.nodes import Attention
     from flash4gen.render.context import Mask
+    from flash4gen.render.context_blackwell import KeyMask
     from flash4gen.schedule.model import Choice
 
 ELEMENT = {DType.FP16: "gl.float16", DType.BF16: "gl.bfloat16"}
@@ -78,7 +79,7 @@ def blackwell_context(
     zero = attention.empty_row is EmptyRow.ZERO
     empty = "0.0" if zero else 'float("nan")'
     found, names = reads(attention), element_names(schedule)
-    masked = key_mask(attention, mask, score_arguments(attention, attention.mask, names))
+    masked = key_mask(attention, mask, names)
     tanh = "tanh_approx" if schedule.tanh is Tanh.APPROX else "tanh_packed"
     helpers = expressions.arithmetic(attention, folded.body, tanh)
     return BlackwellContext(
@@ -100,7 +101,7 @@ def blackwell_context(
         key_mask=masked,
         row_max=_row_max(attention, schedule, folded),
         exp2=Impl("mixed" if schedule.emulated else "hardware"),
-        softmax=_softmax(attention, schedule, folded, walk, found, bits=masked.impl == "bits"),
+        softmax=_softmax(attention, schedule, folded, walk, found, masked=masked),
         correction=Correction(
             walk=walk,
             dtype=element,
@@ -273,14 +274,11 @@ def _softmax(
     folded: FoldedScore,
     walk: Walk,
     found: Reads,
-    *,
-    bits: bool,
+    masked: KeyMask,
 ) -> SoftmaxRole:
-    read = (outside(folded.body) - {Var.S}) | found.step_variables
-    if not bits:
-        read |= outside(attention.mask) | {Var.K}
+    read = (outside(folded.body) - {Var.S}) | found.step_variables | set(map(Var, masked.reads))
     state = tuple(var.value for var in (Var.Q, Var.H, Var.HKV, Var.B) if var in read)
-    state += (*(("keys",) if bits else ()), *found.handed)
+    state += (*(("keys",) if masked.bits else ()), *found.handed)
     fixed = ("memory", "bars", "problem", "row_max", "row_sum", "turn", "done")
     fragments = schedule.tile_k // FRAGMENT
     return SoftmaxRole(

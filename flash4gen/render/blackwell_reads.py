@@ -15,6 +15,7 @@ from flash4gen.render import expressions
 from flash4gen.render.context import Inputs
 from flash4gen.render.context_blackwell import Normalise
 from flash4gen.render.inputs import in_loop, ordered, outside, read, tensor_text, value_names
+from flash4gen.render.row_reads import by_rows, row_read, row_text
 from flash4gen.render.source_expr import TRITON, statements, variable_names
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class Reads:
         every: of them, those first that are an index of another one.
         once: those of score and mask that a work tile reads once.
         step: those that each key tile reads.
+        rows: those of which whole rows of keys are read.
         sink: those of the sink, which no key tile can depend on.
         names: of their values.
     """
@@ -44,14 +46,19 @@ class Reads:
     every: tuple[Lookup, ...]
     once: tuple[Lookup, ...]
     step: tuple[Lookup, ...]
+    rows: frozenset[Lookup]
     sink: tuple[Lookup, ...]
     names: Mapping[Expr, str]
 
     @property
     def step_variables(self) -> frozenset[Var]:
-        """What the indices are computed from that each key tile reads at."""
-        indices = (index for lookup in self.step for index in lookup.indices)
-        return frozenset[Var]().union(*map(outside, indices))
+        """What the indices are computed from that each key tile reads at; rows begin at a tile."""
+        read_at = (
+            index
+            for lookup in self.step
+            for index in (lookup.indices[:-1] if lookup in self.rows else lookup.indices)
+        )
+        return frozenset[Var]().union(*map(outside, read_at))
 
     @property
     def needs_kv(self) -> bool:
@@ -73,9 +80,19 @@ def reads(attention: Attention) -> Reads:
         every=every,
         once=tuple(found for found in scored if not in_loop(found)),
         step=tuple(found for found in scored if in_loop(found)),
+        rows=_rows(every, attention),
         sink=() if attention.sink is None else ordered(attention.sink),
         names=value_names(every),
     )
+
+
+def _rows(every: tuple[Lookup, ...], attention: Attention) -> frozenset[Lookup]:
+    by_tensor = {
+        tensor: tuple(lookup for lookup in every if lookup.tensor == tensor)
+        for tensor in attention.inputs
+    }
+    whole = (own for tensor, own in by_tensor.items() if by_rows(tensor, own, attention))
+    return frozenset(lookup for own in whole for lookup in own)
 
 
 def element_names(schedule: BlackwellSchedule) -> dict[Var, str]:
@@ -98,14 +115,15 @@ def _row_names(schedule: BlackwellSchedule) -> dict[Var, str]:
 
 def blackwell_inputs(attention: Attention, schedule: BlackwellSchedule, found: Reads) -> Inputs:
     """Return all that kernel, softmax warps and launcher do for the tensors."""
-    texts = _texts(attention, found)
-    names = element_names(schedule)
+    texts, names = _texts(attention, found), element_names(schedule)
     return Inputs(
         tensors=tuple(texts.values()),
         program=_lines(found.once, texts, found, names),
         step=_lines(found.step, texts, found, names),
         handed=found.handed,
         needs_seq_q=False,
+        by_element=any(not text.group for text in texts.values()),
+        by_rows=any(text.group for text in texts.values()),
     )
 
 
@@ -130,17 +148,21 @@ def normalise(
 
 
 def score_arguments(attention: Attention, body: Expr, names: Mapping[Var, str]) -> tuple[str, ...]:
-    """Return what ``_score`` or ``_visible`` is given beside the score, in its parameters' order."""
+    """Return what ``_score`` or ``_visible`` is given beside the score, in their order."""
     read_here = outside(body) - {Var.S}
     given = (names[var] for var in expressions.ORDER if var in read_here)
     return (*given, *expressions.values(body, attention))
 
 
 def _texts(attention: Attention, found: Reads) -> dict[Input, InputText]:
-    tensors = {lookup.tensor for lookup in found.every}
-    return {
-        tensor: tensor_text(tensor, found.every) for tensor in attention.inputs if tensor in tensors
-    }
+    texts: dict[Input, InputText] = {}
+    for tensor in attention.inputs:
+        own = tuple(lookup for lookup in found.every if lookup.tensor == tensor)
+        if own:
+            text = tensor_text(tensor, found.every)
+            rows = own[0] in found.rows
+            texts[tensor] = row_text(text, tensor, own, attention) if rows else text
+    return texts
 
 
 def _lines(
@@ -150,5 +172,9 @@ def _lines(
     names: Mapping[Var, str],
 ) -> str:
     known = {**variable_names(names), **found.names}
-    lines = (read(lookup, texts[lookup.tensor], known, _INDENT, _OWNER) for lookup in some)
-    return "\n".join(lines)
+    return "\n".join(
+        row_read(lookup, texts[lookup.tensor], known, _INDENT)
+        if texts[lookup.tensor].group
+        else read(lookup, texts[lookup.tensor], known, _INDENT, _OWNER)
+        for lookup in some
+    )

@@ -144,15 +144,16 @@ class KeyMask:
     """How single elements of a score tile are masked.
 
     Attributes:
-        impl: ``bits`` where the keys of a row are one or two intervals, ``read`` where tensors say
-            which they are, else ``expr``.
+        impl: ``bits`` where the keys of a row are one or two intervals, ``bits_read`` where tensors
+            say which of them; ``expr`` and ``read``, likewise, where they are no intervals.
         title, text, parameters, body, origin: as for ``Score``.
         arguments: of ``_visible`` in the softmax step.
         row_parameters: of ``_row_keys``.
         row_arguments: at its call.
         visible: the assignment of the bounds of a row.
         bounds: what ``_row_keys`` returns.
-        bits: the statements that turn bounds into the bits of a fragment.
+        bits: the statements that turn bounds into the bits of a fragment; none without intervals.
+        reads: the variables that the softmax step computes or is handed for it.
     """
 
     impl: str
@@ -167,6 +168,7 @@ class KeyMask:
     visible: str
     bounds: tuple[str, ...]
     bits: tuple[str, ...]
+    reads: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -119,10 +119,10 @@ def score(attention: Attention, body: Expr | None = None) -> Score:
     return Score(
         impl="expr",
         title=_written(attention, "score"),
-        text=_short(format_expr(printed)),
+        text=short(printed),
         parameters=(*(var.value for var in read), *looked_up),
         arguments=(*(_IN_LOOP[var] for var in read), *looked_up),
-        body=_body(printed, attention),
+        body=returned(printed, attention),
         origin=_origin(attention, "score"),
     )
 
@@ -142,10 +142,10 @@ def mask(attention: Attention, rows: str = "TILE_Q") -> Mask:
     return Mask(
         impl="full" if known.always_full else "expr",
         title=_written(attention, "mask"),
-        text=_short(format_expr(attention.mask)),
+        text=short(attention.mask),
         parameters=(*(var.value for var in read), *looked_up),
         arguments=(*(_IN_LOOP[var] for var in read), *looked_up),
-        body=_body(attention.mask, attention),
+        body=returned(attention.mask, attention),
         origin=_origin(attention, "mask"),
         segments=tuple(_segment(s, i, len(segments)) for i, s in enumerate(segments)),
         two=len(segments) > 1,
@@ -203,8 +203,9 @@ def sink(attention: Attention) -> str:
     return "".join(statements([("", attention.sink)], TRITON, names, 10**6))
 
 
-def _short(text: str) -> str:
+def short(expr: Expr) -> str:
     """Return an expression for a docstring of one line, which has room for so much."""
+    text = format_expr(expr)
     return text if len(text) <= _DOCUMENTED else "see the formula at the top"
 
 
@@ -226,7 +227,8 @@ def values(expr: Expr, attention: Attention) -> tuple[str, ...]:
     return tuple(name for lookup, name in attention_names(attention).items() if lookup in own)
 
 
-def _body(expr: Expr, attention: Attention) -> str:
+def returned(expr: Expr, attention: Attention) -> str:
+    """Return the statements of a function that returns an expression's value."""
     names = {**variable_names(_PLAIN), **attention_names(attention)}
     return "\n".join(statements([("return ", expr)], TRITON, names, _WIDTH))
 

@@ -117,6 +117,7 @@ def inputs(attention: Attention, names: Names) -> Inputs:
         step="\n".join(read(lookup, texts[lookup.tensor], known, 8) for lookup in step),
         handed=(*(known[lookup] for lookup in program if lookup in used), *state),
         needs_seq_q=any("seq_q" in texts[lookup.tensor].sizes for lookup in step),
+        by_element=bool(texts),
     )
 
 
@@ -201,7 +202,7 @@ def tensor_text(tensor: Input, found: tuple[Lookup, ...]) -> InputText:
         used = [lookup.indices[axis] for lookup in own]
         if not all(non_negative(index) for index in used):
             checks.append(f"(i{axis} >= 0)")
-        if all(_surely_below(index, extent) for index in used):
+        if all(surely_below(index, extent) for index in used):
             continue
         size = str(extent) if isinstance(extent, int) else _SIZE.get(extent, extent.value)
         if extent is Extent.BATCH:
@@ -272,10 +273,10 @@ def _within(index: Expr, extent: Extent | int, attention: Attention) -> bool:
         if attention.lengths is Lengths.EQUAL:
             return index.var in (Var.Q, Var.K)
         return index.var is (Var.Q if extent is Extent.SEQ_Q else Var.K)
-    return non_negative(index) and _surely_below(index, extent)
+    return non_negative(index) and surely_below(index, extent)
 
 
-def _surely_below(index: Expr, extent: Extent | int) -> bool:
+def surely_below(index: Expr, extent: Extent | int) -> bool:
     """Whether an index is below an extent in each program of a launch, for all rows and keys."""
     if isinstance(extent, int):
         return isinstance(index, Literal) and index.value < extent

@@ -42,6 +42,7 @@ class Traits:
         monotone: the score expression rises with the score, and reads nothing else.
         tanh: the score has a hyperbolic tangent.
         per_head: which keys a query sees depends on its head.
+        reads_keys: input tensors are read for every key.
     """
 
     head_dim: int
@@ -53,6 +54,7 @@ class Traits:
     monotone: bool
     tanh: bool
     per_head: bool
+    reads_keys: bool = False
 
     @property
     def head_pad(self) -> int:
@@ -85,6 +87,9 @@ def traits(attention: Attention) -> Traits:
         monotone=_alone(attention.score) and rises(attention.score),
         tanh=any(isinstance(node, Apply) and node.op is Op.TANH for node in walk(attention.score)),
         per_head=Var.H in variables(attention.mask),
+        reads_keys=any(
+            Var.K in variables(lookup) for lookup in lookups(attention.score, attention.mask)
+        ),
     )
 
 
