@@ -31,10 +31,10 @@ BATCH, SEQ_Q, SEQ_K = 2, 150, 300
 
 
 def variant(width: int = 64, value_dim: int | None = None, **changes: Any) -> Attention:
+    sink, pins = changes.pop("sink", None), changes.pop("pins", {})
     plain = {"name": "small", "heads": 4, "mask": CAUSAL, "scale": width**-0.5}
-    sink = changes.pop("sink", None)
-    pins = changes.pop("pins", {})
-    made = attention(**plain, head_dim=width, value_dim=value_dim or width, **changes)
+    widths = {"head_dim": width, "value_dim": value_dim or width}
+    made = attention(**{**plain, **widths, **changes})
     if sink is not None:
         read = [*made.inputs, *(found.tensor for found in lookups(expr(sink)))]
         made = replace(made, sink=expr(sink), inputs=tuple(dict.fromkeys(read)))
