@@ -41,6 +41,7 @@ def blackwell_constants(
             *_tiles(attention, schedule, reasons),
             *_techniques(schedule, reasons),
             *_limits(schedule, hardware),
+            *(_FAR if attention.packed else ()),
         ),
         options=(
             Option("num_warps", "4"),
@@ -153,6 +154,9 @@ def _chunks(schedule: BlackwellSchedule) -> tuple[Constant, ...]:
     if schedule.ctas > 1:
         return found  # keys and values have rings of their own
     return (*found, integer("SLOT_CHUNKS", max(heads, values), "of a slot of the ring"))
+
+
+_FAR = (integer("FAR", 1 << 30, "where rows end for the copy engine, whatever they are cut to"),)
 
 
 def _limits(schedule: BlackwellSchedule, hardware: Hardware) -> tuple[Constant, ...]:

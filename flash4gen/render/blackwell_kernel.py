@@ -14,6 +14,7 @@ from flash4gen.schedule.model import TileOrder
 
 if TYPE_CHECKING:
     from flash4gen.ir.hardware import Hardware
+    from flash4gen.render.context_blackwell import Lengths
     from flash4gen.schedule.blackwell.memory import Barrier
     from flash4gen.schedule.blackwell.model import BlackwellSchedule
 
@@ -42,6 +43,8 @@ _BARRIERS = {
 _INTEGERS = {
     "seq_q": "queries of a batch entry",
     "seq_k": "its keys",
+    "batch": "sequences",
+    "total_q": "queries of all of them",
     "q_tiles": "work tiles along the queries",
     "packs": "packs of query heads, over all batch entries",
     "works": "work tiles",
@@ -50,13 +53,15 @@ _INTEGERS = {
 }
 
 
-def specialised(schedule: BlackwellSchedule, hardware: Hardware, empty_value: str) -> Specialised:
+def specialised(
+    schedule: BlackwellSchedule, hardware: Hardware, where: Lengths, empty_value: str
+) -> Specialised:
     """Return the context of ``shared/specialised``."""
     longest = schedule.order is TileOrder.LONGEST_FIRST
     plan, shared, short = memory_plan(schedule), sharing(schedule), one_tile(schedule)
-    names = ["seq_q", "seq_k", "q_tiles", *(["packs", "section"] if longest else []), "works"]
-    chunked = chunk(schedule) is not None
-    names += ["head_chunks"] if chunked else []
+    packed, chunked = where.impl == "packed", chunk(schedule) is not None
+    names = _integers(packed=packed, longest=longest, chunked=chunked)
+    entry = "1, 1" if packed else "1"
     width, value_width, per_tile = "HEAD_PAD", "VALUE_PAD", ""
     if chunked:
         width, value_width, per_tile = "CHUNK", "CHUNK", " * HEAD_CHUNKS"
@@ -72,32 +77,43 @@ def specialised(schedule: BlackwellSchedule, hardware: Hardware, empty_value: st
             for barrier in plan.barriers
             for count in (shared.arrivals(barrier.name, _arrivals(barrier, schedule)),)
         ),
-        fields=(*names, *(("TILES",) if short is not None else ())),
+        fields=(
+            *(("cu_q_ptr", "cu_k_ptr") if packed else ()),
+            *names,
+            *(("TILES",) if short is not None else ()),
+        ),
         tiles=tiles(schedule, ""),
         roles=_roles(schedule, ""),
         short=None if short is None else _roles(short, "SHORT_"),
-        q_smem=f"[{tiles(schedule, '')}{per_tile}, 1, {rows}, 1{pack}, {width}]",
-        k_smem=f"[{shared.key_slots}, 1, TILE_K, 1, {width}]",
-        v_smem=f"[{shared.value_slots}, 1, TILE_K, 1, {value_width}]",
-        out_smem=f"[STAGING, 1, {rows}, 1{pack}, OUT_COLUMNS]",
-        q_tensor=(f"{view}q", f"[1, {host_rows}, 1{host_pack}, {width}.value]{shared.rows_split}"),
-        k_box=f"[1, TILE_K.value, 1, {width}.value]{shared.rows_split}",
-        v_box=f"[1, TILE_K.value, 1, {value_width}.value]{shared.columns_split}",
+        q_smem=f"[{tiles(schedule, '')}{per_tile}, {entry}, {rows}, 1{pack}, {width}]",
+        k_smem=f"[{shared.key_slots}, {entry}, TILE_K, 1, {width}]",
+        v_smem=f"[{shared.value_slots}, {entry}, TILE_K, 1, {value_width}]",
+        out_smem=f"[STAGING, {entry}, {rows}, 1{pack}, OUT_COLUMNS]",
+        q_tensor=(f"{view}q", f"[{entry}, {host_rows}, 1{host_pack}, {width}.value]{shared.rows_split}"),
+        k_box=f"[{entry}, TILE_K.value, 1, {width}.value]{shared.rows_split}",
+        v_box=f"[{entry}, TILE_K.value, 1, {value_width}.value]{shared.columns_split}",
         out_tensor=(
             f"{view}out",
-            f"[1, {host_rows}, 1{host_pack}, OUT_COLUMNS.value]{shared.rows_split}",
+            f"[{entry}, {host_rows}, 1{host_pack}, OUT_COLUMNS.value]{shared.rows_split}",
         ),
         output_layout=shared.output_layout,
         rows_layout=shared.rows_layout,
         sections=(
-            *(_SECTIONS if longest else ()),
+            *(_sections(where) if longest else ()),
             *(_PACKED if schedule.pack > 1 else ()),
             *(("head_chunks = HEAD_CHUNKS.value",) if chunked else ()),
-            *(_SHORT if short is not None else ()),
+            *(_SHORT if short is not None and not packed else ()),
         ),
         grid=_grid(schedule, hardware),
         empty_value=empty_value,
     )
+
+
+def _integers(*, packed: bool, longest: bool, chunked: bool) -> list[str]:
+    """Return the names of the runtime integers."""
+    names = ["batch", "total_q"] if packed else ["seq_q", "seq_k"]
+    names += ["q_tiles", *(["packs", "section"] if longest else []), "works"]
+    return names + (["head_chunks"] if chunked else [])
 
 
 def tiles(schedule: BlackwellSchedule, of: str = "problem.") -> str:
@@ -153,7 +169,10 @@ _PACKED = tuple(
 
 _SHORT = ("tiles = 1 if seq_q * PACK.value <= SHORT_QUERIES else QUERY_TILES.value",)
 
-_SECTIONS = (
-    "key_bytes = seq_k * (HEAD_DIM.value + VALUE_DIM.value) * q.element_size()",
-    "section = min(packs, max(1, L2_BYTES // key_bytes) * GROUP.value // PACK.value)",
-)
+
+def _sections(where: Lengths) -> tuple[str, str]:
+    """Return the statements that count the packs whose keys and values share L2."""
+    return (
+        f"key_bytes = {where.key_length} * (HEAD_DIM.value + VALUE_DIM.value) * q.element_size()",
+        "section = min(packs, max(1, L2_BYTES // key_bytes) * GROUP.value // PACK.value)",
+    )

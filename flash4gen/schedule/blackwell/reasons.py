@@ -35,12 +35,12 @@ def decisions(
     reasons = {
         "family": f"{hardware.doc} has tcgen05 and tensor memory, and the heads have a memory plan",
         **_shape(schedule, traits),
-        "short_queries": _short(schedule),
+        "short_queries": _short(schedule, traits),
         "stages": _stages(schedule, hardware),
         "plan": _plan(schedule, traits, hardware),
         "pack": _pack(schedule, traits),
         "order": ORDER[schedule.order],
-        "dispatch": _dispatch(schedule),
+        "dispatch": _dispatch(schedule, traits),
         **_registers(schedule, hardware),
         **_short_registers(schedule, hardware),
         "emulated": _emulated(traits, hardware),
@@ -106,7 +106,12 @@ def _shape(schedule: BlackwellSchedule, traits: Traits) -> dict[str, str]:
     }
 
 
-def _short(schedule: BlackwellSchedule) -> str:
+def _short(schedule: BlackwellSchedule, traits: Traits) -> str:
+    if schedule.short_queries and traits.packed:
+        return (
+            "a kernel with one query tile is launched where sequences have no more rows on average; "
+            "either is right for all lengths, which the host does not know"
+        )
     if schedule.short_queries:
         return (
             f"{FA4}: where all rows fit into one query tile, a kernel without the second is "
@@ -151,7 +156,12 @@ _DISPATCH = {
 }
 
 
-def _dispatch(schedule: BlackwellSchedule) -> str:
+def _dispatch(schedule: BlackwellSchedule, traits: Traits) -> str:
+    if traits.packed and schedule.dispatch is Dispatch.SINGLE:
+        return (
+            f"{FA4} where lengths differ: one program per work tile, and the hardware hands the "
+            "next one to the first SM that is free"
+        )
     return _DISPATCH[schedule.dispatch]
 
 

@@ -138,7 +138,7 @@ def _order(traits: Traits) -> TileOrder:
 
 
 def _dispatch(traits: Traits) -> Dispatch:
-    return Dispatch.SINGLE if traits.grows else Dispatch.STATIC
+    return Dispatch.SINGLE if traits.grows or traits.packed else Dispatch.STATIC
 
 
 def _row_max(traits: Traits, hardware: Hardware) -> RowMax:

@@ -41,6 +41,7 @@ class Traits:
         monotone: the score expression rises with the score, and reads nothing else.
         tanh: the score has a hyperbolic tangent.
         per_head: which keys a query sees depends on its head.
+        packed: sequences lie one behind the other, and the host does not know where.
     """
 
     head_dim: int
@@ -52,6 +53,7 @@ class Traits:
     monotone: bool
     tanh: bool
     per_head: bool
+    packed: bool = False
 
     @property
     def head_pad(self) -> int:
@@ -84,6 +86,7 @@ def traits(attention: Attention) -> Traits:
         monotone=variables(attention.score) == {Var.S} and rises(attention.score),
         tanh=any(isinstance(node, Apply) and node.op is Op.TANH for node in walk(attention.score)),
         per_head=Var.H in variables(attention.mask),
+        packed=attention.packed,
     )
 
 
@@ -92,8 +95,6 @@ def unsupported(attention: Attention) -> str:
     if attention.inputs:
         names = ", ".join(tensor.name for tensor in attention.inputs)
         return f"it reads no input tensors, and this attention has some: {names}"
-    if attention.packed:
-        return "its sequences lie in a batch, not packed one behind the other"
     if not attention.normalised:
         return f"its weights are those of a softmax, not {attention.weights.value}"
     if attention.sink is not None:
