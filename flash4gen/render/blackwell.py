@@ -94,9 +94,10 @@ def blackwell_context(
         score=expressions.score(attention, folded.body),
         key_mask=masked,
         row_max=_row_max(schedule, folded, where),
-        exp2=Impl("mixed" if schedule.emulated else "hardware"),
+        exp2=Impl(_EXP2[schedule.normalised, bool(schedule.emulated)]),
         softmax=_softmax(attention, schedule, folded, walk, where, bits=masked.impl == "bits"),
         correction=Correction(
+            impl="threshold" if schedule.normalised else "none",
             walk=walk,
             dtype=element,
             vote=shared.vote,
@@ -111,6 +112,13 @@ def blackwell_context(
         specialised=specialised(schedule, hardware, where, empty),
     )
 
+
+_EXP2 = {
+    (True, True): "mixed",
+    (True, False): "hardware",
+    (False, True): "sigmoid_mixed",
+    (False, False): "sigmoid",
+}
 
 _QK = ("memory", "bars", "TILE: gl.constexpr", "stage", "turn")
 
@@ -291,9 +299,11 @@ def _softmax(  # noqa: PLR0913 - what a role is printed from
         read |= variables(attention.mask) | {Var.K}
     state = tuple(var.value for var in (Var.Q, Var.H, Var.HKV, Var.B) if var in read)
     state += ("keys",) if bits else ()
-    fixed = ("memory", "bars", where.holder, "row_max", "row_sum", "turn", "done")
+    running = ("row_max", "row_sum", "turn", "done") if schedule.normalised else ("row_sum", "turn")
+    fixed = ("memory", "bars", where.holder, *running)
     fragments = schedule.tile_k // FRAGMENT
     return SoftmaxRole(
+        impl="online" if schedule.normalised else "sigmoid",
         walk=walk,
         row_place=_row_place(schedule, where, with_kv=Var.HKV in read),
         second=where.second,

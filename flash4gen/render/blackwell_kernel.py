@@ -31,6 +31,7 @@ _BARRIERS = {
     ),
     "p_last": ("QUERY_TILES", "softmax → mma: the late weights are there too"),
     "pv_done": ("QUERY_TILES", "mma → softmax, correction: P is read, O at rest"),
+    "o_empty": ("QUERY_TILES", ""),
     "o_full": ("QUERY_TILES", "mma → correction: the output is complete"),
     "stats_full": ("QUERY_TILES", "softmax → correction: a factor of each row"),
     "stats_empty": ("QUERY_TILES", "correction → softmax: it has been read"),
@@ -38,6 +39,12 @@ _BARRIERS = {
     "o_stored": ("STAGING", "store → correction: it has been read"),
     "work_full": ("1", "hardware → all: the next work tile is known"),
     "work_empty": ("1", "all → load: it has been read; one of each role"),
+}
+
+_WITHOUT_SOFTMAX = {
+    "p_ready": "sigmoid → mma: early weights",
+    "pv_done": "mma → sigmoid: P is read",
+    "o_empty": "output → mma: it has been read",
 }
 
 _INTEGERS = {
@@ -73,7 +80,7 @@ def specialised(
     return Specialised(
         integers=tuple(Named(name, _INTEGERS[name]) for name in names),
         barriers=tuple(
-            Named(barrier.name, _BARRIERS[barrier.name][1], f"{_slots(barrier, schedule)}, {count}")
+            Named(barrier.name, _reason(barrier.name, schedule), f"{_slots(barrier, schedule)}, {count}")
             for barrier in plan.barriers
             for count in (shared.arrivals(barrier.name, _arrivals(barrier, schedule)),)
         ),
@@ -106,6 +113,8 @@ def specialised(
         ),
         grid=_grid(schedule, hardware),
         empty_value=empty_value,
+        empty_second='float("-inf")' if schedule.normalised else "0.0",
+        statistics=schedule.normalised,
     )
 
 
@@ -131,6 +140,8 @@ def _roles(kernel: BlackwellSchedule, prefix: str) -> Roles:
     softmax = tuple(range(kernel.query_tiles))
     return Roles(
         softmax_tiles=softmax,
+        weights="_softmax" if kernel.normalised else "_weigh",
+        output="_correct" if kernel.normalised else "_output",
         warps=f"[{', '.join([*(['4'] * len(softmax)), '1', '1', '1'])}]",
         registers=(
             *[f"{prefix}SOFTMAX_REGISTERS"] * len(softmax),
@@ -143,6 +154,15 @@ def _grid(schedule: BlackwellSchedule, hardware: Hardware) -> str:
     """Return how many programs are launched; a program has an SM for each of its CTAs."""
     at_once = hardware.sms // schedule.ctas
     return f"min(works, {at_once})" if schedule.dispatch is Dispatch.STATIC else "works"
+
+
+def _reason(barrier: str, schedule: BlackwellSchedule) -> str:
+    """Return who waits for whom."""
+    text = _BARRIERS[barrier][1]
+    if schedule.normalised:
+        return text
+    text = _WITHOUT_SOFTMAX.get(barrier, text)
+    return text.replace("softmax", "sigmoid").replace("correction", "output")
 
 
 def _slots(barrier: Barrier, schedule: BlackwellSchedule) -> str:

@@ -237,6 +237,7 @@ class SoftmaxRole:
     """The softmax warps.
 
     Attributes:
+        impl: ``online``, or ``sigmoid``.
         walk: of its work tiles.
         row_place: statements that assign each row's q and h.
         second: address of a row of the second result, from its pointer on.
@@ -251,6 +252,7 @@ class SoftmaxRole:
         early: whether some weights are released before the others.
     """
 
+    impl: str
     walk: Walk
     row_place: tuple[str, ...]
     second: str
@@ -270,6 +272,7 @@ class Correction:
     """The correction warps.
 
     Attributes:
+        impl: ``threshold``, or ``none`` where nothing is rescaled.
         walk: of their work tiles.
         dtype: the outputs' element type.
         vote: statements that find the least factor of a CTA's rows.
@@ -277,6 +280,7 @@ class Correction:
         empty_factor, empty_text: what a row without keys is multiplied with, and its output.
     """
 
+    impl: str
     walk: Walk
     dtype: str
     vote: tuple[str, ...]
@@ -302,10 +306,13 @@ class Roles:
 
     Attributes:
         softmax_tiles: the query tiles.
+        weights, output: the functions of the roles softmax and correction.
         warps, registers: of all roles but the correction.
     """
 
     softmax_tiles: tuple[int, ...]
+    weights: str
+    output: str
     warps: str
     registers: tuple[str, ...]
 
@@ -329,7 +336,8 @@ class Specialised:
         rows_layout: of a number for each row, in shared memory.
         sections: statements of the launch that assign the integers which the order needs.
         grid: how many programs are launched.
-        empty_value: output of a row without keys.
+        empty_value: output of a row without keys; ``empty_second``: its second result.
+        statistics: whether softmax and correction tell each other about rows.
     """
 
     integers: tuple[Named, ...]
@@ -351,6 +359,8 @@ class Specialised:
     sections: tuple[str, ...]
     grid: str
     empty_value: str
+    empty_second: str
+    statistics: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -43,9 +43,9 @@ def decisions(
         "dispatch": _dispatch(schedule, traits),
         **_registers(schedule, hardware),
         **_short_registers(schedule, hardware),
-        "emulated": _emulated(traits, hardware),
+        "emulated": _emulated(schedule, traits, hardware),
         "early": _early(schedule),
-        "rescale_threshold": _threshold(schedule),
+        "rescale_threshold": _threshold(schedule, traits),
         "row_max": _row_max(schedule, traits, hardware),
         "tanh": _tanh(traits),
         "staging": _staging(schedule),
@@ -181,7 +181,12 @@ def _short_registers(schedule: BlackwellSchedule, hardware: Hardware) -> dict[st
     return {f"short_{name}": reason for name in FIELDS}
 
 
-def _emulated(traits: Traits, hardware: Hardware) -> str:
+def _emulated(schedule: BlackwellSchedule, traits: Traits, hardware: Hardware) -> str:
+    if not traits.normalised and schedule.emulated:
+        return (
+            "a sigmoid takes an exponential and a reciprocal: polynomials relieve the MUFU, "
+            f"{hardware.exp2_rate} per clock, of as many exponentials as they may"
+        )
     if hardware.exp2_rate >= FAST_EXP2:
         return (
             f"{FA4} on sm_103: {hardware.exp2_rate} exponentials per clock keep up with the tensor "
@@ -202,7 +207,9 @@ def _early(schedule: BlackwellSchedule) -> str:
     return f"{FA4}: the product with the values starts on three quarters of the weights"
 
 
-def _threshold(schedule: BlackwellSchedule) -> str:
+def _threshold(schedule: BlackwellSchedule, traits: Traits) -> str:
+    if not traits.normalised:
+        return "sigmoid weights have no maximum to be scaled by"
     if schedule.rescale_threshold == 0:
         return "the accumulator is rescaled whenever the maximum grows"
     return (
@@ -212,6 +219,8 @@ def _threshold(schedule: BlackwellSchedule) -> str:
 
 
 def _row_max(schedule: BlackwellSchedule, traits: Traits, hardware: Hardware) -> str:
+    if not traits.normalised:
+        return "sigmoid weights need none"
     if schedule.row_max is RowMax.LOAD:
         rest = "" if traits.identity else ", and the score expression keeps their order"
         return f"{FA4} on sm_103: the load from tensor memory reduces the products{rest}"

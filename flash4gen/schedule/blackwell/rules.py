@@ -298,6 +298,25 @@ def packed_sequences(schedule: BlackwellSchedule, traits: Traits) -> Broken | No
     return None
 
 
+def sigmoid(schedule: BlackwellSchedule, traits: Traits) -> Broken | None:
+    """Sigmoid weights have no row maximum and rescale nothing."""
+    if schedule.normalised != traits.normalised:
+        reason = f"normalised is {schedule.normalised}, the weights ask for {traits.normalised}"
+        return Broken("sigmoid", reason, ())
+    if schedule.normalised:
+        return None
+    if schedule.rescale_threshold:
+        reason = "sigmoid weights do not depend on a row's maximum: nothing is ever rescaled"
+        return Broken("sigmoid", reason, ("rescale_threshold",), "rescale_threshold = 0")
+    if schedule.row_max is RowMax.LOAD:
+        reason = "sigmoid weights have no row maximum that a load could find"
+        return Broken("sigmoid", reason, ("row_max",), "row_max = reduce")
+    if schedule.ctas > 1:
+        reason = "the barriers of a pair of CTAs are laid out for a softmax"
+        return Broken("sigmoid", reason, ("ctas",), "ctas = 1")
+    return None
+
+
 def early_max(schedule: BlackwellSchedule, traits: Traits) -> Broken | None:
     """A load reduces the scores as they are, so that the expression must keep their order."""
     if schedule.row_max is RowMax.REDUCE or traits.monotone:
@@ -315,6 +334,7 @@ MEANING_RULES: dict[str, Callable[[BlackwellSchedule, Traits], Broken | None]] =
     "packed_ranges": packed_ranges,
     "pair_mask": pair_mask,
     "packed_sequences": packed_sequences,
+    "sigmoid": sigmoid,
     "early_max": early_max,
 }
 """Rules that depend on what is computed."""
