@@ -80,7 +80,11 @@ def specialised(
     return Specialised(
         integers=tuple(Named(name, _INTEGERS[name]) for name in names),
         barriers=tuple(
-            Named(barrier.name, _reason(barrier.name, schedule), f"{_slots(barrier, schedule)}, {count}")
+            Named(
+                barrier.name,
+                _reason(barrier.name, schedule),
+                f"{_slots(barrier, schedule)}, {count}",
+            )
             for barrier in plan.barriers
             for count in (shared.arrivals(barrier.name, _arrivals(barrier, schedule)),)
         ),
@@ -96,7 +100,10 @@ def specialised(
         k_smem=f"[{shared.key_slots}, {entry}, TILE_K, 1, {width}]",
         v_smem=f"[{shared.value_slots}, {entry}, TILE_K, 1, {value_width}]",
         out_smem=f"[STAGING, {entry}, {rows}, 1{pack}, OUT_COLUMNS]",
-        q_tensor=(f"{view}q", f"[{entry}, {host_rows}, 1{host_pack}, {width}.value]{shared.rows_split}"),
+        q_tensor=(
+            f"{view}q",
+            f"[{entry}, {host_rows}, 1{host_pack}, {width}.value]{shared.rows_split}",
+        ),
         k_box=f"[{entry}, TILE_K.value, 1, {width}.value]{shared.rows_split}",
         v_box=f"[{entry}, TILE_K.value, 1, {value_width}.value]{shared.columns_split}",
         out_tensor=(
@@ -105,12 +112,7 @@ def specialised(
         ),
         output_layout=shared.output_layout,
         rows_layout=shared.rows_layout,
-        sections=(
-            *(_sections(where) if longest else ()),
-            *(_PACKED if schedule.pack > 1 else ()),
-            *(("head_chunks = HEAD_CHUNKS.value",) if chunked else ()),
-            *(_SHORT if short is not None and not packed else ()),
-        ),
+        sections=_statements(schedule, where, short=short is not None),
         grid=_grid(schedule, hardware),
         empty_value=empty_value,
         empty_second='float("-inf")' if schedule.normalised else "0.0",
@@ -188,6 +190,16 @@ _PACKED = tuple(
 )
 
 _SHORT = ("tiles = 1 if seq_q * PACK.value <= SHORT_QUERIES else QUERY_TILES.value",)
+
+
+def _statements(schedule: BlackwellSchedule, where: Lengths, *, short: bool) -> tuple[str, ...]:
+    """Return the statements of the launch that follow the number of work tiles."""
+    return (
+        *(_sections(where) if schedule.order is TileOrder.LONGEST_FIRST else ()),
+        *(_PACKED if schedule.pack > 1 else ()),
+        *(("head_chunks = HEAD_CHUNKS.value",) if chunk(schedule) is not None else ()),
+        *(_SHORT if short and not where.before else ()),
+    )
 
 
 def _sections(where: Lengths) -> tuple[str, str]:
