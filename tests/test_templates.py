@@ -55,7 +55,7 @@ CONTEXT_OF = {
     "concern/softmax_role": context_blackwell.SoftmaxRole,
     "concern/store_role": context_blackwell.StoreRole,
     "concern/tensor_memory": context_blackwell.TensorMemory,
-    "concern/work": context_blackwell.Work,
+    "concern/queue": context_blackwell.Work,
     "shared/arithmetic.py.j2": context.Arithmetic,
     "shared/checks.py.j2": context.Interface,
     "shared/constants.py.j2": context.Constants,

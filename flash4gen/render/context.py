@@ -20,7 +20,7 @@ class Header:
         version: of flash4gen.
         spec_name: file name of the spec, without folders.
         target: name of the hardware item.
-        provenance: aligned rows with the digests of spec, target, schedule and templates.
+        provenance: aligned rows with the digests of spec, target, schedule and text.
         title: first line of the docstring.
         meaning: the other lines: the formula, and how it is computed.
     """

@@ -10,7 +10,6 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from flash4gen.digest import digest
 from flash4gen.ir.expr import SCORE, Var
 from flash4gen.ir.masks import minimal
 from flash4gen.ir.nodes import EmptyRow
@@ -22,7 +21,7 @@ from flash4gen.render.context import Attend, Epilogue, Impl, Interface, RenderCo
 from flash4gen.render.environment import NOTHING, environment
 from flash4gen.render.faults import blamed
 from flash4gen.render.inputs import arguments
-from flash4gen.render.provenance import Provenance, header, provenance, title
+from flash4gen.render.provenance import Provenance, header, op_digest, provenance, seal, title
 from flash4gen.schedule.blackwell.model import BlackwellSchedule
 from flash4gen.schedule.model import Load, as_portable
 
@@ -44,7 +43,7 @@ class RenderedModule:
         name: of the function, and of the file without ``.py``.
         target: of the hardware item, and of the folder.
         text: the whole file.
-        provenance: digests of everything that the text follows from.
+        provenance: digests of everything that the text follows from, and of the text.
     """
 
     name: str
@@ -81,12 +80,8 @@ def render(
         text = skeleton.render(ctx=context)
     if isinstance(schedule, BlackwellSchedule):
         text = in_gluon(text)
-    return RenderedModule(
-        name=attention.name,
-        target=hardware.name,
-        text=tidied(text),
-        provenance=origin,
-    )
+    text, sealed = seal(tidied(text), origin)
+    return RenderedModule(name=attention.name, target=hardware.name, text=text, provenance=sealed)
 
 
 def _lean(attention: Attention) -> Attention:
@@ -201,7 +196,7 @@ def _imports(*, uses_tma: bool, uses_libdevice: bool) -> tuple[str, ...]:
 def _interface(attention: Attention, hardware: Hardware, origin: Provenance) -> Interface:
     return Interface(
         name=attention.name,
-        digest=digest(origin)[:8],
+        digest=op_digest(origin),
         doc=title(attention),
         spec_name=origin.spec_name,
         target=hardware.name,
