@@ -19,6 +19,7 @@ from flash4gen.render.blackwell import blackwell_context
 from flash4gen.render.constants import TORCH_DTYPE, constants
 from flash4gen.render.context import Attend, Epilogue, Impl, Interface, RenderContext, Sequences
 from flash4gen.render.environment import NOTHING, environment
+from flash4gen.render.faults import blamed
 from flash4gen.render.inputs import arguments
 from flash4gen.render.provenance import Provenance, header, op_digest, provenance, seal, title
 from flash4gen.schedule.blackwell.model import BlackwellSchedule
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from flash4gen.ir.hardware import Hardware
     from flash4gen.ir.nodes import Attention
+    from flash4gen.render.context_blackwell import BlackwellContext
     from flash4gen.schedule.model import Choice
 
 
@@ -60,16 +62,24 @@ def render(
         hardware: the target.
         choice: its schedule, with the reasons that are printed beside the constants.
         overrides: template directories searched before the shipped one.
+
+    Raises:
+        DiagnosticError: a template of these directories cannot be rendered.
     """
     env = environment(overrides)
     origin = provenance(attention, hardware, choice, overrides)
     lean, schedule = _lean(attention), choice.schedule
-    skeleton = env.get_template(f"skeleton/{schedule.family.value}_forward.py.j2")
+    context: RenderContext | BlackwellContext
     if isinstance(schedule, BlackwellSchedule):
         head, face = header(lean, hardware, choice, origin), _interface(lean, hardware, origin)
-        text = in_gluon(skeleton.render(ctx=blackwell_context(lean, hardware, choice, head, face)))
+        context = blackwell_context(lean, hardware, choice, head, face)
     else:
-        text = skeleton.render(ctx=_context(lean, hardware, choice, origin))
+        context = _context(lean, hardware, choice, origin)
+    with blamed(overrides):
+        skeleton = env.get_template(f"skeleton/{schedule.family.value}_forward.py.j2")
+        text = skeleton.render(ctx=context)
+    if isinstance(schedule, BlackwellSchedule):
+        text = in_gluon(text)
     text, sealed = seal(tidied(text), origin)
     return RenderedModule(name=attention.name, target=hardware.name, text=text, provenance=sealed)
 
