@@ -79,6 +79,30 @@ class Impl:
     impl: str
 
 
+@dataclass(frozen=True, slots=True)
+class LoadText:
+    """How tiles come from global memory.
+
+    Attributes:
+        impl: ``pointer`` or ``tma``.
+        purpose: for the banner of the former.
+    """
+
+    impl: str
+    purpose: str
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How the kernel is called.
+
+    Attributes:
+        any_size: whether Triton must not see the size of tensors, which it would specialise on.
+    """
+
+    any_size: bool
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sequences:
     """How the sequences of a batch lie.
@@ -381,7 +405,7 @@ class RenderContext:
     arithmetic: Arithmetic
     order: Impl
     sequences: Sequences
-    load: Impl
+    load: LoadText
     inputs: Inputs
     score: Score
     mask: Mask
@@ -390,3 +414,4 @@ class RenderContext:
     epilogue: Epilogue
     eager: Eager
     interface: Interface
+    launch: Launch

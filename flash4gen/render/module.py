@@ -11,13 +11,23 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from flash4gen.ir.expr import SCORE, Var
+from flash4gen.ir.hardware import Backend, Feature
 from flash4gen.ir.masks import minimal
 from flash4gen.ir.nodes import EmptyRow
 from flash4gen.ir.simplify import simplify
 from flash4gen.render import expressions
 from flash4gen.render.blackwell import blackwell_context
 from flash4gen.render.constants import TORCH_DTYPE, constants
-from flash4gen.render.context import Attend, Epilogue, Impl, Interface, RenderContext, Sequences
+from flash4gen.render.context import (
+    Attend,
+    Epilogue,
+    Impl,
+    Interface,
+    Launch,
+    LoadText,
+    RenderContext,
+    Sequences,
+)
 from flash4gen.render.environment import NOTHING, environment
 from flash4gen.render.faults import blamed
 from flash4gen.render.inputs import arguments
@@ -136,7 +146,7 @@ def _context(
         arithmetic=helpers,
         order=Impl(schedule.order.value),
         sequences=_sequences(attention),
-        load=Impl(schedule.load.value),
+        load=LoadText(schedule.load.value, _purpose(hardware)),
         inputs=inputs,
         score=expressions.score(attention),
         mask=expressions.mask(attention),
@@ -161,7 +171,16 @@ def _context(
         ),
         eager=expressions.eager(attention, empty_value),
         interface=_interface(attention, hardware, origin),
+        launch=Launch(any_size=hardware.backend == Backend.HIP),
     )
+
+
+def _purpose(hardware: Hardware) -> str:
+    """Return why tiles are loaded by an address per element, where they are."""
+    if hardware.has(Feature.MFMA):
+        way = "to the LDS without registers" if hardware.has(Feature.LDS_DMA) else "at a time"
+        return f"an address per element, so that each lane brings 16 bytes {way}"
+    return "an address per element, so that Triton can use cp.async"
 
 
 def _sequences(attention: Attention) -> Sequences:

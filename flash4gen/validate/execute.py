@@ -34,6 +34,7 @@ from flash4gen.vgpu import virtual_gpu
 if TYPE_CHECKING:
     from types import ModuleType
 
+    from flash4gen.ir.hardware import Arch
     from flash4gen.ir.nodes import Attention
     from flash4gen.validate.cases import Case
 
@@ -234,7 +235,7 @@ def run_case(
 def on_virtual_gpu(
     attention: Attention,
     module: ModuleType,
-    arch: int,
+    arch: Arch,
     compiled: Callable[[int], str] | None = None,
     *,
     sampled: bool = False,
@@ -244,7 +245,7 @@ def on_virtual_gpu(
     Args:
         attention: for the function's name.
         module: the module, imported.
-        arch: compute capability of the target, as Triton writes it.
+        arch: of the target, as Triton writes it.
         compiled: gives the TTGIR of the kernel for a number of queries; a launch of another one is
             a problem.
         sampled: execute some programs of long launches only.
