@@ -62,7 +62,7 @@ class Constants:
 
 @dataclass(frozen=True, slots=True)
 class Arithmetic:
-    """Which helper functions the printed expressions call; tanh has three forms."""
+    """Which helper functions the printed expressions call; tanh has four forms."""
 
     tanh: bool
     tanh_approx: bool
@@ -70,6 +70,7 @@ class Arithmetic:
     floor_div: bool
     floor_mod: bool
     libdevice: bool
+    tanh_reciprocal: bool = False
 
 
 @dataclass(frozen=True, slots=True)

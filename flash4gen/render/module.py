@@ -138,11 +138,18 @@ def _context(
     handed = handed | {Var.SEQ_Q} if inputs.needs_seq_q else handed
     names = (*expressions.loop_arguments(handed), *inputs.handed)
     exact = schedule.value_pad == attention.value_dim
-    helpers, sink = expressions.arithmetic(attention), expressions.sink(attention)
+    waves, sink = hardware.backend == Backend.HIP, expressions.sink(attention)
+    helpers = expressions.arithmetic(attention, tanh="tanh_reciprocal" if waves else "tanh")
+    sigmoid = "sigmoid_reciprocal" if waves else "sigmoid"
     return RenderContext(
         header=header(attention, hardware, choice, origin),
         constants=constants(attention, hardware, choice),
-        imports=_imports(uses_tma=schedule.load is Load.TMA, uses_libdevice=helpers.libdevice),
+        imports=_imports(
+            uses_tma=schedule.load is Load.TMA,
+            uses_libdevice=helpers.libdevice
+            or helpers.tanh_reciprocal
+            or (waves and not attention.normalised),
+        ),
         arithmetic=helpers,
         order=Impl(schedule.order.value),
         sequences=_sequences(attention),
@@ -150,7 +157,7 @@ def _context(
         inputs=inputs,
         score=expressions.score(attention),
         mask=expressions.mask(attention),
-        softmax=Impl("online" if attention.normalised else "sigmoid"),
+        softmax=Impl("online" if attention.normalised else sigmoid),
         attend=Attend(
             parameters=names, arguments=names, scales=not identity, rescales=attention.normalised
         ),
@@ -171,15 +178,15 @@ def _context(
         ),
         eager=expressions.eager(attention, empty_value),
         interface=_interface(attention, hardware, origin),
-        launch=Launch(any_size=hardware.backend == Backend.HIP),
+        launch=Launch(any_size=waves),
     )
 
 
 def _purpose(hardware: Hardware) -> str:
     """Return why tiles are loaded by an address per element, where they are."""
     if hardware.has(Feature.MFMA):
-        way = "to the LDS without registers" if hardware.has(Feature.LDS_DMA) else "at a time"
-        return f"an address per element, so that each lane brings 16 bytes {way}"
+        way = " straight into the LDS" if hardware.has(Feature.LDS_DMA) else ""
+        return f"an address per element, 16 bytes a lane{way}"
     return "an address per element, so that Triton can use cp.async"
 
 
