@@ -106,9 +106,7 @@ def blackwell_context(
             empty_text="0" if zero else "NaN",
             tiles=tiles(schedule),
         ),
-        store=StoreRole(
-            walk, where.tiles, f"[{where.queries}, column]", tiles(schedule)
-        ),
+        store=StoreRole(walk, where.tiles, f"[{where.queries}, column]", tiles(schedule)),
         specialised=specialised(schedule, hardware, where, empty),
     )
 
@@ -285,7 +283,7 @@ def _element_names(schedule: BlackwellSchedule, where: Lengths) -> dict[Var, str
     }
 
 
-def _softmax(  # noqa: PLR0913 - what a role is printed from
+def _softmax(
     attention: Attention,
     schedule: BlackwellSchedule,
     folded: FoldedScore,

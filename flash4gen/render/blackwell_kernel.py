@@ -80,7 +80,11 @@ def specialised(
     return Specialised(
         integers=tuple(Named(name, _INTEGERS[name]) for name in names),
         barriers=tuple(
-            Named(barrier.name, _reason(barrier.name, schedule), f"{_slots(barrier, schedule)}, {count}")
+            Named(
+                barrier.name,
+                _reason(barrier.name, schedule),
+                f"{_slots(barrier, schedule)}, {count}",
+            )
             for barrier in plan.barriers
             for count in (shared.arrivals(barrier.name, _arrivals(barrier, schedule)),)
         ),
@@ -96,7 +100,10 @@ def specialised(
         k_smem=f"[{shared.key_slots}, {entry}, TILE_K, 1, {width}]",
         v_smem=f"[{shared.value_slots}, {entry}, TILE_K, 1, {value_width}]",
         out_smem=f"[STAGING, {entry}, {rows}, 1{pack}, OUT_COLUMNS]",
-        q_tensor=(f"{view}q", f"[{entry}, {host_rows}, 1{host_pack}, {width}.value]{shared.rows_split}"),
+        q_tensor=(
+            f"{view}q",
+            f"[{entry}, {host_rows}, 1{host_pack}, {width}.value]{shared.rows_split}",
+        ),
         k_box=f"[{entry}, TILE_K.value, 1, {width}.value]{shared.rows_split}",
         v_box=f"[{entry}, TILE_K.value, 1, {value_width}.value]{shared.columns_split}",
         out_tensor=(

@@ -29,7 +29,8 @@ from flash4gen.vgpu.numerics import (
     convert_toward_zero,
     fma,
     mulhi_unsigned,
-    nearest_tf32, reciprocal,
+    nearest_tf32,
+    reciprocal,
 )
 from flash4gen.vgpu.ops.arith import elementwise, on_scalars, rounding_of
 
