@@ -18,7 +18,13 @@ from torch import Tensor
 
 from flash4gen.validate.blame import Failure, blame
 from flash4gen.validate.inputs import Inputs, make_inputs
-from flash4gen.validate.oracle import attention_reference, exact_products, working_precision
+from flash4gen.validate.oracle import (
+    TORCH_DTYPES,
+    WEIGHT_SCALES,
+    attention_reference,
+    exact_products,
+    rounded_at,
+)
 from flash4gen.validate.packed import Sequence, apart, longest_keys, mean_queries
 from flash4gen.validate.tolerance import (
     EXACT,
@@ -34,6 +40,7 @@ from flash4gen.vgpu import virtual_gpu
 if TYPE_CHECKING:
     from types import ModuleType
 
+    from flash4gen.ir.hardware import Arch
     from flash4gen.ir.nodes import Attention
     from flash4gen.validate.cases import Case
 
@@ -171,13 +178,12 @@ def _truth(
     q, k, v, entry = given.q, given.k, given.v, given.entry
     accuracy = measure.accuracy
     out, lse = attention_reference(attention, q, k, v, tensors, entry=entry)
-    base_out, base_lse = working_precision(
-        attention, q, k, v, measure.product, tensors, entry=entry
-    )
+    scales = WEIGHT_SCALES[attention.dtype]
+    bases, base_lse = rounded_at(attention, q, k, v, scales, measure.product, tensors, entry=entry)
     allowance = lse_allowance(attention, q, k, lse, accuracy, tensors, entry=entry)
-    budget = output_budget(out, base_out)
+    budget = output_budget(out, *bases)
     if by_design := accuracy.weight + accuracy.rounding:
-        spread, _ = attention_reference(attention, q, k, v.abs(), tensors, entry=entry)
+        spread, _ = attention_reference(attention, q, k, v.double().abs(), tensors, entry=entry)
         budget = budget + by_design * spread.nan_to_num()
     return Truth(out, lse, budget, lse_budget(lse, base_lse, allowance))
 
@@ -234,7 +240,7 @@ def run_case(
 def on_virtual_gpu(
     attention: Attention,
     module: ModuleType,
-    arch: int,
+    arch: Arch,
     compiled: Callable[[int], str] | None = None,
     *,
     sampled: bool = False,
@@ -244,7 +250,7 @@ def on_virtual_gpu(
     Args:
         attention: for the function's name.
         module: the module, imported.
-        arch: compute capability of the target, as Triton writes it.
+        arch: of the target, as Triton writes it.
         compiled: gives the TTGIR of the kernel for a number of queries; a launch of another one is
             a problem.
         sampled: execute some programs of long launches only.
@@ -294,7 +300,7 @@ def on_device(attention: Attention, module: ModuleType) -> Runner:
         with poisoned_outputs():
             out, lse = getattr(module, attention.name)(*views, **tensors)
         pairs = zip(moved, inputs.copies, strict=True)
-        intact = all(torch.equal(a.cpu().view(torch.int16), b.view(torch.int16)) for a, b in pairs)
+        intact = all(torch.equal(a.cpu().view(torch.uint8), b.view(torch.uint8)) for a, b in pairs)
         return Ran(out.cpu(), lse.cpu(), () if intact else ("an input was written to",))
 
     return run
@@ -355,8 +361,9 @@ def same_view(x: Tensor, storages: tuple[Tensor, ...], moved: list[Tensor]) -> T
 def _form(attention: Attention, inputs: Inputs, outputs: Outputs) -> Iterator[str]:
     """Yield what is wrong with the types and shapes of a result."""
     *batch, seq_q, _, _ = inputs.q.shape
+    out_dtype = TORCH_DTYPES[attention.output]
     expected = (
-        ("out", outputs[0], (*batch, seq_q, attention.heads, attention.value_dim), inputs.q.dtype),
+        ("out", outputs[0], (*batch, seq_q, attention.heads, attention.value_dim), out_dtype),
         ("lse", outputs[1], (*batch, attention.heads, seq_q), torch.float32),
     )
     for name, x, shape, dtype in expected:

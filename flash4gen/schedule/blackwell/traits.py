@@ -95,6 +95,8 @@ def traits(attention: Attention) -> Traits:
 
 def unsupported(attention: Attention) -> str:
     """Return why the family cannot compute an attention, or an empty text."""
+    if attention.dtype.bytes == 1:
+        return f"its elements have 16 bits, and those of {attention.dtype} have 8"
     if attention.inputs:
         names = ", ".join(tensor.name for tensor in attention.inputs)
         return f"it reads no input tensors, and this attention has some: {names}"
