@@ -43,7 +43,7 @@ CONTEXT_OF = {
     "concern/exp2": context.Impl,
     "concern/fetch": context_blackwell.Fetch,
     "concern/key_mask": context_blackwell.KeyMask,
-    "concern/load": context.Impl,
+    "concern/load": context.LoadText,
     "concern/mask": context.Mask,
     "concern/mma": context_blackwell.Mma,
     "concern/order": context.Impl,

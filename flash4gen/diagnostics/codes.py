@@ -67,6 +67,8 @@ class Code(StrEnum):
     SINK = "F4G318", "a sink reads what differs within a row or from row to row"
     NOT_WITH_SIGMOID = "F4G319", "a field that has no meaning with sigmoid weights"
 
+    ONLY_8_BIT = "F4G320", "a field that goes with 8-bit elements only"
+
     NO_SOURCE = "F4G401", "a hardware number without a source"
     MISSING_NUMBER = "F4G402", "a hardware item lacks a number"
     BAD_HARDWARE = "F4G403", "a hardware number has an impossible value"
@@ -83,6 +85,7 @@ class Code(StrEnum):
     NOTHING_FITS = "F4G505", "no schedule fits the target"
     PIN_FAMILY = "F4G506", "a schedule pin belongs to a kernel family that cannot be used here"
     PIN_RULE = "F4G507", "schedule pins break a rule of their kernel family"
+    NO_DTYPE = "F4G508", "the target has no matrix instructions for the element type"
 
     COMPILE_FAILED = "F4G601", "Triton cannot compile the kernel"
     OVER_LIMIT = "F4G602", "the compiled kernel needs more than the target has"

@@ -17,6 +17,7 @@ from flash4gen.diagnostics.collect import Findings
 from flash4gen.driver.build import Built, Run, build_plan
 from flash4gen.driver.fresh import compare_index, compare_plan
 from flash4gen.driver.model import (
+    EMITTED_FOR,
     CompileResult,
     Event,
     IndexPlan,
@@ -24,6 +25,7 @@ from flash4gen.driver.model import (
     ModuleResult,
     Plan,
     Progress,
+    emitted_for,
     succeeded,
 )
 from flash4gen.driver.plan import check_spec, plan_indexes, plan_spec
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
     from flash4gen.diagnostics.model import Diagnostic
     from flash4gen.validate.certificate import Certificate
 
-EMITTED = ("ttgir", "ptx", "sass", "cubin")
+EMITTED = tuple(dict.fromkeys(kind for kinds in EMITTED_FOR.values() for kind in kinds))
 """What ``compile_spec`` can write beside a module."""
 
 
@@ -211,7 +213,7 @@ def _outputs(result: ModuleResult, emit: Sequence[str]) -> dict[Path, bytes]:
         name = result.path.with_suffix(".certificate.json")
         files[name] = result.certificate.to_json().encode()
     if result.artefact is not None:
-        for kind in emit:
+        for kind in emitted_for(result.plan.hardware, emit):
             for kernel, suffix in zip(result.artefact.kernels, ("", ".short"), strict=False):
                 content: str | bytes = getattr(kernel, kind)
                 data = content if isinstance(content, bytes) else content.encode()

@@ -25,6 +25,7 @@ from flash4gen.schedule.model import (
 from flash4gen.schedule.pins import misfit
 from flash4gen.schedule.registers import pressure
 from flash4gen.schedule.space import Shape, shape_of, shapes
+from flash4gen.schedule.units import matrix_unit, promotes
 from flash4gen.schedule.workload import Workload, workload
 
 if TYPE_CHECKING:
@@ -140,7 +141,8 @@ def estimate(
     optimistic: bool = False,
 ) -> Schedule:
     """Return the schedule of a shape with its planned memory and registers."""
-    buffers = shared_memory(hardware, shape, work.head_pad, work.value_pad, work.reads)
+    widths = work.head_pad, work.value_pad
+    buffers = shared_memory(hardware, shape, *widths, work.reads, element=work.element)
     needed = pressure(hardware, shape, work, optimistic=optimistic)
     return Schedule(
         family=Family.PORTABLE,
@@ -155,7 +157,9 @@ def estimate(
         value_pad=work.value_pad,
         smem_bytes=sum(buffer.bytes for buffer in buffers),
         registers=needed.registers,
-        tmem_columns=tensor_columns(hardware, shape, work.value_pad),
+        tmem_columns=tensor_columns(hardware, shape, work.value_pad, work.element),
+        element=work.element,
+        promotes=promotes(matrix_unit(hardware, shape.tile_q, shape.warps), work.element),
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from flash4gen.ir.hardware import Backend
 from flash4gen.schedule.blackwell.model import BlackwellSchedule, Dispatch
 from flash4gen.validate.blame import Failure
 from flash4gen.validate.certificate import Json, Rung, Status, number
@@ -43,6 +44,9 @@ COLUMNS = (
     "shape: batch x seq_q x seq_k; out, lse: [error, budget] of the kernel, where they come "
     "closest; cpu_out, cpu_lse: of the module's CPU path"
 )
+
+EXECUTED = "the TTGIR for this target that was compiled on to the hsaco, on the virtual GPU"
+"""What certificates for AMD say that the numbers are from."""
 
 MOST_CRASHES = 3
 """After so many cases without any numbers the rest are not run: they would say the same."""
@@ -125,6 +129,8 @@ def run_rung(
         "loops_too_long_to_run": [kind.value for kind in plan.too_long],
         "cases": [_row(result) for result in results],
     }
+    if subject.hardware.backend == Backend.HIP and name == "function":
+        details["executed"] = EXECUTED
     if failures:
         details["failures"] = [failure.to_json() for failure in failures]
     status = Status.FAILED if failures else Status.PASSED

@@ -121,13 +121,15 @@ def test_shipped_targets() -> None:
         "h100": common | {Feature.WGMMA},
         "h200": common | {Feature.WGMMA},
         "l40s": common - {Feature.TMA},
+        "mi300x": {Feature.MFMA},
+        "mi355x": {Feature.MFMA, Feature.LDS_DMA, Feature.FP8},
         "rtx4090": common - {Feature.TMA},
         "rtx5090": common,
         "rtx_pro_6000": common,
         "rubin": common | {Feature.TCGEN05},
     }
     archs = [gpu.arch for gpu in library.targets()]
-    assert archs == [80, 100, 103, 90, 90, 89, 89, 120, 120, 107]
+    assert archs == [80, 100, 103, 90, 90, 89, "gfx942", "gfx950", 89, 120, 120, 107]
     assert all("preliminary" in source for _, source in library.target("rubin").sources[2:])
     with pytest.raises(KeyError):
         library.target("b100")
