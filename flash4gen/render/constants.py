@@ -6,9 +6,11 @@ import math
 from typing import TYPE_CHECKING
 
 from flash4gen.ir.expr import SCORE
+from flash4gen.ir.hardware import Feature
 from flash4gen.ir.nodes import DType
 from flash4gen.render.context import Constant, Constants, Option
 from flash4gen.schedule.model import as_portable
+from flash4gen.schedule.units import MFMA_ROWS
 
 if TYPE_CHECKING:
     from flash4gen.ir.hardware import Hardware
@@ -29,14 +31,15 @@ of FlashAttention-4's fp8 kernels)."""
 
 def constants(attention: Attention, hardware: Hardware, choice: Choice) -> Constants:
     """Return all constants, those of the variant first."""
-    return Constants(_variant(attention, hardware), _schedule(choice), _options(choice))
+    options = (*_options(choice), *(_wave_options() if hardware.has(Feature.MFMA) else ()))
+    return Constants(_variant(attention, hardware), _schedule(choice), options)
 
 
 def described(attention: Attention, hardware: Hardware) -> tuple[Constant, ...]:
     """Return the constants that say what is computed, and for what."""
     written = attention.field_source("scale")
     return (
-        Constant("TARGET", f'("{hardware.backend}", {hardware.arch})', hardware.doc),
+        Constant("TARGET", _target(hardware), hardware.doc),
         Constant("DTYPE", TORCH_DTYPE[attention.dtype], ""),
         *_out_dtype(attention),
         integer("HEADS", attention.heads),
@@ -46,6 +49,11 @@ def described(attention: Attention, hardware: Hardware) -> tuple[Constant, ...]:
         integer("VALUE_DIM", attention.value_dim),
         decimal("SCALE", attention.scale, written.text if written else "rsqrt(head_dim)"),
     )
+
+
+def _target(hardware: Hardware) -> str:
+    arch = hardware.arch if isinstance(hardware.arch, int) else f'"{hardware.arch}"'
+    return f'("{hardware.backend}", {arch})'
 
 
 def _variant(attention: Attention, hardware: Hardware) -> tuple[Constant, ...]:
@@ -99,6 +107,16 @@ def _options(choice: Choice) -> tuple[Option, ...]:
         Option("num_stages", "STAGES.value"),
         Option("num_ctas", "1"),
         Option("enable_fp_fusion", "True"),
+    )
+
+
+def _wave_options() -> tuple[Option, ...]:
+    """Return the options that Triton has for AMD alone."""
+    return (
+        Option("matrix_instr_nonkdim", str(MFMA_ROWS), "rows of an MFMA instruction"),
+        Option("waves_per_eu", "0", "as many as the registers leave room for"),
+        Option("kpack", "1"),
+        Option("allow_flush_denorm", "False"),
     )
 
 

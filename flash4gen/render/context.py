@@ -20,7 +20,7 @@ class Header:
         version: of flash4gen.
         spec_name: file name of the spec, without folders.
         target: name of the hardware item.
-        provenance: aligned rows with the digests of spec, target, schedule and templates.
+        provenance: aligned rows with the digests of spec, target, schedule and text.
         title: first line of the docstring.
         meaning: the other lines: the formula, and how it is computed.
     """
@@ -62,7 +62,7 @@ class Constants:
 
 @dataclass(frozen=True, slots=True)
 class Arithmetic:
-    """Which helper functions the printed expressions call; tanh has three forms."""
+    """Which helper functions the printed expressions call; tanh has four forms."""
 
     tanh: bool
     tanh_approx: bool
@@ -70,6 +70,7 @@ class Arithmetic:
     floor_div: bool
     floor_mod: bool
     libdevice: bool
+    tanh_reciprocal: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +81,29 @@ class Impl:
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
+class LoadText:
     """How tiles come from global memory.
 
     Attributes:
         impl: ``pointer`` or ``tma``.
+        purpose: for the banner of the former.
         group: elements of 16 bytes, in which strides are counted.
     """
 
     impl: str
+    purpose: str
     group: int
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How the kernel is called.
+
+    Attributes:
+        any_size: whether Triton must not see the size of tensors, which it would specialise on.
+    """
+
+    any_size: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -420,7 +434,7 @@ class RenderContext:
     arithmetic: Arithmetic
     order: Impl
     sequences: Sequences
-    load: Load
+    load: LoadText
     inputs: Inputs
     factors: tuple[str, ...]
     score: Score
@@ -430,3 +444,4 @@ class RenderContext:
     epilogue: Epilogue
     eager: Eager
     interface: Interface
+    launch: Launch

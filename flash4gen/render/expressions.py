@@ -77,6 +77,7 @@ def arithmetic(attention: Attention, score: Expr | None = None, tanh: str = "tan
         tanh_packed=Helper.TANH in used and tanh == "tanh_packed",
         floor_div=Helper.FLOOR_DIV in used,
         floor_mod=Helper.FLOOR_MOD in used,
+        tanh_reciprocal=Helper.TANH in used and tanh == "tanh_reciprocal",
         libdevice=any(uses_libdevice(expr) for expr in printed),
     )
 

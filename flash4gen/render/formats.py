@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from flash4gen.ir.expr import SCORE
 from flash4gen.ir.nodes import DType
 from flash4gen.render.constants import TORCH_DTYPE
-from flash4gen.render.context import Attend, Epilogue, Load
+from flash4gen.render.context import Attend, Epilogue, LoadText
 from flash4gen.render.expressions import in_kernel, sink
 
 if TYPE_CHECKING:
@@ -25,15 +25,15 @@ MOST_SUMMED = 128
 """Products of a score that are summed in one go where tensor cores sum coarsely."""
 
 
-def softmax_impl(attention: Attention) -> str:
-    """Return the file of the concern ``softmax``."""
-    name = "online" if attention.normalised else "sigmoid"
+def softmax_impl(attention: Attention, sigmoid: str = "sigmoid") -> str:
+    """Return the file of the concern ``softmax``; ``sigmoid``: that of weights not normalised."""
+    name = "online" if attention.normalised else sigmoid
     return f"{name}_8_bit" if _eight(attention) else name
 
 
-def load(schedule: Schedule) -> Load:
+def load(schedule: Schedule, purpose: str) -> LoadText:
     """Return how tiles come in."""
-    return Load(schedule.load.value, ROW_BYTES // schedule.element)
+    return LoadText(schedule.load.value, purpose, ROW_BYTES // schedule.element)
 
 
 def factors(attention: Attention) -> tuple[str, ...]:

@@ -52,8 +52,17 @@ def power_of_two(schedule: Schedule, _hardware: Hardware) -> str | None:
     return None
 
 
-def stages(schedule: Schedule, _hardware: Hardware) -> str | None:
-    """A pipeline has at least one stage."""
+MOST_MFMA_STAGES = 3
+"""Stages beyond which Triton schedules chained MFMA products for two groups of warps in turn."""
+
+
+def stages(schedule: Schedule, hardware: Hardware) -> str | None:
+    """A pipeline has at least one stage, and no more than the virtual GPU can follow."""
+    if schedule.stages > MOST_MFMA_STAGES and hardware.has(Feature.MFMA):
+        return (
+            f"with {schedule.stages} stages Triton lets halves of the warps take turns at barriers "
+            "that only one half waits at: the virtual GPU cannot prove that"
+        )
     return None if schedule.stages >= 1 else f"stages = {schedule.stages} is less than one"
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from flash4gen.ir.hardware import Feature
+from flash4gen.ir.hardware import Feature, arch_text
 from flash4gen.schedule.model import Decision, Load, TileOrder
 from flash4gen.schedule.registers import measured_arch, pressure, thread_limit
 from flash4gen.schedule.space import CHOICES, pad, shape_of
@@ -153,7 +153,7 @@ def _budgets(schedule: Schedule, work: Workload, hardware: Hardware) -> tuple[De
         Decision(
             "registers",
             schedule.registers,
-            f"of {limit} per thread, {origin} for sm_{measured_arch(hardware)}",
+            f"of {limit} per thread, {origin} for {arch_text(measured_arch(hardware))}",
         ),
         Decision("tmem_columns", schedule.tmem_columns, columns),
     )

@@ -19,6 +19,13 @@ if TYPE_CHECKING:
     from flash4gen.ir.nodes import Attention
 
 
+def _distance(one: Hardware, other: Hardware) -> int:
+    """Return how many compute capabilities lie between two targets; the same for any AMD GPU."""
+    if isinstance(one.arch, str) or isinstance(other.arch, str):
+        return 0 if one.backend == other.backend else 1
+    return abs(one.arch - other.arch)
+
+
 def no_dtype(attention: Attention, hardware: Hardware) -> Diagnostic | None:
     """Return why a target cannot multiply the elements of an attention, or None if it can."""
     if attention.dtype is not DType.FP8_E4M3 or hardware.has(Feature.FP8):
@@ -26,7 +33,7 @@ def no_dtype(attention: Attention, hardware: Hardware) -> Diagnostic | None:
     written = attention.field_source("dtype")
     at = attention.span if written is None else written.span
     able = [item for item in library.targets() if item.has(Feature.FP8)]
-    nearest = min(able, key=lambda item: (abs(item.arch - hardware.arch), item.name)).name
+    nearest = min(able, key=lambda item: (_distance(item, hardware), item.name)).name
     return Diagnostic(
         code=NO_DTYPE,
         severity=Severity.ERROR,

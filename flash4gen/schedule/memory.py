@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from flash4gen.ir.hardware import Feature
 from flash4gen.schedule.model import Load
 from flash4gen.schedule.units import GROUP_ROWS, Unit, matrix_unit, warp_grid
 
@@ -57,6 +58,8 @@ def shared_memory(
     and in a buffer in which they are transposed: it reads no others.
     """
     unit = matrix_unit(hardware, shape.tile_q, shape.warps)
+    if unit is Unit.MFMA:
+        return _local_data_share(hardware, shape, head_pad, value_pad, reads)
     slots = ring_slots(unit, shape.stages)
     key_ring = slots * shape.tile_k * head_pad * element
     value_ring = slots * shape.tile_k * value_pad * element
@@ -80,6 +83,41 @@ def shared_memory(
         Buffer("look-ups", _look_ups(shape, slots, reads)),
     )
     return tuple(buffer for buffer in plan if buffer.bytes)
+
+
+def _local_data_share(
+    hardware: Hardware, shape: Shape, head_pad: int, value_pad: int, reads: tuple[TileRead, ...]
+) -> tuple[Buffer, ...]:
+    """Return the buffers of one block in AMD's LDS.
+
+    The query tile passes through it on its way into registers, before the rings are there. Copies
+    that pass registers fill a slot late, as with mma.sync; those that do not need one for each
+    stage, and of one ring a pad of 16 elements after each 512. Without a pipeline, values take the
+    place of the keys.
+    """
+    copies = hardware.has(Feature.LDS_DMA)
+    query = shape.tile_q * head_pad * ELEMENT
+    keys = shape.tile_k * head_pad * ELEMENT
+    values = shape.tile_k * value_pad * ELEMENT
+    slots = shape.stages if copies else shape.stages - 1
+    rings = [
+        Buffer(f"k, {slots} slots", slots * keys),
+        Buffer(f"v, {slots} slots", slots * values),
+        Buffer("padding", slots * max(keys, values) // _PADDED if copies else 0),
+    ]
+    if shape.stages == 1:
+        slots, rings = 1, [Buffer("k, then v", max(keys, values))]
+    taken = sum(buffer.bytes for buffer in rings)
+    plan = (
+        Buffer("q, beyond the rings it leaves its place to", max(0, query - taken)),
+        *rings,
+        Buffer("look-ups", _look_ups(shape, slots, reads)),
+    )
+    return tuple(buffer for buffer in plan if buffer.bytes)
+
+
+_PADDED = 32
+"""The share of a ring that its padding is: 16 of 512 elements (Triton 3.9, gfx950)."""
 
 
 def _look_ups(shape: Shape, slots: int, reads: tuple[TileRead, ...]) -> int:

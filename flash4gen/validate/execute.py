@@ -25,7 +25,7 @@ from flash4gen.validate.oracle import (
     exact_products,
     rounded_at,
 )
-from flash4gen.validate.packed import Sequence, apart
+from flash4gen.validate.packed import Sequence, apart, longest_keys, mean_queries
 from flash4gen.validate.tolerance import (
     EXACT,
     Accuracy,
@@ -40,6 +40,7 @@ from flash4gen.vgpu import virtual_gpu
 if TYPE_CHECKING:
     from types import ModuleType
 
+    from flash4gen.ir.hardware import Arch
     from flash4gen.ir.nodes import Attention
     from flash4gen.validate.cases import Case
 
@@ -54,12 +55,14 @@ class Ran:
         out, lse: on the CPU.
         problems: what else is wrong with it.
         programs: how many of the launch's programs were executed, and how many it has; None if all.
+        idle: how many of these may have no rows.
     """
 
     out: Tensor
     lse: Tensor
     problems: tuple[str, ...] = ()
     programs: tuple[int, int] | None = None
+    idle: int = 0
 
     def completed(self, out: Tensor, lse: Tensor) -> Ran:
         """Return it with these numbers in the rows of programs that were not executed."""
@@ -67,14 +70,15 @@ class Ran:
             return self
         seen = ~self.lse.isnan()
         problems = self.problems
-        if int(seen.sum()) < self.programs[0]:
+        if int(seen.sum()) < self.programs[0] - self.idle:
             problems += (f"{self.programs[0]} programs stored {int(seen.sum())} rows",)
-        rows = seen.transpose(1, 2).unsqueeze(-1)
+        rows = seen.transpose(-1, -2).unsqueeze(-1)
         return Ran(
             torch.where(rows, self.out, out.to(self.out.dtype)),
             torch.where(seen, self.lse, lse.float()),
             problems,
             self.programs,
+            self.idle,
         )
 
 
@@ -236,7 +240,7 @@ def run_case(
 def on_virtual_gpu(
     attention: Attention,
     module: ModuleType,
-    arch: int,
+    arch: Arch,
     compiled: Callable[[int], str] | None = None,
     *,
     sampled: bool = False,
@@ -246,28 +250,33 @@ def on_virtual_gpu(
     Args:
         attention: for the function's name.
         module: the module, imported.
-        arch: compute capability of the target, as Triton writes it.
+        arch: of the target, as Triton writes it.
         compiled: gives the TTGIR of the kernel for a number of queries; a launch of another one is
             a problem.
         sampled: execute some programs of long launches only.
     """
 
     def run(inputs: Inputs) -> Ran:
-        most = _affordable(inputs.k.shape[1]) if sampled else None
+        packed = attention.packed
+        keys = longest_keys(inputs.tensors) if packed else inputs.k.shape[1]
+        queries = mean_queries(inputs.q, inputs.tensors) if packed else inputs.q.shape[1]
+        most = _affordable(keys) if sampled else None
         with virtual_gpu(arch, most=most) as gpu, poisoned_outputs():
             function = getattr(module, attention.name)
             out, lse = function(inputs.q, inputs.k, inputs.v, **inputs.tensors)
         problems = []
-        if bool(gpu.launches) != _launches(attention, inputs):
+        if bool(gpu.launches) not in _launches(attention, inputs):
             problems.append(f"{len(gpu.launches)} launches")
         if compiled is not None and any(
-            without_locations(launch.asm["ttgir"]) != without_locations(compiled(inputs.q.shape[1]))
+            without_locations(launch.asm["ttgir"]) != without_locations(compiled(queries))
             for launch in gpu.launches
         ):
             problems.append("launched another kernel than the one that was compiled")
         programs = math.prod(gpu.launches[-1].grid) if gpu.launches else 0
         part = (most, programs) if most is not None and most < programs else None
-        return Ran(out, lse, tuple(problems), part)
+        # Of packed sequences a head has more work tiles than some lengths fill, one a sequence.
+        empty = attention.heads * len(inputs.tensors["cu_seqlens_q"]) if packed else 0
+        return Ran(out, lse, tuple(problems), part, empty)
 
     return run
 
@@ -335,9 +344,11 @@ def without_locations(ttgir: str) -> str:
     return re.sub(r"(?m)^#loc.*\n| loc\(.*$", "", ttgir)
 
 
-def _launches(attention: Attention, inputs: Inputs) -> bool:
-    """Whether the call has anything to launch a kernel for."""
-    return inputs.q.numel() > 0 and (attention.packed or inputs.k.shape[1] > 0)
+def _launches(attention: Attention, inputs: Inputs) -> tuple[bool, ...]:
+    """Whether the call has anything to launch a kernel for; packed queries without keys may do."""
+    if attention.packed and inputs.q.numel() and not inputs.k.numel():
+        return (True, False)
+    return (inputs.q.numel() > 0 and inputs.k.numel() > 0,)
 
 
 def same_view(x: Tensor, storages: tuple[Tensor, ...], moved: list[Tensor]) -> Tensor:

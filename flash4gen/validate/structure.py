@@ -14,7 +14,7 @@ from flash4gen.schedule.blackwell.model import BlackwellSchedule
 from flash4gen.schedule.blackwell.registers import FIELDS
 from flash4gen.schedule.blackwell.short import one_tile
 from flash4gen.schedule.model import Schedule
-from flash4gen.schedule.units import Unit, matrix_unit
+from flash4gen.schedule.units import MFMA_ROWS, Unit, matrix_unit
 from flash4gen.schedule.verify import constraint_names, verify
 from flash4gen.validate.blame import Failure
 from flash4gen.validate.certificate import Json, Rung, Status
@@ -34,6 +34,9 @@ MATRIX_INSTRUCTIONS = {
     1: {Unit.MMA_SYNC: "QMMA", Unit.WGMMA: "QGMMA", Unit.TCGEN05: "UTCQMMA"},
 }
 """The SASS mnemonics, up to the first dot, of 16-bit products with 32-bit accumulation."""
+
+WAVE_INSTRUCTION = f"v_mfma_f32_{MFMA_ROWS}x{MFMA_ROWS}"
+"""How AMD's mnemonic of such a product begins; its depth and the type of its operands follow."""
 
 PTX_INSTRUCTIONS = {
     Unit.MMA_SYNC: "mma.sync",
@@ -92,6 +95,8 @@ def compile_rung(subject: Subject) -> Rung:
         f"{facts.registers} registers, {spills}, {facts.smem_bytes:,} bytes of shared memory, "
         f"{found} {wanted}"
     )
+    if facts.wave is not None:
+        summary += f", {facts.wave.waves_per_simd} waves per SIMD"
     details: dict[str, Json] = {
         "kernel": subject.artefact.kernel,
         "matrix_instruction": wanted,
@@ -145,6 +150,10 @@ def _binary_faults(subject: Subject, kernel: Artefact, unit: Unit) -> Iterator[s
 
 def _products(kernel: Artefact, unit: Unit, dtype: DType) -> tuple[str, int]:
     """Return which matrix instructions a kernel should have, and how many of them there are."""
+    if unit is Unit.MFMA:
+        counts = kernel.facts.tensor_instructions
+        found = sum(n for name, n in counts if name.startswith(f"{WAVE_INSTRUCTION}x"))
+        return WAVE_INSTRUCTION, found
     wanted = MATRIX_INSTRUCTIONS[dtype.bytes][unit]
     if not kernel.sass:
         # ptxas knows the architecture before nvdisasm does: what it was given says as much.

@@ -62,7 +62,8 @@ class Accuracy:
     """What a kernel's techniques cost by design, beside the working precision.
 
     Attributes:
-        weight: relative error of a weight, and so of a row's sum, of which LSE is the logarithm.
+        weight: relative error of a weight, and so of a row's sum, of which LSE is the logarithm
+            where weights are those of a softmax.
         rounding: of the largest weight of a row on its way to the tensor core. With the running
             maximum itself as reference that weight is 1, which is exact; with an older one it is
             not, and its error is one that the working precision, by the rule above, lacks.
@@ -181,7 +182,8 @@ def lse_allowance(  # noqa: PLR0913 - three have defaults
                 shifts = [(evaluate(other, env, tensors=tensors) - sink).abs() for other in others]
                 spread = max(spread, sum(map(_largest, shifts)))
     if not attention.normalised:
-        return _total_allowance(peak, spread, k.shape[1])
+        by_design = accuracy.weight * _largest(lse)
+        return _total_allowance(peak, spread, k.shape[1]) + by_design
     if peak == 0:
         return spread + accuracy.weight
     return 2 * _ulp_in_base_2(peak) + spread + accuracy.weight
