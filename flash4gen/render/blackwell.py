@@ -13,6 +13,7 @@ from flash4gen.render import expressions
 from flash4gen.render.blackwell_cluster import Sharing, sharing
 from flash4gen.render.blackwell_constants import FRAGMENT, blackwell_constants, chunk
 from flash4gen.render.blackwell_kernel import specialised, tiles
+from flash4gen.render.blackwell_lengths import lengths
 from flash4gen.render.blackwell_reads import (
     Reads,
     blackwell_inputs,
@@ -26,6 +27,7 @@ from flash4gen.render.context_blackwell import (
     BlackwellContext,
     Correction,
     Fetch,
+    Lengths,
     Mma,
     RowMaximum,
     Run,
@@ -50,6 +52,8 @@ from flash4gen.schedule.blackwell.model import (
 from flash4gen.schedule.model import TileOrder
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from flash4gen.ir.hardware import Hardware
     from flash4gen.ir.nodes import Attention
     from flash4gen.render.context import Mask
@@ -72,14 +76,15 @@ def blackwell_context(
     schedule = choice.schedule
     assert isinstance(schedule, BlackwellSchedule)
     folded = fold(attention.score, attention.scale)
-    mask = expressions.mask(attention, rows="ROWS")
-    walk = _walk(mask)
+    where = lengths(attention, schedule)
+    mask = expressions.mask(attention, rows=where.rows)
+    walk = _walk(mask, where)
     element = ELEMENT[attention.dtype]
     shared = sharing(schedule)
     zero = attention.empty_row is EmptyRow.ZERO
     empty = "0.0" if zero else 'float("nan")'
-    found, names = reads(attention), element_names(schedule)
-    masked = key_mask(attention, mask, names)
+    found, names = reads(attention), element_names(schedule, where.holder)
+    masked = key_mask(attention, mask, names, where.holder)
     tanh = "tanh_approx" if schedule.tanh is Tanh.APPROX else "tanh_packed"
     helpers = expressions.arithmetic(attention, folded.body, tanh)
     return BlackwellContext(
@@ -90,19 +95,21 @@ def blackwell_context(
         eager=expressions.eager(attention, empty),
         interface=interface,
         mask=mask,
-        spans=_spans(mask),
+        spans=_spans(mask, where),
+        lengths=where,
         place=Impl(_PLACE[schedule.order]),
         cluster=Impl(shared.impl),
         work=Work("clc" if schedule.dispatch is Dispatch.CLC else "strided", shared.answer_layout),
         plan=TensorMemory(schedule.plan.value, element, shared.score_layout, tiles(schedule, "")),
-        fetch=_fetch(schedule, shared, walk),
+        fetch=_fetch(schedule, shared, walk, where),
         mma=_products_role(schedule, shared, walk),
         score=expressions.score(attention, folded.body),
         key_mask=masked,
-        row_max=_row_max(attention, schedule, folded),
-        exp2=Impl("mixed" if schedule.emulated else "hardware"),
-        softmax=_softmax(attention, schedule, folded, walk, found, masked=masked),
+        row_max=_row_max(attention, folded, schedule, names),
+        exp2=Impl(_EXP2[schedule.normalised, bool(schedule.emulated)]),
+        softmax=_softmax(attention, schedule, walk, where, found, masked),
         correction=Correction(
+            impl="threshold" if schedule.normalised else "none",
             walk=walk,
             dtype=element,
             vote=shared.vote,
@@ -110,12 +117,19 @@ def blackwell_context(
             empty_text="0" if zero else "NaN",
             tiles=tiles(schedule),
         ),
-        store=StoreRole(_places(schedule)[1], tiles(schedule)),
-        specialised=specialised(schedule, hardware, empty),
-        inputs=blackwell_inputs(attention, schedule, found),
-        normalise=normalise(attention, schedule, found, empty),
+        store=StoreRole(walk, where.tiles, f"[{where.queries}, column]", tiles(schedule)),
+        specialised=specialised(schedule, hardware, where, empty),
+        inputs=blackwell_inputs(attention, found, names),
+        normalise=normalise(attention, schedule, found, names, empty),
     )
 
+
+_EXP2 = {
+    (True, True): "mixed",
+    (True, False): "hardware",
+    (False, True): "sigmoid_mixed",
+    (False, False): "sigmoid",
+}
 
 _QK = ("memory", "bars", "TILE: gl.constexpr", "stage", "turn")
 
@@ -130,13 +144,17 @@ def _order(schedule: BlackwellSchedule) -> str:
     return "behind" if schedule.plan is TensorPlan.P_IN_S else "ahead"
 
 
-def _fetch(schedule: BlackwellSchedule, shared: Sharing, walk: Walk) -> Fetch:
+def _fetch(schedule: BlackwellSchedule, shared: Sharing, walk: Walk, where: Lengths) -> Fetch:
     """Return the load warp."""
     chunked = chunk(schedule) is not None
+    column = "chunk * CHUNK" if chunked else "0"
     return Fetch(
         impl=_order(schedule),
         chunked=chunked,
-        q_place=_places(schedule)[0],
+        tile=where.tiles,
+        q_place=f"[{where.queries}, {column}]",
+        key_place=f"[{where.keys}, {column}]",
+        entry=where.entry,
         ring=shared.ring,
         slot=shared.slot,
         keys=shared.keys,
@@ -187,17 +205,17 @@ def _names(mask: Mask) -> tuple[str, ...]:
     return tuple(name for name in _HEADS if name in mask.range_parameters)
 
 
-def _spans(mask: Mask) -> Spans:
+def _spans(mask: Mask, where: Lengths) -> Spans:
     read = _names(mask)
     known = {"h": "h = pack * PACK", "hkv": "hkv = pack * PACK // GROUP"}
     keep = "(begin, full_begin, full_end, end)"
     least = "end = gl.maximum(end, begin + 1)\n    "
     names = ("first", "second") if mask.two else ("span",)
     return Spans(
-        parameters=_span_arguments(mask),
+        parameters=_span_arguments(mask, where),
         lines=(
-            "seq_q, seq_k = problem.seq_q, problem.seq_k",
-            "q_first = q_tile * ROWS",
+            f"seq_q, seq_k = {where.holder}.seq_q, {where.holder}.seq_k",
+            f"q_first = q_tile * {where.rows}",
             *(known[name] for name in read if name in known),
         ),
         spans=tuple(
@@ -208,30 +226,25 @@ def _spans(mask: Mask) -> Spans:
     )
 
 
-def _span_arguments(mask: Mask) -> tuple[str, ...]:
+def _span_arguments(mask: Mask, where: Lengths) -> tuple[str, ...]:
     read = _names(mask)
     pack = ("pack",) if {"h", "hkv"} & {*read} else ()
-    return ("q_tile", *pack, *(("b",) if "b" in read else ()), "problem")
+    holders = dict.fromkeys((where.holder, *(("problem",) if "." in where.rows else ())))
+    return ("q_tile", *pack, *(("b",) if "b" in read else ()), *holders)
 
 
-def _walk(mask: Mask) -> Walk:
+def _walk(mask: Mask, where: Lengths) -> Walk:
     names = ("first", "second") if mask.two else ("span",)
     down = names[::-1]
     return Walk(
         place=(
-            "q_tile, pack, b = _place(work, problem)",
-            f"{', '.join(names)} = _spans({', '.join(_span_arguments(mask))})",
+            where.place,
+            f"{', '.join(names)} = _spans({', '.join(_span_arguments(mask, where))})",
         ),
+        alone=where.place,
         spans=down,
         count=" + ".join(f"{name}[3] - {name}[0]" for name in down),
     )
-
-
-def _places(schedule: BlackwellSchedule) -> tuple[str, str]:
-    """Return the coordinates of a query tile, and of a part of an output tile."""
-    inner = "0, " if schedule.pack > 1 else ""
-    column = "chunk * CHUNK" if chunk(schedule) is not None else "0"
-    return f"[b, q, pack, {inner}{column}]", f"[b, q, pack, {inner}column]"
 
 
 def _products(schedule: BlackwellSchedule) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -255,12 +268,17 @@ def _product(part: tuple[int, int]) -> str:
     return f"bw.tcgen05_mma(p.slice({at}), v.slice({at}), o{add})"
 
 
-def _row_max(attention: Attention, schedule: BlackwellSchedule, folded: FoldedScore) -> RowMaximum:
+def _row_max(
+    attention: Attention,
+    folded: FoldedScore,
+    schedule: BlackwellSchedule,
+    names: Mapping[Var, str],
+) -> RowMaximum:
     load = schedule.row_max is RowMax.LOAD
     if folded.identity:
         return RowMaximum(impl="load" if load else "reduce", score="", row_score="")
     scaled = "bw.mul2(part, gl.full_like(part, PRESCALE))"
-    more = score_arguments(attention, folded.body, element_names(schedule))
+    more = score_arguments(attention, folded.body, names)
     score = call((scaled, *more), "part = _score(", indent=8).replace("\n" + " " * 8, "\n")
     if folded.monotone:
         impl = "monotone_load" if load else "monotone"
@@ -271,19 +289,23 @@ def _row_max(attention: Attention, schedule: BlackwellSchedule, folded: FoldedSc
 def _softmax(
     attention: Attention,
     schedule: BlackwellSchedule,
-    folded: FoldedScore,
     walk: Walk,
+    where: Lengths,
     found: Reads,
     masked: KeyMask,
 ) -> SoftmaxRole:
-    read = (outside(folded.body) - {Var.S}) | found.step_variables | set(map(Var, masked.reads))
+    read = (outside(attention.score) - {Var.S}) | found.step_variables | set(map(Var, masked.reads))
     state = tuple(var.value for var in (Var.Q, Var.H, Var.HKV, Var.B) if var in read)
     state += (*(("keys",) if masked.bits else ()), *found.handed)
-    fixed = ("memory", "bars", "problem", "row_max", "row_sum", "turn", "done")
+    running = ("row_max", "row_sum", "turn", "done") if schedule.normalised else ("row_sum", "turn")
+    fixed = ("memory", "bars", where.holder, *running)
     fragments = schedule.tile_k // FRAGMENT
     return SoftmaxRole(
+        impl="online" if schedule.normalised else "sigmoid",
         walk=walk,
-        row_place=_row_place(schedule, with_kv=Var.HKV in read or found.needs_kv),
+        row_place=_row_place(schedule, where, with_kv=Var.HKV in read or found.needs_kv),
+        second=where.second,
+        holder=where.holder,
         runs=_runs(attention, walk, (*fixed, *state)),
         step_parameters=(*fixed, *state, "key", "MASKED: gl.constexpr", "TILE: gl.constexpr"),
         step_lines=(),
@@ -295,10 +317,10 @@ def _softmax(
     )
 
 
-def _row_place(schedule: BlackwellSchedule, *, with_kv: bool) -> tuple[str, ...]:
+def _row_place(schedule: BlackwellSchedule, where: Lengths, *, with_kv: bool) -> tuple[str, ...]:
     kv = ("hkv = pack * PACK // GROUP",) if with_kv else ()
     if schedule.pack == 1:
-        first = "(q_tile * QUERY_TILES + TILE) * TILE_Q"
+        first = f"(q_tile * {where.tiles} + TILE) * TILE_Q"
         return (f"q = {first} + gl.arange(0, TILE_Q, rows)", "h = pack", *kv)
     return (
         "row = gl.arange(0, TILE_Q, rows)",

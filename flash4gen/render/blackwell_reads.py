@@ -95,27 +95,27 @@ def _rows(every: tuple[Lookup, ...], attention: Attention) -> frozenset[Lookup]:
     return frozenset(lookup for own in whole for lookup in own)
 
 
-def element_names(schedule: BlackwellSchedule) -> dict[Var, str]:
-    """Return what variables are called in the softmax step: rows down, keys across."""
+def element_names(schedule: BlackwellSchedule, holder: str) -> dict[Var, str]:
+    """Return what variables are called in the softmax step: rows down, keys across.
+
+    Args:
+        schedule: says whether a tile has rows of several heads.
+        holder: what has seq_q and seq_k.
+    """
     return {
         Var.Q: "q[:, None]",
         Var.K: "k",
         Var.H: "h[:, None]" if schedule.pack > 1 else "h",
         Var.HKV: "hkv",
         Var.B: "b",
-        Var.SEQ_Q: "problem.seq_q",
-        Var.SEQ_K: "problem.seq_k",
+        Var.SEQ_Q: f"{holder}.seq_q",
+        Var.SEQ_K: f"{holder}.seq_k",
     }
 
 
-def _row_names(schedule: BlackwellSchedule) -> dict[Var, str]:
-    """Return what they are called where there is a number for each row."""
-    return {**element_names(schedule), Var.Q: "q", Var.H: "h"}
-
-
-def blackwell_inputs(attention: Attention, schedule: BlackwellSchedule, found: Reads) -> Inputs:
+def blackwell_inputs(attention: Attention, found: Reads, names: Mapping[Var, str]) -> Inputs:
     """Return all that kernel, softmax warps and launcher do for the tensors."""
-    texts, names = _texts(attention, found), element_names(schedule)
+    texts = _texts(attention, found)
     return Inputs(
         tensors=tuple(texts.values()),
         program=_lines(found.once, texts, found, names),
@@ -128,12 +128,17 @@ def blackwell_inputs(attention: Attention, schedule: BlackwellSchedule, found: R
 
 
 def normalise(
-    attention: Attention, schedule: BlackwellSchedule, found: Reads, empty_factor: str
+    attention: Attention,
+    schedule: BlackwellSchedule,
+    found: Reads,
+    names: Mapping[Var, str],
+    empty_factor: str,
 ) -> Normalise:
     """Return how a row's sum becomes a factor of its output, and its LSE."""
     if attention.sink is None:
         return Normalise(impl="plain", empty_factor=empty_factor)
-    names = _row_names(schedule)
+    # A number for each row, where score and mask have a column.
+    names = {**names, Var.Q: "q", Var.H: "h"}
     known = {**variable_names(names), **found.names}
     logit = "".join(statements([("", attention.sink)], TRITON, known, 10**6))
     # Packed heads: score and mask have the values of their own as a column, here is a row.

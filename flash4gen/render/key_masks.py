@@ -23,13 +23,14 @@ if TYPE_CHECKING:
     from flash4gen.render.context import Mask
 
 
-def key_mask(attention: Attention, mask: Mask, names: Mapping[Var, str]) -> KeyMask:
+def key_mask(attention: Attention, mask: Mask, names: Mapping[Var, str], holder: str) -> KeyMask:
     """Return the concern.
 
     Args:
         attention: the variant.
         mask: its mask as printed for the loop bounds.
         names: of variables in the softmax step.
+        holder: what has seq_q and seq_k.
     """
     segments = bounds(attention.mask).segments
     plain, opaque = _split(attention.mask)
@@ -37,12 +38,9 @@ def key_mask(attention: Attention, mask: Mask, names: Mapping[Var, str]) -> KeyM
     known = bounds(plain).segments
     bits = bool(known) and all(_is_exact(segment) for segment in known)
     bits = bits and [_live(segment) for segment in known] == [_live(part) for part in segments]
-    per_row = tuple(
-        {"q_first": "q", "q_last": "q", "seq_q": "problem.seq_q", "seq_k": "problem.seq_k"}.get(
-            name, name
-        )
-        for name in mask.range_arguments
-    )
+    own = {"q_first": "q", "q_last": "q"}
+    own |= {name: f"{holder}.{name}" for name in ("seq_q", "seq_k")}
+    per_row = tuple(own.get(name, name) for name in mask.range_arguments)
     parameters = tuple(
         name
         for name in mask.range_parameters
@@ -54,15 +52,16 @@ def key_mask(attention: Attention, mask: Mask, names: Mapping[Var, str]) -> KeyM
         title=mask.title,
         origin=mask.origin,
         **_comparison(attention, opaque if bits and opaque != ALWAYS else attention.mask, names),
-        row_parameters=("q", *parameters, "problem"),
-        row_arguments=("q", *parameters, "problem"),
+        holder=holder,
+        row_parameters=("q", *parameters, holder),
+        row_arguments=("q", *parameters, holder),
         visible=f"{', '.join(ranges)} = _visible_keys({', '.join(per_row)})",
         bounds=tuple(
             text
             for name in ranges
             for text in (
                 f"{name}[0] + 0 * q",
-                f"gl.minimum({name}[1], problem.seq_k) + 0 * q",
+                f"gl.minimum({name}[1], {holder}.seq_k) + 0 * q",
             )
         ),
         bits=tuple(_bits(index, segment) for index, segment in enumerate(segments) if bits),

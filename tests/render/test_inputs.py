@@ -213,9 +213,13 @@ def test_the_specialised_family_reads_tensors_too() -> None:
     assert "inputs." not in "".join(functions[name] for name in ("_correct", "_mma", "_load"))
 
 
-def test_no_sigmoid_weights_in_the_specialised_family() -> None:
-    choice = choose(attention(weights=Weights.SIGMOID), library.target("b200"))
-    assert isinstance(choice, Choice)
-    family = choice.decisions[0]
-    assert (family.value, choice.schedule.family) == ("portable", "portable")
-    assert "its weights are those of a softmax, not sigmoid" in family.reason
+def test_no_tensors_beside_packed_sequences_or_sigmoid_weights() -> None:
+    for changes, named in (
+        ({"lengths": Lengths.PACKED, "score": "s + slopes[h]"}, "packed sequences"),
+        ({"weights": Weights.SIGMOID, "score": "s + slopes[h]"}, "sigmoid weights"),
+        ({"lengths": Lengths.PACKED, "sink": expr("0.0")}, "no sinks beside packed sequences"),
+    ):
+        choice = choose(attention(**changes), library.target("b200"))
+        assert isinstance(choice, Choice)
+        assert choice.schedule.family == "portable"
+        assert named in choice.decisions[0].reason

@@ -42,6 +42,8 @@ class Traits:
         monotone: the score expression rises with the score, and reads nothing else.
         tanh: the score has a hyperbolic tangent.
         per_head: which keys a query sees depends on its head.
+        normalised: weights are those of a softmax, not of a sigmoid.
+        packed: sequences lie one behind the other, and the host does not know where.
         reads_keys: input tensors are read for every key.
     """
 
@@ -54,6 +56,8 @@ class Traits:
     monotone: bool
     tanh: bool
     per_head: bool
+    normalised: bool = True
+    packed: bool = False
     reads_keys: bool = False
 
     @property
@@ -87,6 +91,8 @@ def traits(attention: Attention) -> Traits:
         monotone=_alone(attention.score) and rises(attention.score),
         tanh=any(isinstance(node, Apply) and node.op is Op.TANH for node in walk(attention.score)),
         per_head=Var.H in variables(attention.mask),
+        normalised=attention.normalised,
+        packed=attention.packed,
         reads_keys=any(
             Var.K in variables(lookup) for lookup in lookups(attention.score, attention.mask)
         ),
@@ -100,10 +106,14 @@ def _alone(score: Expr) -> bool:
 
 def unsupported(attention: Attention) -> str:
     """Return why the family cannot compute an attention, or an empty text."""
-    if attention.packed:
-        return "its sequences lie in a batch, not packed one behind the other"
-    if not attention.normalised:
-        return f"its weights are those of a softmax, not {attention.weights.value}"
+    if attention.dtype.bytes == 1:
+        return f"its elements have 16 bits, and those of {attention.dtype} have 8"
+    if attention.inputs and (attention.packed or not attention.normalised):
+        names = ", ".join(tensor.name for tensor in attention.inputs)
+        other = "packed sequences" if attention.packed else "sigmoid weights"
+        return f"it reads no input tensors beside {other}, and this attention has some: {names}"
+    if attention.sink is not None and attention.packed:
+        return "it has no sinks beside packed sequences, and this attention has"
     widths = attention.head_dim, attention.value_dim
     if max(widths) <= NARROW or widths in (WIDE, WIDEST):
         return ""
