@@ -40,7 +40,7 @@ CONTEXT_OF = {
     "concern/exp2": context.Impl,
     "concern/fetch": context_blackwell.Fetch,
     "concern/key_mask": context_blackwell.KeyMask,
-    "concern/load": context.Impl,
+    "concern/load": context.LoadText,
     "concern/mask": context.Mask,
     "concern/mma": context_blackwell.Mma,
     "concern/order": context.Impl,
@@ -65,6 +65,7 @@ CONTEXT_OF = {
     "shared/products.py.j2": context_blackwell.Mma,
     "shared/spans.py.j2": context_blackwell.Spans,
     "shared/launch.py.j2": context_blackwell.Specialised,
+    "shared/sizes.py.j2": context.Launch,
     "shared/specialised.py.j2": context_blackwell.Specialised,
     "shared/tiles.py.j2": context.Mask,
 }

@@ -24,9 +24,7 @@ IDENTITY = "s"
 SOFTCAP = "50.0 * tanh(s / 50.0)"
 
 _FIRST = {target.arch: target for target in reversed(library.targets())}
-TARGETS = [
-    _FIRST[arch] for arch in sorted(_FIRST, key=str) if measured_arch(_FIRST[arch]) == arch
-]
+TARGETS = [_FIRST[arch] for arch in sorted(_FIRST, key=str) if measured_arch(_FIRST[arch]) == arch]
 """One for each architecture that was swept; registers of the others are modelled alone."""
 
 
