@@ -151,8 +151,8 @@ def page(rows: list[Compiled]) -> str:
     lines = [
         "# Every shipped spec for every target",
         "",
-        "Written by `python -m benchmarks.matrix --page` from `benchmarks/matrix.csv`; not by hand.",
-        "Each was compiled in a process of its own; seconds include the import of torch and Triton.",
+        "Written by `python -m benchmarks.matrix --page` from benchmarks/matrix.csv, not by hand.",
+        "Each compile had a process of its own; seconds include the import of torch and Triton.",
         "",
         f"{len(rows)} compiles, {sum(row.seconds for row in rows) / 60:.0f} minutes together, "
         f"at most {max((row.megabytes for row in rows), default=0)} MB.",
