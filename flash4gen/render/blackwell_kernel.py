@@ -112,12 +112,7 @@ def specialised(
         ),
         output_layout=shared.output_layout,
         rows_layout=shared.rows_layout,
-        sections=(
-            *(_sections(where) if longest else ()),
-            *(_PACKED if schedule.pack > 1 else ()),
-            *(("head_chunks = HEAD_CHUNKS.value",) if chunked else ()),
-            *(_SHORT if short is not None and not packed else ()),
-        ),
+        sections=_statements(schedule, where, short=short is not None),
         grid=_grid(schedule, hardware),
         empty_value=empty_value,
         empty_second='float("-inf")' if schedule.normalised else "0.0",
@@ -195,6 +190,16 @@ _PACKED = tuple(
 )
 
 _SHORT = ("tiles = 1 if seq_q * PACK.value <= SHORT_QUERIES else QUERY_TILES.value",)
+
+
+def _statements(schedule: BlackwellSchedule, where: Lengths, *, short: bool) -> tuple[str, ...]:
+    """Return the statements of the launch that follow the number of work tiles."""
+    return (
+        *(_sections(where) if schedule.order is TileOrder.LONGEST_FIRST else ()),
+        *(_PACKED if schedule.pack > 1 else ()),
+        *(("head_chunks = HEAD_CHUNKS.value",) if chunk(schedule) is not None else ()),
+        *(_SHORT if short and not where.before else ()),
+    )
 
 
 def _sections(where: Lengths) -> tuple[str, str]:

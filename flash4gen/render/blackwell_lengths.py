@@ -1,7 +1,7 @@
 """How a ``blackwell`` module finds the rows of a work tile: in a batch, or in packed sequences.
 
-In a batch all sequences have the lengths of the launch, which ``problem`` holds. Packed ones lie one
-behind the other: a work tile finds its own, ``sequence``, and the copy engine ends where that ends.
+In a batch all sequences have the lengths of the launch, which ``problem`` holds. Packed ones lie
+one behind the other: a work tile finds its own, ``sequence``, and copies end where that ends.
 """
 
 from __future__ import annotations

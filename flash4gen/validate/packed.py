@@ -41,7 +41,7 @@ class Sequence:
 
 
 def lengths_of(case: Case) -> tuple[Lengths, ...]:
-    """Return the lengths of a case's sequences: its own for each batch entry, others, its own again.
+    """Return the lengths of a case's sequences: its own for each batch entry, others, its own.
 
     A launch begins with the first sequence or with the last one. No keys and no queries stay no
     keys and no queries, in all of them.

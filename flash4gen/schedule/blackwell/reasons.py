@@ -109,7 +109,7 @@ def _shape(schedule: BlackwellSchedule, traits: Traits) -> dict[str, str]:
 def _short(schedule: BlackwellSchedule, traits: Traits) -> str:
     if schedule.short_queries and traits.packed:
         return (
-            "a kernel with one query tile is launched where sequences have no more rows on average; "
+            "a kernel with one query tile is launched where sequences have as few rows on average; "
             "either is right for all lengths, which the host does not know"
         )
     if schedule.short_queries:
@@ -182,7 +182,9 @@ def _short_registers(schedule: BlackwellSchedule, hardware: Hardware) -> dict[st
 
 
 def _emulated(schedule: BlackwellSchedule, traits: Traits, hardware: Hardware) -> str:
-    if not traits.normalised and schedule.emulated:
+    if not traits.normalised and not schedule.emulated:
+        return f"{hardware.exp2_rate} per clock: polynomials would gain 2 % at most, modelled"
+    if not traits.normalised:
         return (
             "a sigmoid takes an exponential and a reciprocal: polynomials relieve the MUFU, "
             f"{hardware.exp2_rate} per clock, of as many exponentials as they may"
