@@ -73,6 +73,7 @@ CONTEXT_OF = {
     "shared/rows.py.j2": context.InputText,
     "shared/spans.py.j2": context_blackwell.Spans,
     "shared/launch.py.j2": context_blackwell.Specialised,
+    "shared/sizes.py.j2": context.Launch,
     "shared/specialised.py.j2": context_blackwell.Specialised,
     "shared/tiles.py.j2": context.Mask,
 }
