@@ -7,6 +7,8 @@ the model falls short by on the worst row that spills.
 from __future__ import annotations
 
 FITS: dict[str, tuple[float, ...]] = {
+    "mfma gfx942": (0.948, 1.884, 0.474, 0.831, 0.831, 3.819, 15.118, 30.55, 16.0),
+    "mfma gfx950": (1.328, 2.032, 0.664, 0.562, 0.562, 0.0, 0.0, 27.722, 16.0),
     "mma.sync pointer new": (1.003, 1.026, 0.0, 0.0, 0.426, 1.977, 2.634, 79.088, 64.0),
     "mma.sync pointer old": (0.837, 0.609, 0.0, 0.0, 0.283, 1.737, 2.137, 115.868, 16.0),
     "mma.sync tma": (0.789, 1.177, 1.035, 0.173, 0.136, 0.342, 2.771, 51.02, 16.0),

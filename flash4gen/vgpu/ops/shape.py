@@ -101,7 +101,7 @@ def _make_range(op: Operation) -> Lowered:
     return Constant(torch.arange(start, end, dtype=torch.int32))
 
 
-@operation("ttg.convert_layout", "gluon.set_auto_layout")
+@operation("ttg.convert_layout", "gluon.set_auto_layout", "amdg.in_thread_transpose")
 def _convert_layout(op: Operation) -> Lowered:
     return Alias(op.operands)
 

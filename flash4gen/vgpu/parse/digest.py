@@ -237,6 +237,8 @@ class Digest:
             following = items[i + 1] if i + 1 < len(items) else None
             if _is(item, "EQUAL") and _is(previous, "VALUE"):
                 parts.bindings.append((str(previous)[1:], _operand(items[i + 1])))
+            elif _is(item, "VALUE") and _is(previous, "EQUAL") and _is(items[i - 2], "WORD"):
+                parts.labelled[parts.words.pop()] = (_operand(item),)
             elif isinstance(item, Token):
                 label = self._operand_token(item, previous, following, label, parts)
             else:
