@@ -48,6 +48,7 @@ def decisions(
         Decision("head_pad", schedule.head_pad, _padding(schedule, "head", attention.head_dim)),
         Decision("value_pad", schedule.value_pad, _padding(schedule, "value", attention.value_dim)),
         *_budgets(schedule, work, hardware),
+        *_eight_bit(schedule),
     )
 
 
@@ -107,6 +108,17 @@ def _next_larger(name: str, value: Any, judged: Judged) -> tuple[str, ...]:
 
 def _same_but(a: Schedule, b: Schedule, name: str) -> bool:
     return all(getattr(a, other) == getattr(b, other) for other in CHOICES if other != name)
+
+
+def _eight_bit(schedule: Schedule) -> tuple[Decision, ...]:
+    """Return what half the bytes decide, where elements have 8 bits."""
+    if schedule.element != 1:
+        return ()
+    found = [Decision("element", 1, "bytes of an element of q, k and v, by the spec's dtype")]
+    if schedule.promotes:
+        reason = "tensor cores sum 8-bit products to 13 bits of mantissa: one key tile at a time"
+        found.append(Decision("promotes", schedule.promotes, reason))
+    return tuple(found)
 
 
 def _padding(schedule: Schedule, of: str, dim: int) -> str:

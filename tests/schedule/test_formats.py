@@ -14,7 +14,7 @@ from flash4gen.schedule.model import Choice, Schedule
 from flash4gen.schedule.units import Unit, matrix_unit
 from flash4gen.schedule.verify import schedule_text, verify
 from tests.ir.notation import attention
-from tests.schedule.variants import portable
+from tests.schedule.variants import portable, said
 
 TARGETS = library.targets()
 ABLE = [item for item in TARGETS if item.has(Feature.FP8)]
@@ -79,6 +79,20 @@ def test_half_the_bytes_take_half_the_memory() -> None:
 def shape_key(schedule: object) -> tuple[object, ...]:
     assert isinstance(schedule, Schedule)
     return schedule.tile_q, schedule.tile_k, schedule.warps, schedule.stages, schedule.load
+
+
+def test_fields_that_are_set_have_a_reason() -> None:
+    choice = portable(eight(), library.target("h100"))
+    decided = {decision.field for decision in choice.decisions}
+    assert decided == said(choice.schedule) - {"hardware"}
+    assert {"element", "promotes"} <= decided
+
+
+def test_the_blackwell_family_says_why_not() -> None:
+    choice = choose(eight(), library.target("b200"))
+    assert isinstance(choice, Choice)
+    assert choice.decisions[0].value == "portable"
+    assert "its elements have 16 bits" in choice.decisions[0].reason
 
 
 def test_the_text_of_16_bit_schedules_does_not_mention_them() -> None:
