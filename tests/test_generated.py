@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from functools import cache
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import pytest
@@ -97,6 +98,18 @@ def test_a_certificate_beside_it_says_that_it_passed(path: Path) -> None:
     certificate = from_json(path.with_suffix(".certificate.json").read_text(encoding="utf-8"))
     assert certificate.passed
     assert (certificate.name, certificate.target) == (path.stem, path.parent.name)
+
+
+@each_module
+def test_its_digest_is_that_of_its_text(path: Path) -> None:
+    """Zeros stand where the digest stands; the certificate is about this very text."""
+    text = path.read_text(encoding="utf-8")
+    digest = from_json(path.with_suffix(".certificate.json").read_text()).provenance["text"]
+    assert isinstance(digest, str)
+    assert text.count(f"sha256:{digest[:16]}") == 1
+    unsealed = text.replace(f"sha256:{digest[:16]}", f"sha256:{'0' * 16}")
+    unsealed = unsealed.replace(f"_{digest[:8]}", f"_{'0' * 8}")
+    assert sha256(unsealed.encode()).hexdigest() == digest
 
 
 CLEAN_IMPORT = """

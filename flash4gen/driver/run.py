@@ -30,6 +30,7 @@ from flash4gen.driver.model import (
 )
 from flash4gen.driver.plan import check_spec, plan_indexes, plan_spec
 from flash4gen.render.index import render_index
+from flash4gen.render.overrides import check_overrides
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -111,14 +112,23 @@ def validate_spec(
     *,
     targets: Sequence[str] = (),
     out: Path | str = "generated",
+    template_dirs: Sequence[Path] = (),
     progress: Progress | None = None,
     mutate: bool = False,
 ) -> CompileResult:
     """Prove the modules that are on disk, which must be fresh, and rewrite their certificates."""
-    stale = _compared(path, targets, Run(Path(out), (), _silent), certificates=False)
+    run = Run(Path(out), tuple(template_dirs), _silent)
+    stale = _compared(path, targets, run, certificates=False)
     if not succeeded(stale):
         return CompileResult((), stale)
-    return compile_spec(path, targets=targets, out=out, progress=progress, mutate=mutate)
+    return compile_spec(
+        path,
+        targets=targets,
+        out=out,
+        template_dirs=template_dirs,
+        progress=progress,
+        mutate=mutate,
+    )
 
 
 def check_fresh(
@@ -160,6 +170,7 @@ def _planned(
         if not checked.ok:
             return (), ()
         details.append(f"{len(checked.attentions)} attention")
+        findings.add(*check_overrides(run.template_dirs))
     with run.stage("schedule", name) as details:
         plans, problems = plan_spec(checked, targets)
         findings.add(*problems)

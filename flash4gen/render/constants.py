@@ -17,7 +17,16 @@ if TYPE_CHECKING:
     from flash4gen.ir.nodes import Attention
     from flash4gen.schedule.model import Choice
 
-TORCH_DTYPE = {DType.FP16: "torch.float16", DType.BF16: "torch.bfloat16"}
+TORCH_DTYPE = {
+    DType.FP16: "torch.float16",
+    DType.BF16: "torch.bfloat16",
+    DType.FP8_E4M3: "torch.float8_e4m3fn",
+}
+
+SHIFT = 8
+"""Power of two that weights of 8 bits are scaled by: they reach 256 of e4m3's 448, which leaves
+room for their rounding, and weights down to 2^-14 of the largest keep their four bits (the offset
+of FlashAttention-4's fp8 kernels)."""
 
 
 def constants(attention: Attention, hardware: Hardware, choice: Choice) -> Constants:
@@ -32,6 +41,7 @@ def described(attention: Attention, hardware: Hardware) -> tuple[Constant, ...]:
     return (
         Constant("TARGET", _target(hardware), hardware.doc),
         Constant("DTYPE", TORCH_DTYPE[attention.dtype], ""),
+        *_out_dtype(attention),
         integer("HEADS", attention.heads),
         integer("KV_HEADS", attention.kv_heads),
         integer("GROUP", attention.group, "query heads per key/value head"),
@@ -57,7 +67,26 @@ def _variant(attention: Attention, hardware: Hardware) -> tuple[Constant, ...]:
             if attention.score == SCORE
             else "log2(e): e^x = 2^(TO_LOG2 · x), one multiply-add before exp2",
         ),
+        *_weights(attention),
     )
+
+
+def _out_dtype(attention: Attention) -> tuple[Constant, ...]:
+    if attention.output is attention.dtype:
+        return ()
+    return (Constant("OUT_DTYPE", TORCH_DTYPE[attention.output], ""),)
+
+
+def _weights(attention: Attention) -> tuple[Constant, ...]:
+    """Return what 8-bit weights are scaled by on their way to the values."""
+    if attention.dtype is not DType.FP8_E4M3:
+        return ()
+    if not attention.normalised:
+        return (decimal("UNIT", 2.0**SHIFT, f"a weight of 1: {_ROOM}"),)
+    return (decimal("SHIFT", float(SHIFT), f"the largest weight is 2^SHIFT: {_ROOM}"),)
+
+
+_ROOM = "e4m3 ends at 448, and is coarse below 2^-6"
 
 
 def _schedule(choice: Choice) -> tuple[Constant, ...]:

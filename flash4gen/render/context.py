@@ -20,7 +20,7 @@ class Header:
         version: of flash4gen.
         spec_name: file name of the spec, without folders.
         target: name of the hardware item.
-        provenance: aligned rows with the digests of spec, target, schedule and templates.
+        provenance: aligned rows with the digests of spec, target, schedule and text.
         title: first line of the docstring.
         meaning: the other lines: the formula, and how it is computed.
     """
@@ -87,10 +87,12 @@ class LoadText:
     Attributes:
         impl: ``pointer`` or ``tma``.
         purpose: for the banner of the former.
+        group: elements of 16 bytes, in which strides are counted.
     """
 
     impl: str
     purpose: str
+    group: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,23 +257,29 @@ class Inputs:
     needs_seq_q: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Attend:
     """The key loop.
 
     Attributes:
         parameters, arguments: what it is handed for the expressions.
         scales: whether scores are scaled before their expression.
+        factor: what they are scaled by then.
+        score_sum: what is said of how the products of a score are summed.
+        promotes: whether a tile's products with values are summed apart from the output.
         rescales: whether there is a running maximum, whose growth rescales the output so far.
     """
 
     parameters: tuple[str, ...]
     arguments: tuple[str, ...]
     scales: bool
+    factor: str
+    score_sum: str
+    promotes: bool
     rescales: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Epilogue:
     """What becomes of rows without keys, and which columns are stored.
 
@@ -279,7 +287,11 @@ class Epilogue:
         empty_text, empty_factor, empty_value: of a row without keys.
         store_mask: which elements are stored.
         sink: the logit that joins the denominator; empty if there is none.
-        arguments: of the function that normalises.
+        parameters, arguments: of the function that normalises.
+        log_max: the largest score of a row, in base 2 and on the scale of its sum.
+        unit: what an output that is not scaled otherwise counts.
+        value_factor: the factor on values; empty if there is none.
+        out, total: what is stored of an output, and of a sum, that is not normalised.
         normalises: whether there is one.
         first_row, second_row: rows of out, and of the second result, before a tile's.
     """
@@ -289,7 +301,13 @@ class Epilogue:
     empty_value: str
     store_mask: str
     sink: str
+    parameters: tuple[str, ...]
     arguments: tuple[str, ...]
+    log_max: str
+    unit: str
+    value_factor: str
+    out: str
+    total: str
     normalises: bool
     first_row: str
     second_row: str
@@ -309,7 +327,8 @@ class Eager:
         look_up: whether they read tensors at indices that may lie outside.
         signature: the parameters with their types.
         packed: whether sequences are packed.
-        packed: whether sequences are packed.
+        out_dtype: of the output.
+        out_option: the same as an argument of what allocates it; empty where it is that of q.
         query_axes, key_axes, second_axes: of q and out, of k and v, of the second result.
         second: name of the second result.
         sequence_signature: of the function for one sequence.
@@ -331,6 +350,8 @@ class Eager:
     normalises: bool
     signature: tuple[str, ...]
     packed: bool
+    out_dtype: str
+    out_option: str
     second: str
     sequence_signature: tuple[str, ...]
     sequence_names: tuple[str, ...]
@@ -366,6 +387,8 @@ class Interface:
     Attributes:
         inputs: the parameters besides q, k and v.
         signature: all parameters with their types.
+        dtype, out_dtype: of q, k and v, and of the output.
+        out_option: its dtype as an argument of what allocates it; empty where it is that of q.
         second: name of the second result.
         lse: what it is.
         public: the same where the tensors besides q, k and v must be named.
@@ -379,6 +402,8 @@ class Interface:
     target: str
     title: str
     dtype: str
+    out_dtype: str
+    out_option: str
     heads: int
     kv_heads: int
     head_dim: int
@@ -398,7 +423,10 @@ class Interface:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RenderContext:
-    """Everything that one module is printed from; templates know it as ``ctx``."""
+    """Everything that one module is printed from; templates know it as ``ctx``.
+
+    ``factors`` are the lines that compute what scores count by, where that is no constant.
+    """
 
     header: Header
     imports: tuple[str, ...]
@@ -408,6 +436,7 @@ class RenderContext:
     sequences: Sequences
     load: LoadText
     inputs: Inputs
+    factors: tuple[str, ...]
     score: Score
     mask: Mask
     softmax: Impl

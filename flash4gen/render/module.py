@@ -10,28 +10,19 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from flash4gen.digest import digest
-from flash4gen.ir.expr import SCORE, Var
+from flash4gen.ir.expr import Var
 from flash4gen.ir.hardware import Backend, Feature
 from flash4gen.ir.masks import minimal
 from flash4gen.ir.nodes import EmptyRow
 from flash4gen.ir.simplify import simplify
-from flash4gen.render import expressions
+from flash4gen.render import expressions, formats
 from flash4gen.render.blackwell import blackwell_context
 from flash4gen.render.constants import TORCH_DTYPE, constants
-from flash4gen.render.context import (
-    Attend,
-    Epilogue,
-    Impl,
-    Interface,
-    Launch,
-    LoadText,
-    RenderContext,
-    Sequences,
-)
+from flash4gen.render.context import Impl, Interface, Launch, RenderContext, Sequences
 from flash4gen.render.environment import NOTHING, environment
+from flash4gen.render.faults import blamed
 from flash4gen.render.inputs import arguments
-from flash4gen.render.provenance import Provenance, header, provenance, title
+from flash4gen.render.provenance import Provenance, header, op_digest, provenance, seal, title
 from flash4gen.schedule.blackwell.model import BlackwellSchedule
 from flash4gen.schedule.model import Load, as_portable
 
@@ -41,6 +32,7 @@ if TYPE_CHECKING:
 
     from flash4gen.ir.hardware import Hardware
     from flash4gen.ir.nodes import Attention
+    from flash4gen.render.context_blackwell import BlackwellContext
     from flash4gen.schedule.model import Choice
 
 
@@ -52,7 +44,7 @@ class RenderedModule:
         name: of the function, and of the file without ``.py``.
         target: of the hardware item, and of the folder.
         text: the whole file.
-        provenance: digests of everything that the text follows from.
+        provenance: digests of everything that the text follows from, and of the text.
     """
 
     name: str
@@ -71,22 +63,26 @@ def render(
         hardware: the target.
         choice: its schedule, with the reasons that are printed beside the constants.
         overrides: template directories searched before the shipped one.
+
+    Raises:
+        DiagnosticError: a template of these directories cannot be rendered.
     """
     env = environment(overrides)
     origin = provenance(attention, hardware, choice, overrides)
     lean, schedule = _lean(attention), choice.schedule
-    skeleton = env.get_template(f"skeleton/{schedule.family.value}_forward.py.j2")
+    context: RenderContext | BlackwellContext
     if isinstance(schedule, BlackwellSchedule):
         head, face = header(lean, hardware, choice, origin), _interface(lean, hardware, origin)
-        text = in_gluon(skeleton.render(ctx=blackwell_context(lean, hardware, choice, head, face)))
+        context = blackwell_context(lean, hardware, choice, head, face)
     else:
-        text = skeleton.render(ctx=_context(lean, hardware, choice, origin))
-    return RenderedModule(
-        name=attention.name,
-        target=hardware.name,
-        text=tidied(text),
-        provenance=origin,
-    )
+        context = _context(lean, hardware, choice, origin)
+    with blamed(overrides):
+        skeleton = env.get_template(f"skeleton/{schedule.family.value}_forward.py.j2")
+        text = skeleton.render(ctx=context)
+    if isinstance(schedule, BlackwellSchedule):
+        text = in_gluon(text)
+    text, sealed = seal(tidied(text), origin)
+    return RenderedModule(name=attention.name, target=hardware.name, text=text, provenance=sealed)
 
 
 def _lean(attention: Attention) -> Attention:
@@ -126,14 +122,12 @@ def _context(
     schedule = as_portable(choice.schedule)
     zero = attention.empty_row is EmptyRow.ZERO
     empty_value = "0.0" if zero else 'float("nan")'
-    identity = attention.score == SCORE
     read = expressions.loop_reads(attention)
     inputs = expressions.input_tensors(attention)
     handed = read | {Var.B, Var.HKV} if schedule.load is Load.TMA else read
     handed = handed | {Var.SEQ_Q} if inputs.needs_seq_q else handed
     names = (*expressions.loop_arguments(handed), *inputs.handed)
-    exact = schedule.value_pad == attention.value_dim
-    waves, sink = hardware.backend == Backend.HIP, expressions.sink(attention)
+    waves = hardware.backend == Backend.HIP
     helpers = expressions.arithmetic(attention, tanh="tanh_reciprocal" if waves else "tanh")
     sigmoid = "sigmoid_reciprocal" if waves else "sigmoid"
     return RenderContext(
@@ -148,29 +142,14 @@ def _context(
         arithmetic=helpers,
         order=Impl(schedule.order.value),
         sequences=_sequences(attention),
-        load=LoadText(schedule.load.value, _purpose(hardware)),
+        load=formats.load(schedule, _purpose(hardware)),
         inputs=inputs,
+        factors=formats.factors(attention),
         score=expressions.score(attention),
         mask=expressions.mask(attention),
-        softmax=Impl("online" if attention.normalised else sigmoid),
-        attend=Attend(
-            parameters=names, arguments=names, scales=not identity, rescales=attention.normalised
-        ),
-        epilogue=Epilogue(
-            empty_text="0" if zero else "NaN",
-            empty_factor=empty_value,
-            empty_value=empty_value,
-            normalises=attention.normalised,
-            first_row="q_start.to(tl.int64) + q_first"
-            if attention.packed
-            else "b.to(tl.int64) * seq_q + q_first",
-            second_row="h.to(tl.int64) * total_q + q_start"
-            if attention.packed
-            else "(b * HEADS + h).to(tl.int64) * seq_q",
-            sink=sink,
-            arguments=("acc", "row_max", "row_sum", *([sink] if sink else [])),
-            store_mask="row < rows_left" if exact else "(row < rows_left) & (column < VALUE_DIM)",
-        ),
+        softmax=Impl(formats.softmax_impl(attention, sigmoid)),
+        attend=formats.attend(attention, schedule, names),
+        epilogue=formats.epilogue(attention, schedule, empty_value),
         eager=expressions.eager(attention, empty_value),
         interface=_interface(attention, hardware, origin),
         launch=Launch(any_size=waves),
@@ -217,12 +196,14 @@ def _imports(*, uses_tma: bool, uses_libdevice: bool) -> tuple[str, ...]:
 def _interface(attention: Attention, hardware: Hardware, origin: Provenance) -> Interface:
     return Interface(
         name=attention.name,
-        digest=digest(origin)[:8],
+        digest=op_digest(origin),
         doc=title(attention),
         spec_name=origin.spec_name,
         target=hardware.name,
         title=hardware.doc,
         dtype=TORCH_DTYPE[attention.dtype].removeprefix("torch."),
+        out_dtype=formats.out_dtype(attention),
+        out_option=formats.out_option(attention),
         heads=attention.heads,
         kv_heads=attention.kv_heads,
         head_dim=attention.head_dim,

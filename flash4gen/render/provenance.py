@@ -1,4 +1,4 @@
-"""Where a module comes from: digests of its four inputs, and the header that says so.
+"""Where a module comes from: digests of its inputs and of its text, and the header that says so.
 
 No time, no user, no folder: the same inputs give the same bytes anywhere.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import textwrap
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 from flash4gen import __version__
@@ -19,7 +19,6 @@ from flash4gen.ir.printer import format_expr
 from flash4gen.render import inputs
 from flash4gen.render.context import API, Header
 from flash4gen.render.environment import LINE
-from flash4gen.resources import resource_dir
 from flash4gen.schedule.choose import BUILD
 from flash4gen.schedule.model import Schedule
 from flash4gen.schedule.text import record_text
@@ -28,21 +27,36 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from flash4gen.ir.expr import Expr
     from flash4gen.ir.hardware import Hardware
     from flash4gen.ir.nodes import Attention
     from flash4gen.schedule.model import AnySchedule, Choice
 
 
+UNSEALED = "0" * 64
+"""Stands for a module's own digest until there is a text to take it of."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provenance:
-    """SHA-256 digests of what a module follows from, and the versions that made it."""
+    """SHA-256 digests of what a module follows from and of its text, and the version that made it.
+
+    Shipped templates have no digest: what they print has. So a change of a template that leaves a
+    module as it was leaves its certificate in force.
+
+    Attributes:
+        spec: of the variant's meaning and of the texts that the module quotes.
+        templates: of the directories searched before the shipped one; empty without any.
+        text: of the module, zeros standing where this digest itself stands.
+    """
 
     version: str
     spec_name: str
     spec: str
     target: str
     schedule: str
-    templates: str
+    templates: str = ""
+    text: str = UNSEALED
 
     def as_mapping(self) -> dict[str, str]:
         """Return all of it by name, as certificates store it."""
@@ -52,18 +66,27 @@ class Provenance:
 def provenance(
     attention: Attention, hardware: Hardware, choice: Choice, overrides: Sequence[Path]
 ) -> Provenance:
-    """Return the provenance of a module.
-
-    The digest of the spec is that of its meaning and of the texts that the module quotes.
-    """
+    """Return the provenance of a module whose text is still to be made."""
     return Provenance(
         version=__version__,
         spec_name=_spec_name(attention),
         spec=digest(attention),
         target=digest(hardware),
         schedule=digest((choice.schedule, choice.decisions)),
-        templates=_templates_digest((*overrides, resource_dir("templates"))),
+        templates=_templates_digest(overrides) if overrides else "",
     )
+
+
+def seal(text: str, origin: Provenance) -> tuple[str, Provenance]:
+    """Put the digest of a text into it, in the header and in the op's name."""
+    sealed = replace(origin, text=hashlib.sha256(text.encode()).hexdigest())
+    text = text.replace(_short(UNSEALED), _short(sealed.text))
+    return text.replace(f"_{op_digest(origin)}", f"_{op_digest(sealed)}"), sealed
+
+
+def op_digest(origin: Provenance) -> str:
+    """Return what keeps the ops of two versions of a module apart."""
+    return origin.text[:8]
 
 
 def header(attention: Attention, hardware: Hardware, choice: Choice, origin: Provenance) -> Header:
@@ -78,7 +101,8 @@ def header(attention: Attention, hardware: Hardware, choice: Choice, origin: Pro
             f"target     {_short(origin.target)}  {hardware.doc}",
             f"schedule   {_short(origin.schedule)}  {first}",
             *(f"{'':36}{line}" for line in more),
-            f"templates  {_short(origin.templates)}  api {API}",
+            *([f"templates  {_short(origin.templates)}  over shipped"] if origin.templates else []),
+            f"text       {_short(origin.text)}  templates api {API}",
             *_excluded(choice),
         ),
         title=title(attention),
@@ -111,7 +135,7 @@ def meaning(attention: Attention) -> tuple[str, ...]:
     lines = [
         f"Forward attention. For query q of head h and the keys k of key/value head {kv}:",
         "",
-        f"    s      = (Q[q] · K[k]) · {attention.scale!r}",
+        f"    s      = (Q[q] · K[k]) · {attention.scale!r}{_times(attention.score_factor)}",
         f"    x      = {score}{where}",
     ]
     if where:
@@ -139,11 +163,16 @@ def _result(attention: Attention) -> tuple[str, str]:
     if not attention.normalised:
         return (
             "    total[q] = Σ_k sigmoid(x)",
-            "    out[q] = Σ_k sigmoid(x) · V[k]",
+            f"    out[q] = Σ_k sigmoid(x) · V[k]{_times(attention.value_factor)}",
         )
     sink = attention.sink
     total = "Σ_k exp(x)" if sink is None else f"(exp({format_expr(sink)}) + Σ_k exp(x))"
-    return f"    lse[q] = log {total}", "    out[q] = Σ_k exp(x − lse[q]) · V[k]"
+    out = f"    out[q] = Σ_k exp(x − lse[q]) · V[k]{_times(attention.value_factor)}"
+    return f"    lse[q] = log {total}", out
+
+
+def _times(factor: Expr | None) -> str:
+    return "" if factor is None else f" · {format_expr(factor)}"
 
 
 def _excluded(choice: Choice) -> list[str]:

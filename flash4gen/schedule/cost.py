@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from flash4gen.schedule.model import Schedule
     from flash4gen.schedule.workload import Workload
 
-ELEMENT = 2
-"""Bytes of one fp16 or bf16 element."""
+HALF = 2
+"""Bytes of the elements that rates of matrix instructions are given for; of half the size, twice as
+many are multiplied (vendor spec sheets of all targets that have them)."""
 
 SOFTMAX_PLAIN = 5.5
 """Instructions per score: scale, max, subtract, sum, half a conversion, and exp2 itself."""
@@ -169,7 +170,7 @@ def _busy(schedule: Schedule, work: Workload, hardware: Hardware) -> dict[str, f
     unit = matrix_unit(hardware, schedule.tile_q, schedule.warps)
     scores = schedule.tile_q * schedule.tile_k
     outputs = schedule.tile_q * schedule.value_pad
-    tile_bytes = schedule.tile_k * (schedule.head_pad + schedule.value_pad) * ELEMENT
+    tile_bytes = schedule.tile_k * (schedule.head_pad + schedule.value_pad) * schedule.element
     copies = tile_bytes / 16 * POINTER_INSTRUCTIONS if schedule.load is Load.POINTER else 0
     grid = warp_grid(unit, schedule.tile_q, schedule.value_pad, schedule.warps)
     plain = scores * (SOFTMAX_PLAIN + work.score.plain + work.score.mufu) + outputs + copies
@@ -178,7 +179,8 @@ def _busy(schedule: Schedule, work: Workload, hardware: Hardware) -> dict[str, f
     shared = _shared_bytes(schedule, unit, tile_bytes)
     if unit is Unit.MMA_SYNC:
         flops = 2 * scores * (schedule.head_pad + schedule.value_pad)
-        plain += hardware.warp_size * (flops / SYNC_FLOPS + shared / LDMATRIX_BYTES)
+        per_mma = SYNC_FLOPS * HALF / schedule.element
+        plain += hardware.warp_size * (flops / per_mma + shared / LDMATRIX_BYTES)
     fused = (scores * (3 + work.score.plain) + outputs) / hardware.fma_rate
     exps = scores * (1 + work.score.mufu) + schedule.tile_q
     busy = {
@@ -207,7 +209,7 @@ def _tensor(schedule: Schedule, unit: Unit, hardware: Hardware) -> float:
     (both measured on B200, SemiAnalysis' tables).
     """
     flops = 2 * schedule.tile_q * schedule.tile_k
-    rate = float(hardware.mma_flops)
+    rate = hardware.mma_flops * HALF / schedule.element
     best = best_unit(hardware)
     if unit in (Unit.MMA_SYNC, Unit.MFMA):
         return (
@@ -221,8 +223,8 @@ def _tensor(schedule: Schedule, unit: Unit, hardware: Hardware) -> float:
 
 def _shared_bytes(schedule: Schedule, unit: Unit, tile_bytes: float) -> float:
     """Return the bytes that one step moves through shared memory, the arriving tiles included."""
-    query = schedule.tile_q * schedule.head_pad * ELEMENT
-    weights = schedule.tile_q * schedule.tile_k * ELEMENT
+    query = schedule.tile_q * schedule.head_pad * schedule.element
+    weights = schedule.tile_q * schedule.tile_k * schedule.element
     grid = warp_grid(unit, schedule.tile_q, schedule.value_pad, schedule.warps)
     if unit is Unit.MFMA:  # the query is in registers, and every warp reads all of the tile
         return tile_bytes * (1 + grid.rows)

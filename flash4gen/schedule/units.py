@@ -74,6 +74,17 @@ def matrix_unit(hardware: Hardware, tile_q: int, warps: int) -> Unit:
     return best
 
 
+def promotes(unit: Unit, element: int) -> bool:
+    """Whether a tile's 8-bit products are summed on their own before they join the output.
+
+    Until tensor memory, tensor cores sum 8-bit products in registers of 22 bits, of which 13 are
+    mantissa (SageAttention2, arXiv:2411.10958, section 3.2; DeepSeek-V3, arXiv:2412.19437, section
+    3.3.2, counts 14 on an H800), and cut off the rest: over thousands of keys a bias. The output
+    has its rescaling anyway, so that to add a tile's sum costs no instruction, only registers.
+    """
+    return element == 1 and unit is not Unit.TCGEN05
+
+
 def warp_grid(unit: Unit, tile_q: int, value_pad: int, warps: int) -> Grid:
     """Return how warps divide the tile.
 

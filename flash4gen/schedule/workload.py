@@ -88,6 +88,7 @@ class Workload:
         ragged: whether a head dimension is narrower than its padding.
         packed: whether a tile of keys may end in another sequence.
         reads: the look-ups that differ from key to key.
+        element: bytes of an element of q, k and v.
     """
 
     head_pad: int
@@ -98,6 +99,7 @@ class Workload:
     ragged: bool = False
     reads: tuple[TileRead, ...] = ()
     packed: bool = False
+    element: int = 2
 
     @property
     def identity(self) -> bool:
@@ -140,14 +142,20 @@ class Workload:
 
 def workload(attention: Attention) -> Workload:
     """Count the work of an attention."""
-    widths = pad(attention.head_dim), pad(attention.value_dim)
+    element = attention.dtype.bytes
+    widths = pad(attention.head_dim, element), pad(attention.value_dim, element)
     ragged = widths != (attention.head_dim, attention.value_dim)
     work = workload_of(attention.score, attention.mask, *widths)
     score = work.score
     if not attention.normalised:  # 1 / (1 + 2^x) where a softmax has 2^x
         score = Operations(score.plain + 1, score.mufu + 1)
     return replace(
-        work, ragged=ragged, reads=tile_reads(attention), score=score, packed=attention.packed
+        work,
+        ragged=ragged,
+        reads=tile_reads(attention),
+        score=score,
+        packed=attention.packed,
+        element=element,
     )
 
 

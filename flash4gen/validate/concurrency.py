@@ -12,6 +12,7 @@ them. Barriers between the waves of a block are placed below the TTGIR: nothing 
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,9 @@ from flash4gen.vgpu.mutate import (
     Launch,
     Mutant,
     MutationScore,
+    Pool,
     baseline,
+    runner,
     score_bases,
     usable_cores,
 )
@@ -90,10 +93,13 @@ def concurrency_rung(
     taken = scenes(subject, module)
     if on_amd and not any(synchronises(scene.text) for scene in taken):
         return Rung("concurrency", Status.NOT_RUN, f"not run: {NOTHING_ASYNCHRONOUS}")
-    seen = tuple(_watched(scene, progress) for scene in taken)
-    kernels = _by_kernel(seen)
-    failures = _failures(subject, seen)
-    scores = tuple(_score(one, progress) for one in kernels) if mutate and not failures else ()
+    # Processes for the mutants are under way, if wanted, while the kernel itself is watched.
+    with runner(usable_cores()) if mutate else nullcontext() as pool:
+        seen = tuple(_watched(scene, progress) for scene in taken)
+        kernels = _by_kernel(seen)
+        failures = _failures(subject, seen)
+        scored = () if pool is None or failures else kernels
+        scores = tuple(_score(one, pool, progress) for one in scored)
     failures += tuple(
         Failure(reason=_told(mutant)) for score in scores for mutant in _survivors(score)
     )
@@ -132,10 +138,12 @@ def _failures(subject: Subject, seen: tuple[Seen, ...]) -> tuple[Failure, ...]:
     return tuple(found.values())
 
 
-def _score(seen: tuple[Seen, ...], progress: Callable[[str], None]) -> MutationScore:
+def _score(
+    seen: tuple[Seen, ...], pool: Pool | None, progress: Callable[[str], None]
+) -> MutationScore:
     bases = [view.base for view in seen]
     text = seen[0].scene.text
-    return score_bases(text, bases, progress=progress, processes=usable_cores())
+    return score_bases(text, bases, progress=progress, pool=pool)
 
 
 def _survivors(score: MutationScore) -> tuple[Mutant, ...]:

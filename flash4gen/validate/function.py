@@ -60,14 +60,25 @@ def function_rung(subject: Subject, module: ModuleType, progress: Callable[[str]
         module: its module, imported.
         progress: told the name of each case before it runs.
     """
-    runner = on_virtual_gpu(
+    return run_rung("function", subject, module, function_runner(subject, module), progress)
+
+
+def measure_of(
+    subject: Subject, product: Callable[[Tensor, Tensor], Tensor] = exact_products
+) -> Measure:
+    """Return how results are compared: what a kernel's own exp2 may add to the error."""
+    return Measure(accuracy_of(subject.choice.schedule, subject.attention.dtype), product)
+
+
+def function_runner(subject: Subject, module: ModuleType) -> Runner:
+    """Return what calls a module's function on the virtual GPU."""
+    return on_virtual_gpu(
         subject.attention,
         module,
         subject.hardware.arch,
         lambda seq_q: subject.kernel(seq_q).ttgir,
         sampled=_can_be_sampled(subject.choice.schedule),
     )
-    return run_rung("function", subject, module, runner, progress)
 
 
 def _can_be_sampled(schedule: AnySchedule) -> bool:
@@ -97,8 +108,8 @@ def run_rung(
         product: the matrix product that the working precision has; see ``working_precision``.
     """
     plan = plan_cases(subject.attention, subject.choice.schedule)
-    accuracy = accuracy_of(subject.choice.schedule, subject.attention.dtype)
-    measure = Measure(accuracy, product)
+    measure = measure_of(subject, product)
+    accuracy = measure.accuracy
     with one_thread():
         found = results_of(
             subject.attention, module, subject.rendered.text, plan, runner, progress, measure

@@ -31,7 +31,10 @@ def _product_kernel(a, b, out, m, n, p):  # type: ignore[no-untyped-def]
         left = tl.load(a + rows * n + inner, (rows < m) & (inner < n), other=0.0)
         below = inner[:, None]
         right = tl.load(b + below * p + columns, (below < n) & (columns < p), other=0.0)
-        acc = tl.dot(left, right, acc)
+        if left.dtype.primitive_bitwidth == 8:  # as the kernels do, whose sums these are
+            acc += tl.dot(left, right, max_num_imprecise_acc=_STEP)
+        else:
+            acc = tl.dot(left, right, acc)
     tl.store(out + rows * p + columns, acc, (rows < m) & (columns < p))
 
 
@@ -39,7 +42,7 @@ def tensor_core_products(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """Return a @ b in float32 as the device's tensor cores compute it, one after the other.
 
     Args:
-        a: [m, n], 16-bit, on the CPU.
+        a: [m, n], 16-bit or 8-bit, on the CPU.
         b: [n, p], the same dtype.
 
     Returns:

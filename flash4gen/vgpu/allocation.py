@@ -71,7 +71,11 @@ class _Walk:
         self.count += 1
         if op.name in ("ttg.local_alloc", "ttng.tmem_alloc"):
             return [self._allocate(op)]
-        used = [self.views[str(v)] for v in op.operands if str(v) in self.views]
+        used = [self.views[v] for v in op.operands if v in self.views]
+        if not (used or op.bindings or op.regions):
+            for result in op.results:
+                self.views.pop(result, None)
+            return used
         self._bind(op, used)
         before = self.count
         for region in op.regions:

@@ -3,7 +3,7 @@
 # spec       sha256:93d135b13c1afb63
 # target     sha256:cbfd55e38fd6545c  NVIDIA A100 SXM (Ampere, sm_80)
 # schedule   sha256:957218df12bcbfc2  portable, tiles 128 × 64, 4 warps, 3 stages, pointer loads
-# templates  sha256:f1c88ee788fdf2cd  api 1
+# text       sha256:9a306f09d7950d0f  templates api 1
 """Bidirectional attention.
 
 Forward attention. For query q of head h and the keys k of key/value head h:
@@ -439,7 +439,7 @@ def _forward(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # torch.compile sees one opaque operator. The digest in its name keeps two versions apart.
-_op = torch.library.custom_op("flash4gen::full_ca61bb6e", _forward, mutates_args=())
+_op = torch.library.custom_op("flash4gen::full_9a306f09", _forward, mutates_args=())
 
 
 @_op.register_fake

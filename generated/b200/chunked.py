@@ -4,7 +4,7 @@
 # target     sha256:fca41d18a5ab7fdc  NVIDIA B200 (Blackwell, sm_100)
 # schedule   sha256:06113a53875e6edf  blackwell, 2×128×128, shared_s, 3 stages, 192/104/24
 #                                     registers, 16 emulated, single longest_first
-# templates  sha256:f1c88ee788fdf2cd  api 1
+# text       sha256:ed3fa8c6c134ab19  templates api 1
 """Causal attention within chunks of 8192 positions.
 
 Forward attention. For query q of head h and the keys k of key/value head h // 5:
@@ -911,7 +911,7 @@ def _forward(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # torch.compile sees one opaque operator. The digest in its name keeps two versions apart.
-_op = torch.library.custom_op("flash4gen::chunked_9439fb93", _forward, mutates_args=())
+_op = torch.library.custom_op("flash4gen::chunked_ed3fa8c6", _forward, mutates_args=())
 
 
 @_op.register_fake

@@ -4,7 +4,7 @@
 # target     sha256:fca41d18a5ab7fdc  NVIDIA B200 (Blackwell, sm_100)
 # schedule   sha256:5c4ca4404ca10fef  blackwell, 2×128×128, disjoint, 10 stages, 192/104/24
 #                                     registers, 24 emulated, static query_tiles_first
-# templates  sha256:f1c88ee788fdf2cd  api 1
+# text       sha256:01b9fde82bbe4eac  templates api 1
 """Bidirectional attention.
 
 Forward attention. For query q of head h and the keys k of key/value head h:
@@ -869,7 +869,7 @@ def _forward(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # torch.compile sees one opaque operator. The digest in its name keeps two versions apart.
-_op = torch.library.custom_op("flash4gen::full_059b801d", _forward, mutates_args=())
+_op = torch.library.custom_op("flash4gen::full_01b9fde8", _forward, mutates_args=())
 
 
 @_op.register_fake

@@ -4,7 +4,7 @@
 # target     sha256:fca41d18a5ab7fdc  NVIDIA B200 (Blackwell, sm_100)
 # schedule   sha256:45521ec3c4df3231  blackwell, 1×128×128, double_s, 2 stages, 232/208/64
 #                                     registers, 36 emulated, single longest_first
-# templates  sha256:f1c88ee788fdf2cd  api 1
+# text       sha256:62f2471668b250a3  templates api 1
 """256 shared keys, causal after them, as in PaliGemma.
 
 Forward attention. For query q of head h and the keys k of key/value head h // 8:
@@ -875,7 +875,7 @@ def _forward(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # torch.compile sees one opaque operator. The digest in its name keeps two versions apart.
-_op = torch.library.custom_op("flash4gen::prefix_lm_70c505c2", _forward, mutates_args=())
+_op = torch.library.custom_op("flash4gen::prefix_lm_62f24716", _forward, mutates_args=())
 
 
 @_op.register_fake

@@ -4,7 +4,7 @@
 # target     sha256:fca41d18a5ab7fdc  NVIDIA B200 (Blackwell, sm_100)
 # schedule   sha256:7ddf8623649b15b7  blackwell, 2×128×128, shared_s, 3 stages, 192/104/24
 #                                     registers, 16 emulated, single longest_first
-# templates  sha256:f1c88ee788fdf2cd  api 1
+# text       sha256:50c60dbfc87efb35  templates api 1
 """Causal attention over the last 1024 keys.
 
 Forward attention. For query q of head h and the keys k of key/value head h // 4:
@@ -904,7 +904,7 @@ def _forward(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # torch.compile sees one opaque operator. The digest in its name keeps two versions apart.
-_op = torch.library.custom_op("flash4gen::sliding_window_e8786ab5", _forward, mutates_args=())
+_op = torch.library.custom_op("flash4gen::sliding_window_50c60dbf", _forward, mutates_args=())
 
 
 @_op.register_fake

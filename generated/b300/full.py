@@ -4,7 +4,7 @@
 # target     sha256:0b9588c591fa9144  NVIDIA B300 (Blackwell Ultra, sm_103)
 # schedule   sha256:de61011a4b9ff5cb  blackwell, 2×128×128, disjoint, 10 stages, 192/104/24
 #                                     registers, 0 emulated, static query_tiles_first
-# templates  sha256:f1c88ee788fdf2cd  api 1
+# text       sha256:1f4c9e2c55ce8495  templates api 1
 """Bidirectional attention.
 
 Forward attention. For query q of head h and the keys k of key/value head h:
@@ -815,7 +815,7 @@ def _forward(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # torch.compile sees one opaque operator. The digest in its name keeps two versions apart.
-_op = torch.library.custom_op("flash4gen::full_fcd3906b", _forward, mutates_args=())
+_op = torch.library.custom_op("flash4gen::full_1f4c9e2c", _forward, mutates_args=())
 
 
 @_op.register_fake

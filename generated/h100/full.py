@@ -3,7 +3,7 @@
 # spec       sha256:93d135b13c1afb63
 # target     sha256:701ee93909a32efc  NVIDIA H100 SXM (Hopper, sm_90)
 # schedule   sha256:e822f1b5b574e3ab  portable, tiles 128 × 64, 4 warps, 3 stages, tma loads
-# templates  sha256:f1c88ee788fdf2cd  api 1
+# text       sha256:4322f4c33cc8c516  templates api 1
 """Bidirectional attention.
 
 Forward attention. For query q of head h and the keys k of key/value head h:
@@ -374,7 +374,7 @@ def _forward(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # torch.compile sees one opaque operator. The digest in its name keeps two versions apart.
-_op = torch.library.custom_op("flash4gen::full_b2b0cbcf", _forward, mutates_args=())
+_op = torch.library.custom_op("flash4gen::full_4322f4c3", _forward, mutates_args=())
 
 
 @_op.register_fake

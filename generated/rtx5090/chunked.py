@@ -3,7 +3,7 @@
 # spec       sha256:e858a023abb5d8d5
 # target     sha256:c2cb1a3370d5a519  NVIDIA GeForce RTX 5090 (Blackwell, sm_120)
 # schedule   sha256:0735573be4b42457  portable, tiles 128 × 64, 8 warps, 3 stages, tma loads
-# templates  sha256:f1c88ee788fdf2cd  api 1
+# text       sha256:1b4b274c6fa1f442  templates api 1
 """Causal attention within chunks of 8192 positions.
 
 Forward attention. For query q of head h and the keys k of key/value head h // 5:
@@ -405,7 +405,7 @@ def _forward(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # torch.compile sees one opaque operator. The digest in its name keeps two versions apart.
-_op = torch.library.custom_op("flash4gen::chunked_4d1935b6", _forward, mutates_args=())
+_op = torch.library.custom_op("flash4gen::chunked_1b4b274c", _forward, mutates_args=())
 
 
 @_op.register_fake

@@ -3,7 +3,7 @@
 # spec       sha256:93d135b13c1afb63
 # target     sha256:c2cb1a3370d5a519  NVIDIA GeForce RTX 5090 (Blackwell, sm_120)
 # schedule   sha256:c20f92b29893a417  portable, tiles 128 × 64, 4 warps, 2 stages, tma loads
-# templates  sha256:f1c88ee788fdf2cd  api 1
+# text       sha256:1af3f5de41ac735d  templates api 1
 """Bidirectional attention.
 
 Forward attention. For query q of head h and the keys k of key/value head h:
@@ -374,7 +374,7 @@ def _forward(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # torch.compile sees one opaque operator. The digest in its name keeps two versions apart.
-_op = torch.library.custom_op("flash4gen::full_fbf73071", _forward, mutates_args=())
+_op = torch.library.custom_op("flash4gen::full_1af3f5de", _forward, mutates_args=())
 
 
 @_op.register_fake

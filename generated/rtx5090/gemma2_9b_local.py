@@ -3,7 +3,7 @@
 # spec       sha256:27416976b18ba8e6
 # target     sha256:c2cb1a3370d5a519  NVIDIA GeForce RTX 5090 (Blackwell, sm_120)
 # schedule   sha256:ba689eb70bd755e9  portable, tiles 32 × 32, 4 warps, 3 stages, pointer loads
-# templates  sha256:f1c88ee788fdf2cd  api 1
+# text       sha256:4d627278d1a67e2c  templates api 1
 """Gemma-2 9B, its sliding-window layers.
 
 Forward attention. For query q of head h and the keys k of key/value head h // 2:
@@ -483,7 +483,7 @@ def _forward(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # torch.compile sees one opaque operator. The digest in its name keeps two versions apart.
-_op = torch.library.custom_op("flash4gen::gemma2_9b_local_45307a19", _forward, mutates_args=())
+_op = torch.library.custom_op("flash4gen::gemma2_9b_local_4d627278", _forward, mutates_args=())
 
 
 @_op.register_fake

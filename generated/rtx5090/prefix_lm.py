@@ -3,7 +3,7 @@
 # spec       sha256:18529f2d05bb7d29
 # target     sha256:c2cb1a3370d5a519  NVIDIA GeForce RTX 5090 (Blackwell, sm_120)
 # schedule   sha256:ff07a710b51e37b8  portable, tiles 32 × 32, 4 warps, 3 stages, pointer loads
-# templates  sha256:f1c88ee788fdf2cd  api 1
+# text       sha256:be2c930dded30c82  templates api 1
 """256 shared keys, causal after them, as in PaliGemma.
 
 Forward attention. For query q of head h and the keys k of key/value head h // 8:
@@ -465,7 +465,7 @@ def _forward(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # torch.compile sees one opaque operator. The digest in its name keeps two versions apart.
-_op = torch.library.custom_op("flash4gen::prefix_lm_ac96f4aa", _forward, mutates_args=())
+_op = torch.library.custom_op("flash4gen::prefix_lm_be2c930d", _forward, mutates_args=())
 
 
 @_op.register_fake

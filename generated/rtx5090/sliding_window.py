@@ -3,7 +3,7 @@
 # spec       sha256:bc11ac292868f1e4
 # target     sha256:c2cb1a3370d5a519  NVIDIA GeForce RTX 5090 (Blackwell, sm_120)
 # schedule   sha256:622bfae9d70d4c9e  portable, tiles 64 × 32, 4 warps, 2 stages, pointer loads
-# templates  sha256:f1c88ee788fdf2cd  api 1
+# text       sha256:6a52d5c83e8c6a51  templates api 1
 """Causal attention over the last 1024 keys.
 
 Forward attention. For query q of head h and the keys k of key/value head h // 4:
@@ -465,7 +465,7 @@ def _forward(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # torch.compile sees one opaque operator. The digest in its name keeps two versions apart.
-_op = torch.library.custom_op("flash4gen::sliding_window_412da6f4", _forward, mutates_args=())
+_op = torch.library.custom_op("flash4gen::sliding_window_6a52d5c8", _forward, mutates_args=())
 
 
 @_op.register_fake

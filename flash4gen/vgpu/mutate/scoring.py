@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from flash4gen.vgpu.mutate.generate import mutants
 from flash4gen.vgpu.mutate.model import Mutant, MutantKind, MutationScore, Verdict
-from flash4gen.vgpu.mutate.pool import Task, runner
+from flash4gen.vgpu.mutate.pool import Runner, Task, runner
 from flash4gen.vgpu.mutate.runs import POLICIES, Baseline, Launch, baseline
 from flash4gen.vgpu.prove import proofs
 
@@ -17,13 +17,18 @@ if TYPE_CHECKING:
 
     from flash4gen.vgpu.check import Policy
     from flash4gen.vgpu.errors import Finding
-    from flash4gen.vgpu.mutate.pool import Processes, Runner
+    from flash4gen.vgpu.mutate.pool import Pool
+    from flash4gen.vgpu.report import Report
 
 # Kinds of mutants that no launch survives in which the operation takes effect.
 _TELLING = {
     "ttng.barrier_expect": MutantKind.BYTES,
     "ttng.init_barrier": MutantKind.DELETE,
 }
+# Waits and fences that do no harm if they are there twice.
+_REPEATABLE = frozenset(
+    {"ttng.wait_barrier", "ttng.fence_async_shared", "ttng.async_tma_store_wait"}
+)
 
 
 def score(
@@ -74,9 +79,10 @@ def score_launches(
     """
     start = time.perf_counter()
     bases = [baseline(text, launch, policies) for launch in launches]
-    result = score_bases(
-        text, bases, policies=policies, only=only, progress=progress, processes=processes
-    )
+    with runner(processes) as pool:
+        result = score_bases(
+            text, bases, policies=policies, only=only, progress=progress, pool=pool
+        )
     return replace(result, seconds=time.perf_counter() - start)
 
 
@@ -87,15 +93,15 @@ def score_bases(
     policies: Sequence[Policy] = POLICIES,
     only: Callable[[Mutant], bool] = lambda _mutant: True,
     progress: Callable[[str], None] = lambda _what: None,
-    processes: int = 1,
+    pool: Pool | None = None,
 ) -> MutationScore:
     """Run every mutant of a kernel until a launch under some policy finds something.
 
     A mutant without a finding is *implied* if its operation ran, and in every launch where it ran
-    and under every policy each access was ordered without it; *without effect* if the text proves
-    that no launch whatsoever can tell; *unreached* if the operation took effect in none of these
-    launches; else it is *missed*. Wrong numbers are no finding, and
-    a mutant with wrong numbers is missed whatever else is known of it.
+    and under every policy each access was ordered without it, or, if it was moved, with it in its
+    new place; *without effect* if the text proves that no launch whatsoever can tell; *unreached*
+    if the operation took effect in none of these launches; else it is *missed*. Wrong numbers are
+    no finding, and a mutant with wrong numbers is missed whatever else is known of it.
 
     Args:
         text: the TTGIR of a kernel without findings.
@@ -103,7 +109,7 @@ def score_bases(
         policies: the schedules to try, in order.
         only: which mutants to run.
         progress: told how many mutants have run.
-        processes: how many to run them in; the verdicts do not depend on it.
+        pool: the processes to run them in, see ``runner``; the verdicts do not depend on it.
 
     Raises:
         ValueError: the kernel has findings itself.
@@ -113,18 +119,24 @@ def score_bases(
     if found is not None:
         raise ValueError(f"the kernel itself has findings: {found}")
     chosen = {number: mutant for number, mutant in enumerate(mutants(text)) if only(mutant)}
-    with runner(text, bases, processes) as pool:
-        results = _results(text, chosen, policies, pool, progress)
+    pool = pool or Runner()
+    pool.load(text, bases)
+    results = _results(text, chosen, bases, policies, pool, progress)
     flagged = tuple((mutant, result.found) for mutant, result in results if result.found)
     silent = [mutant for mutant, result in results if not (result.found or result.proven)]
     wrong = [mutant for mutant, result in results if not (result.found or result.same)]
     groups = _grouped(silent, wrong, bases)
+    good = [
+        mutant
+        for mutant in groups[Verdict.MISSED]
+        if mutant not in wrong and as_good(text, mutant, bases, policies[:2])
+    ]
     return MutationScore(
         mutants=tuple(chosen.values()),
         flagged=flagged,
-        implied=tuple(groups[Verdict.IMPLIED]),
+        implied=(*groups[Verdict.IMPLIED], *good),
         without_effect=tuple(mutant for mutant, result in results if result.proven),
-        missed=tuple(groups[Verdict.MISSED]),
+        missed=tuple(mutant for mutant in groups[Verdict.MISSED] if mutant not in good),
         unreached=tuple(groups[Verdict.UNREACHED]),
         wrong=tuple(wrong),
         seconds=time.perf_counter() - start,
@@ -143,13 +155,16 @@ class _Result:
 def _results(
     text: str,
     chosen: Mapping[int, Mutant],
+    bases: Sequence[Baseline],
     policies: Sequence[Policy],
-    pool: Runner | Processes,
+    pool: Pool,
     progress: Callable[[str], None],
 ) -> list[tuple[Mutant, _Result]]:
     """Run all mutants under the first policy, and those that it does not settle under the others.
 
-    Each such run is a task of its own, so that processes have equally much to do.
+    If every report says that an operation is implied, which does not depend on the schedule, what
+    breaks it runs under the second policy and no other. Each such run is a task of its own, so that
+    processes have equally much to do.
     """
     numbers = list(chosen)
     tasks = [Task(number, policies[0]) for number in numbers]
@@ -159,7 +174,12 @@ def _results(
         silent = result.found is None and result.same
         result.proven = silent and proven_without_effect(text, chosen[number])
     rest = [n for n, result in results.items() if not (result.found or result.proven)]
-    tasks = [Task(number, policy) for policy in policies[1:] for number in rest]
+    tasks = [
+        Task(number, policy)
+        for place, policy in enumerate(policies[1:], 1)
+        for number in rest
+        if place == 1 or not _implied(chosen[number].line, bases)
+    ]
     outcomes = pool.run(tasks, lambda done: progress(f"run {done} of {len(tasks)} of the silent"))
     for task, (found, same) in zip(tasks, outcomes, strict=True):
         result = results[task.mutant]
@@ -182,12 +202,42 @@ def _grouped(
 
 def _verdict(mutant: Mutant, bases: Sequence[Baseline], told: frozenset[int]) -> Verdict:
     """Return what such a mutant is, its numbers being right."""
-    ran = [base for base in bases if mutant.line not in base.idle]
-    if not ran or mutant.line in told:
+    if all(mutant.line in base.idle for base in bases) or mutant.line in told:
         return Verdict.UNREACHED
-    if all(mutant.line in base.implied for base in ran):
-        return Verdict.IMPLIED
-    return Verdict.MISSED
+    return Verdict.IMPLIED if _implied(mutant.line, bases) else Verdict.MISSED
+
+
+def _implied(line: int, bases: Sequence[Baseline]) -> bool:
+    """Whether an operation ran, and every access was ordered without it wherever it did."""
+    ran = [base for base in bases if line not in base.idle]
+    return bool(ran) and all(line in base.implied for base in ran)
+
+
+def as_good(
+    text: str, mutant: Mutant, bases: Sequence[Baseline], policies: Sequence[Policy]
+) -> bool:
+    """Whether a wait that was moved orders in its new place all that it ordered in the old one.
+
+    The kernel runs with the wait in both places: the old one must be implied then, wherever it
+    runs. At the end of a loop's turn, for instance, a wait may be for the very phase that the next
+    turn would begin by waiting for.
+    """
+    if mutant.kind is not MutantKind.MOVE or mutant.op not in _REPEATABLE:
+        return False
+    lines = mutant.text.split("\n")
+    lines.insert(mutant.line - 1, text.split("\n")[mutant.line - 1])
+    both = "\n".join(lines)
+    ran = [base for base in bases if mutant.line not in base.idle]
+    return bool(ran) and all(
+        _implied_in(again, mutant.line)
+        for base in ran
+        for again in (base.again(both, policy) for policy in policies)
+    )
+
+
+def _implied_in(report: Report, line: int) -> bool:
+    redundant = any(entry.line == line and entry.executed for entry in report.redundant)
+    return redundant and not report.findings
 
 
 def proven_without_effect(text: str, mutant: Mutant) -> bool:

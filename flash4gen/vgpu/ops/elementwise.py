@@ -30,6 +30,7 @@ from flash4gen.vgpu.numerics import (
     fma,
     mulhi_unsigned,
     nearest_tf32,
+    reciprocal,
 )
 from flash4gen.vgpu.ops.arith import elementwise, on_scalars, rounding_of
 
@@ -193,7 +194,7 @@ register_asm("ex2.approx.ftz.f32 $0, $1;", torch.exp2)
 register_asm("ex2.approx.f32 $0, $1;", torch.exp2)
 register_asm("lg2.approx.ftz.f32 $0, $1;", torch.log2)
 register_asm("lg2.approx.f32 $0, $1;", torch.log2)
-register_asm("rcp.approx.ftz.f32 $0, $1;", torch.reciprocal)
+register_asm("rcp.approx.ftz.f32 $0, $1;", reciprocal)
 register_asm("rsqrt.approx.ftz.f32 $0, $1;", torch.rsqrt)
 register_asm("cvt.rna.tf32.f32 $0, $1;", nearest_tf32)
 

@@ -9,7 +9,17 @@ import pytest
 from torch import Tensor
 
 from flash4gen.vgpu import Policy, check_ttgir
-from flash4gen.vgpu.mutate import Launch, Mutant, MutantKind, pool, score, score_launches
+from flash4gen.vgpu.mutate import (
+    Launch,
+    Mutant,
+    MutantKind,
+    baseline,
+    mutants,
+    pool,
+    score,
+    score_bases,
+    score_launches,
+)
 from tests.vgpu.gluon.all_cases import ALL, by_name
 
 if TYPE_CHECKING:
@@ -17,6 +27,8 @@ if TYPE_CHECKING:
 
 EXTRA_WAIT = "wait that scores imply"
 """A variant that is correct and waits for what another wait implies already."""
+TWO_A_TURN = "two a turn"
+"""A variant that is correct and hands two tiles over in a turn."""
 SLOW = ("attention_four_roles_128", "flash_128")
 
 
@@ -96,6 +108,50 @@ def test_what_one_launch_does_not_reach_another_may() -> None:
     launches = [Launch(idle.fresh, case.grid), Launch(case.fresh, case.grid)]
     result = score_launches(case.text(), launches)
     assert len(result.flagged) == len(result.mutants)
+
+
+def test_a_mutant_is_not_run_where_its_operation_does_nothing() -> None:
+    case = by_name("ring_copy")
+    idle = replace(case, values=lambda: case.values() | {"tiles": 0})
+    bases = [baseline(case.text(), Launch(one.fresh, case.grid)) for one in (idle, case)]
+    wait = next(mutant for mutant in mutants(case.text()) if mutant.op == "ttng.wait_barrier")
+    result = score_bases(case.text(), bases, only=lambda mutant: mutant == wait)
+    assert len(result.flagged) == 1
+    assert [base.tried for base in bases] == [0, 1]
+
+
+def test_what_every_report_implies_runs_in_two_schedules() -> None:
+    case = by_name("attention_two_roles")
+    text = case.text(EXTRA_WAIT)
+    base = baseline(text, Launch(lambda: case.fresh(EXTRA_WAIT), case.grid))
+
+    def chosen(mutant: Mutant) -> bool:
+        return mutant.line == extra_wait(case) and mutant.kind is MutantKind.DELETE
+
+    result = score_bases(text, [base], only=chosen)
+    assert result.implied == result.mutants
+    assert (base.tried, base.found) == (2, 0)
+
+
+def test_a_wait_that_orders_as_much_in_its_new_place_is_redundant() -> None:
+    """At the end of a turn it is for the phase that the next turn begins with; elsewhere it is not.
+
+    Left out, or for the other phase, it is found out, and so is the other wait wherever it goes.
+    """
+    ring = by_name("ring_copy")
+    case = replace(ring, values=lambda: ring.values() | {"tiles": 4, "STAGES": 1})
+    result = score(
+        case.text(TWO_A_TURN),
+        lambda: case.fresh(TWO_A_TURN),
+        case.grid,
+        only=lambda mutant: mutant.op == "ttng.wait_barrier",
+    )
+    (survivor,) = result.implied
+    assert survivor.kind is MutantKind.MOVE
+    assert result.missed == ()
+    others = [mutant.kind for mutant, _ in result.flagged if mutant.line == survivor.line]
+    assert others == [MutantKind.DELETE, MutantKind.PHASE]
+    assert len(result.flagged) == 8
 
 
 def test_several_processes_come_to_the_same_verdicts() -> None:
