@@ -70,6 +70,7 @@ CONTEXT_OF = {
     "shared/products.py.j2": context_blackwell.Mma,
     "shared/spans.py.j2": context_blackwell.Spans,
     "shared/launch.py.j2": context_blackwell.Specialised,
+    "shared/sizes.py.j2": context.Launch,
     "shared/specialised.py.j2": context_blackwell.Specialised,
     "shared/tiles.py.j2": context.Mask,
 }

@@ -135,8 +135,10 @@ def _fetch(schedule: BlackwellSchedule, shared: Sharing, walk: Walk, where: Leng
     """Return the load warp."""
     chunked = chunk(schedule) is not None
     column = "chunk * CHUNK" if chunked else "0"
+    order = _order(schedule)
+    value, state = "old" if order == "ahead" else "key", ("bars", "stage", "phase")
     return Fetch(
-        impl=_order(schedule),
+        impl=order,
         chunked=chunked,
         tile=where.tiles,
         q_place=f"[{where.queries}, {column}]",
@@ -144,10 +146,14 @@ def _fetch(schedule: BlackwellSchedule, shared: Sharing, walk: Walk, where: Leng
         entry=where.entry,
         ring=shared.ring,
         slot=shared.slot,
-        keys=shared.keys,
-        values=shared.values,
-        key_chunks=", HEAD_CHUNKS" if chunked else "",
-        value_chunks=", VALUE_CHUNKS" if chunked else "",
+        key_arguments=(
+            *("k_desc", where.entry, "key", "hkv", shared.keys),
+            *(*state, *(("HEAD_CHUNKS",) if chunked else ())),
+        ),
+        value_arguments=(
+            *("v_desc", where.entry, value, "hkv", shared.values),
+            *(*state, *(("VALUE_CHUNKS",) if chunked else ())),
+        ),
         walk=walk,
         tiles=tiles(schedule),
     )

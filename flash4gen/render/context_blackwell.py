@@ -129,8 +129,7 @@ class Fetch:
         q_place: coordinates of a query tile; ``key_place``: of a tile of keys or values.
         entry: the argument of ``_fetch`` that says which sequence is read.
         ring, slot: what ``_fetch`` is given to find slots in, and one of them.
-        keys, values: what it is given for a key tile, and for a value tile.
-        key_chunks, value_chunks: the last argument at copies of a tile, where there are chunks.
+        key_arguments, value_arguments: of ``_fetch`` for a key tile, and for a value tile.
         walk: of its work tiles.
     """
 
@@ -142,10 +141,8 @@ class Fetch:
     entry: str
     ring: str
     slot: str
-    keys: str
-    values: str
-    key_chunks: str
-    value_chunks: str
+    key_arguments: tuple[str, ...]
+    value_arguments: tuple[str, ...]
     walk: Walk
     tiles: str
 
