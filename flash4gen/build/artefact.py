@@ -47,6 +47,7 @@ class Artefact:
         cubin: the binary.
         facts: read from the above.
         short: the kernel that the module launches for short queries, if that is another one.
+        backward: the kernels of its backward pass, in the order in which they are launched.
     """
 
     kernel: str
@@ -57,8 +58,9 @@ class Artefact:
     cubin: bytes = field(repr=False)
     facts: Facts
     short: Artefact | None = None
+    backward: tuple[Artefact, ...] = ()
 
     @property
     def kernels(self) -> tuple[Artefact, ...]:
-        """All kernels of the module, this one first."""
+        """The kernels of the forward pass, this one first."""
         return (self,) if self.short is None else (self, self.short)

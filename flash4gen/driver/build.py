@@ -179,7 +179,7 @@ def build_once(plan: Plan, run: Run, folder: Path, findings: Findings) -> Built 
         details.append(f"{facts.registers} registers, {facts.spill_bytes} bytes spilled")
     problems = [
         problem
-        for kernel in artefact.kernels
+        for kernel in (*artefact.kernels, *artefact.backward)
         for problem in limit_findings(kernel.facts, plan.hardware, plan.attention.span)
     ]
     findings.add(*problems)

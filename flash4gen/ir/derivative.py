@@ -1,11 +1,11 @@
 """Symbolic derivatives of scores and sinks, and where an expression has none.
 
-In: a FLOAT expression and what to differentiate by: the score, or one look-up. Out: an expression,
-simplified as numbers are (``0 · x`` is 0), that is built from the very subexpressions of its source,
-so that a kernel which computes both computes what they share once.
+In: a FLOAT expression and what to differentiate by: the score, or one look-up. Out: an
+expression, simplified as numbers are (``0 · x`` is 0), that is built from the very subexpressions
+of its source, so that a kernel which computes both computes what they share once.
 
-At a kink, where ``abs``, ``min``, ``max`` or a ``where`` change sides, the derivative is that of one
-of the sides: a subgradient. What jumps has none: ``jumps`` names the comparisons that make it so.
+At a kink, where ``abs``, ``min``, ``max`` or a ``where`` change sides, the derivative is that of
+one of the sides: a subgradient. What jumps has none: ``jumps`` names the comparisons at fault.
 """
 
 from __future__ import annotations

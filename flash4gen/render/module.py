@@ -15,6 +15,7 @@ from flash4gen.ir.masks import minimal
 from flash4gen.ir.nodes import EmptyRow
 from flash4gen.ir.simplify import simplify
 from flash4gen.render import expressions
+from flash4gen.render.backward import training_context
 from flash4gen.render.blackwell import blackwell_context
 from flash4gen.render.constants import TORCH_DTYPE, constants
 from flash4gen.render.context import Attend, Epilogue, Impl, Interface, RenderContext, Sequences
@@ -63,18 +64,22 @@ def render(
     """
     env = environment(overrides)
     origin = provenance(attention, hardware, choice, overrides)
-    lean, schedule = _lean(attention), choice.schedule
-    skeleton = env.get_template(f"skeleton/{schedule.family.value}_forward.py.j2")
+    short, schedule = lean(attention), choice.schedule
+    passes = "training" if attention.differentiable else "forward"
+    skeleton = env.get_template(f"skeleton/{schedule.family.value}_{passes}.py.j2")
     if isinstance(schedule, BlackwellSchedule):
-        head, face = header(lean, hardware, choice, origin), _interface(lean, hardware, origin)
-        text = in_gluon(skeleton.render(ctx=blackwell_context(lean, hardware, choice, head, face)))
+        head, face = header(short, hardware, choice, origin), _interface(short, hardware, origin)
+        text = in_gluon(skeleton.render(ctx=blackwell_context(short, hardware, choice, head, face)))
     else:
-        text = skeleton.render(ctx=_context(lean, hardware, choice, origin))
+        context = _context(short, hardware, choice, origin)
+        if choice.backward is not None:
+            context = training_context(short, choice.backward, context)
+        text = skeleton.render(ctx=context)
     text, sealed = seal(tidied(text), origin)
     return RenderedModule(name=attention.name, target=hardware.name, text=text, provenance=sealed)
 
 
-def _lean(attention: Attention) -> Attention:
+def lean(attention: Attention) -> Attention:
     """Return the same meaning in the fewest operations."""
     return replace(
         attention,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -14,6 +16,9 @@ from flash4gen.ir.simplify import simplify
 from flash4gen.validate.oracle import evaluate
 from tests.ir.notation import TENSORS, expr
 from tests.ir.strategies import floats
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SLOPE = expr("slopes[h]")
 BIAS = expr("bias[h, q, k]")
@@ -95,7 +100,7 @@ def test_it_is_that_of_autograd(score: Expr, by: Expr, seed: int) -> None:
 
 
 def _like_autograd(score: Expr, by: Expr, seed: int = 0) -> None:
-    """Compare at random points, leaving out those where a float is not finite or sides are equal."""
+    """Compare at random points at which the score is smooth."""
     generator = torch.Generator().manual_seed(seed)
     s = torch.randn(3, 4, dtype=torch.float64, generator=generator) * 2
     tensors = {
@@ -116,21 +121,7 @@ def _like_autograd(score: Expr, by: Expr, seed: int = 0) -> None:
     def value(e: Expr) -> torch.Tensor:
         return evaluate(e, env, tensors=tensors).expand(3, 4)
 
-    smooth = torch.ones(3, 4, dtype=torch.bool)
-    for node in walk(score):
-        if not isinstance(node, Apply) or node.args[0].type != "float":
-            continue
-        if node.type == "float":
-            smooth &= value(node).isfinite() & (value(node).abs() < 1e6)
-        if node.op in (Op.MIN, Op.MAX):
-            smooth &= value(node.args[0]) != value(node.args[1])
-        if node.op in (Op.ABS, Op.SQRT, Op.LOG, Op.POW, Op.RSQRT):
-            smooth &= value(node.args[0]).abs() > 1e-6
-        if node.op is Op.POW:
-            # PyTorch's derivative by the exponent exists for positive bases alone, as ours does.
-            smooth &= value(node.args[0]) > 1e-6
-        if node.op is Op.DIV:
-            smooth &= value(node.args[1]).abs() > 1e-6
+    smooth = _smooth(score, value)
     if not smooth.any():
         return
     ours = value(derivative(score, by)).detach()
@@ -183,3 +174,23 @@ def test_a_jump_is_found(score: str, culprit: str) -> None:
 
 def test_inputs_of_the_tests_exist() -> None:
     assert {"slopes", "bias"} <= set(TENSORS)
+
+
+def _smooth(score: Expr, value: Callable[[Expr], torch.Tensor]) -> torch.Tensor:
+    """Return where no float of a score is infinite, and no operator changes sides."""
+    smooth = torch.ones(3, 4, dtype=torch.bool)
+    for node in walk(score):
+        if not isinstance(node, Apply) or node.args[0].type != "float":
+            continue
+        if node.type == "float":
+            smooth &= value(node).isfinite() & (value(node).abs() < 1e6)
+        if node.op in (Op.MIN, Op.MAX):
+            smooth &= value(node.args[0]) != value(node.args[1])
+        if node.op in (Op.ABS, Op.SQRT, Op.LOG, Op.RSQRT):
+            smooth &= value(node.args[0]).abs() > 1e-6
+        if node.op is Op.POW:
+            # PyTorch's derivative by the exponent exists for positive bases alone, as ours does.
+            smooth &= value(node.args[0]) > 1e-6
+        if node.op is Op.DIV:
+            smooth &= value(node.args[1]).abs() > 1e-6
+    return smooth

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from flash4gen.ir.expr import Expr
 from flash4gen.ir.masks import QueryTile
 from flash4gen.ir.masks.plan import loops
 from flash4gen.ir.masks.transpose import query_bounds, transposed
@@ -15,6 +16,9 @@ from tests.ir.notation import expr
 from tests.ir.strategies import bools
 from tests.masks.brute import elements, place
 from tests.masks.test_bounds_sound import HEADS, LENGTHS, NAMED, TILES, combinations
+
+if TYPE_CHECKING:
+    from flash4gen.ir.expr import Expr
 
 
 def _check(mask: Expr, lengths: tuple[int, int], h: int, tile: tuple[int, int]) -> None:

@@ -36,7 +36,7 @@ def transposed(expr: Expr) -> Expr:
 def query_bounds(mask: Expr) -> KeyBounds:
     """Return the loop bounds of a mask over queries, for the keys of a key tile.
 
-    All of ``KeyBounds`` reads with the two exchanged: its rows are keys, its ``seq_k`` is the number
-    of queries, and its ranges are ranges of queries.
+    All of ``KeyBounds`` reads with the two exchanged: its rows are keys, its ``seq_k`` is the
+    number of queries, and its ranges are ranges of queries.
     """
     return bounds(transposed(mask))

@@ -89,6 +89,8 @@ def traits(attention: Attention) -> Traits:
 
 def unsupported(attention: Attention) -> str:
     """Return why the family cannot compute an attention, or an empty text."""
+    if attention.differentiable:
+        return "it has no backward kernels yet, and this attention asks for a backward pass"
     if attention.inputs:
         names = ", ".join(tensor.name for tensor in attention.inputs)
         return f"it reads no input tensors, and this attention has some: {names}"
