@@ -47,7 +47,7 @@ class Summed:
 
     Attributes:
         lookup: the look-up.
-        name: of its value.
+        name: of its value, told apart where the sink reads it.
         by: derivative of the score, or of the sink, by it.
         where: where it is summed.
         kept: the variables that index it, in canonical order.
@@ -110,7 +110,9 @@ def gradients(attention: Attention) -> Gradients:
                 continue
             kept = tuple(var for var in CANONICAL if Variable(var) in lookup.indices)
             where = Where.SINK if in_sink else _where(kept)
-            summed.append(Summed(lookup=lookup, name=names[lookup], by=by, where=where, kept=kept))
+            # The same element may be read by both, and has a sum in each.
+            name = f"{names[lookup]}_sink" if in_sink else names[lookup]
+            summed.append(Summed(lookup=lookup, name=name, by=by, where=where, kept=kept))
     return Gradients(
         by_s=derivative(attention.score, SCORE),
         summed=tuple(item for item in summed if item.lookup.tensor not in refused),

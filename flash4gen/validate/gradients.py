@@ -186,8 +186,12 @@ def _scores(
         Var.SEQ_Q: torch.tensor(seq_q),
         Var.SEQ_K: torch.tensor(seq_k),
     }
-    score = evaluate(attention.score, env, float_dtype=s.dtype, tensors=tensors)
     seen = visible(attention, seq_q, seq_k, b=b, h=h, tensors=tensors)
+    if s.requires_grad:
+        # Where a key is hidden, 0 times an infinite derivative would be NaN.
+        env[Var.S] = s.clone()
+        env[Var.S].register_hook(lambda grad: torch.where(seen, grad, 0.0))
+    score = evaluate(attention.score, env, float_dtype=s.dtype, tensors=tensors)
     return torch.where(seen, score, -math.inf)
 
 
