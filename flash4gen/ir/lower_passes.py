@@ -14,11 +14,16 @@ if TYPE_CHECKING:
     from flash4gen.diagnostics.collect import Findings
     from flash4gen.ir.expr import Expr
     from flash4gen.ir.lower_fields import Fields
+    from flash4gen.ir.nodes import DType
     from flash4gen.source import Span
 
 
 def lower_passes(
-    fields: Fields, score: Expr | None, lengths: Lengths | None, findings: Findings
+    fields: Fields,
+    score: Expr | None,
+    lengths: Lengths | None,
+    dtype: DType | None,
+    findings: Findings,
 ) -> tuple[Pass, ...]:
     """Return the passes that a spec asks for; forward alone where it does not say.
 
@@ -26,6 +31,7 @@ def lower_passes(
         fields: of the item.
         score: its score, None after an error.
         lengths: how long sequences may be, None after an error.
+        dtype: the elements of q, k and v, None after an error.
         findings: where to report what has no backward pass.
     """
     field = fields.get("passes")
@@ -48,6 +54,7 @@ def lower_passes(
                 helps=("write `passes = forward, backward`",),
             )
         _check_lengths(fields, lengths, at, findings)
+        _check_dtypes(fields, dtype, at, findings)
         _check_score(score, at, findings)
     return tuple(found)
 
@@ -64,6 +71,20 @@ def _check_lengths(fields: Fields, lengths: Lengths | None, at: Span, findings: 
                 "write `lengths = any` and a mask on documents: `docs[b, q] == docs[b, k]`",
                 "or write `passes = forward`",
             ),
+        )
+
+
+def _check_dtypes(fields: Fields, dtype: DType | None, at: Span, findings: Findings) -> None:
+    written = fields.get("out_dtype")
+    if dtype is not None and dtype.bytes == 1:
+        written = fields.get("dtype")
+    if written is not None:
+        findings.error(
+            Code.NOT_YET,
+            "backward kernels have 16-bit elements only, those of q, k, v and out",
+            at,
+            also=(Label(written.values_span, "other elements are asked for here"),),
+            helps=("write `dtype = bf16` and leave `out_dtype` out, or write `passes = forward`",),
         )
 
 

@@ -7,23 +7,35 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from flash4gen.digest import WHERE_SET
-from flash4gen.ir.expr import Extent
+from flash4gen.ir.expr import Apply, Extent, Input, InputDType, Literal, Lookup, Op, Var, Variable
 
 if TYPE_CHECKING:
-    from flash4gen.ir.expr import Expr, Input
+    from flash4gen.ir.expr import Expr
     from flash4gen.source import Span
 
 
 class DType(StrEnum):
-    """Element types of q, k, v and out."""
+    """Element types of q, k and v, and of the output, which is never 8-bit.
+
+    FP8_E4M3 is OCP's E4M3: 4 exponent bits, 3 of mantissa, no infinities, 448 the largest number
+    (PTX's ``e4m3``, PyTorch's ``float8_e4m3fn``).
+    """
 
     FP16 = "fp16"
     BF16 = "bf16"
+    FP8_E4M3 = "fp8_e4m3"
 
     @property
     def bytes(self) -> int:
         """Size of one element in bytes."""
-        return 2
+        return 1 if self is DType.FP8_E4M3 else 2
+
+
+class Scales(StrEnum):
+    """For what q, k and v each have a factor of their own, by which their elements count."""
+
+    PER_TENSOR = "per_tensor"
+    PER_KV_HEAD = "per_kv_head"
 
 
 class EmptyRow(StrEnum):
@@ -73,6 +85,20 @@ class FieldSource:
     span: Span = field(compare=False, repr=False)
 
 
+_OWNER: dict[Scales, tuple[tuple[Extent | int, ...], tuple[Expr, ...]]] = {
+    Scales.PER_TENSOR: ((1,), (Literal(0),)),
+    Scales.PER_KV_HEAD: ((Extent.BATCH, Extent.KV_HEADS), (Variable(Var.B), Variable(Var.HKV))),
+}
+"""Axes of the factors' tensors, and at which element of them an attention head finds its own."""
+
+
+def descales(scales: Scales) -> tuple[Input, Input, Input]:
+    """Return the tensors of the factors that elements of q, k and v are to be multiplied by."""
+    axes, _ = _OWNER[scales]
+    q, k, v = (Input(f"descale_{name}", InputDType.F32, axes) for name in "qkv")
+    return q, k, v
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attention:
     """One attention variant.
@@ -89,13 +115,19 @@ class Attention:
         out   = Σ_j sigmoid(x) · v[b, j, h // group]
         total = Σ_j sigmoid(x)                                      in the place of lse
 
+    With ``scales`` elements of q, k and v stand for numbers that are ``descale_q``, ``descale_k``
+    and ``descale_v`` times as large, each > 0::
+
+        s   = (q · k) · descale_q · descale_k · scale
+        out = descale_v · Σ_j ...
+
     Attributes:
         name: identifier of the generated function.
         doc: one line for people.
-        dtype: element type of q, k, v, out.
+        dtype: element type of q, k, v and, unless ``out_dtype`` says otherwise, of out.
         heads: query heads.
         kv_heads: key/value heads; divides ``heads``.
-        head_dim: width of q and k, 16 to 256 in steps of 8.
+        head_dim: width of q and k, 16 to 512 in steps of 8.
         value_dim: width of v and out, same range.
         scale: factor on q·k, > 0, already evaluated in float64.
         score: FLOAT expression, may read ``s``; the identity is ``Variable(Var.S)``.
@@ -110,6 +142,8 @@ class Attention:
         sink: FLOAT expression over heads, batch entry and lengths: a logit without a value, not
             scaled, that joins the softmax's denominator; None for none.
         weights: softmax or sigmoid.
+        out_dtype: element type of out where it is not that of q; None where it is.
+        scales: whether q, k and v have factors, which are the last three inputs.
         span: the item's name in the spec.
     """
 
@@ -132,6 +166,8 @@ class Attention:
     inputs: tuple[Input, ...] = field(default=(), metadata=WHERE_SET)
     sink: Expr | None = field(default=None, metadata=WHERE_SET)
     weights: Weights = field(default=Weights.SOFTMAX, metadata=WHERE_SET)
+    out_dtype: DType | None = field(default=None, metadata=WHERE_SET)
+    scales: Scales | None = field(default=None, metadata=WHERE_SET)
     span: Span | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -155,9 +191,30 @@ class Attention:
         return self.weights is Weights.SOFTMAX
 
     @property
+    def output(self) -> DType:
+        """Element type of out."""
+        return self.out_dtype or self.dtype
+
+    @property
+    def score_factor(self) -> Expr | None:
+        """The factor on q·k beside ``scale``: FLOAT, of heads and batch entry; None for none."""
+        if self.scales is None:
+            return None
+        q, k = (Lookup(tensor, _OWNER[self.scales][1]) for tensor in descales(self.scales)[:2])
+        return Apply(Op.MUL, (q, k))
+
+    @property
+    def value_factor(self) -> Expr | None:
+        """The factor on the output, likewise."""
+        if self.scales is None:
+            return None
+        return Lookup(descales(self.scales)[2], _OWNER[self.scales][1])
+
+    @property
     def expressions(self) -> tuple[Expr, ...]:
-        """All expressions: score, mask and, where there is one, sink."""
-        return (self.score, self.mask, *(() if self.sink is None else (self.sink,)))
+        """All expressions: score and mask, and where there are any, the sink and the factors."""
+        more = (self.sink, self.score_factor, self.value_factor)
+        return (self.score, self.mask, *(expr for expr in more if expr is not None))
 
     def shape_of(self, tensor: Input, batch: int, seq_q: int, seq_k: int) -> tuple[int, ...]:
         """Return the shape that an input tensor has in a call of these sizes."""

@@ -10,16 +10,18 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from flash4gen.ir.expr import SCORE, Var
+from flash4gen.ir.expr import Var
+from flash4gen.ir.hardware import Backend, Feature
 from flash4gen.ir.masks import minimal
 from flash4gen.ir.nodes import EmptyRow
 from flash4gen.ir.simplify import simplify
-from flash4gen.render import expressions
+from flash4gen.render import expressions, formats
 from flash4gen.render.backward import training_context
 from flash4gen.render.blackwell import blackwell_context
 from flash4gen.render.constants import TORCH_DTYPE, constants
-from flash4gen.render.context import Attend, Epilogue, Impl, Interface, RenderContext, Sequences
+from flash4gen.render.context import Impl, Interface, Launch, RenderContext, Sequences
 from flash4gen.render.environment import NOTHING, environment
+from flash4gen.render.faults import blamed
 from flash4gen.render.inputs import arguments
 from flash4gen.render.provenance import Provenance, header, op_digest, provenance, seal, title
 from flash4gen.schedule.blackwell.model import BlackwellSchedule
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
     from flash4gen.ir.hardware import Hardware
     from flash4gen.ir.nodes import Attention
+    from flash4gen.render.context_blackwell import BlackwellContext
     from flash4gen.schedule.model import Choice
 
 
@@ -61,20 +64,27 @@ def render(
         hardware: the target.
         choice: its schedule, with the reasons that are printed beside the constants.
         overrides: template directories searched before the shipped one.
+
+    Raises:
+        DiagnosticError: a template of these directories cannot be rendered.
     """
     env = environment(overrides)
     origin = provenance(attention, hardware, choice, overrides)
     short, schedule = lean(attention), choice.schedule
-    passes = "training" if attention.differentiable else "forward"
-    skeleton = env.get_template(f"skeleton/{schedule.family.value}_{passes}.py.j2")
+    context: RenderContext | BlackwellContext
     if isinstance(schedule, BlackwellSchedule):
         head, face = header(short, hardware, choice, origin), _interface(short, hardware, origin)
-        text = in_gluon(skeleton.render(ctx=blackwell_context(short, hardware, choice, head, face)))
+        context = blackwell_context(short, hardware, choice, head, face)
     else:
         context = _context(short, hardware, choice, origin)
         if choice.backward is not None:
             context = training_context(short, choice.backward, context)
+    with blamed(overrides):
+        passes = "training" if attention.differentiable else "forward"
+        skeleton = env.get_template(f"skeleton/{schedule.family.value}_{passes}.py.j2")
         text = skeleton.render(ctx=context)
+    if isinstance(schedule, BlackwellSchedule):
+        text = in_gluon(text)
     text, sealed = seal(tidied(text), origin)
     return RenderedModule(name=attention.name, target=hardware.name, text=text, provenance=sealed)
 
@@ -116,47 +126,46 @@ def _context(
     schedule = as_portable(choice.schedule)
     zero = attention.empty_row is EmptyRow.ZERO
     empty_value = "0.0" if zero else 'float("nan")'
-    identity = attention.score == SCORE
     read = expressions.loop_reads(attention)
     inputs = expressions.input_tensors(attention)
     handed = read | {Var.B, Var.HKV} if schedule.load is Load.TMA else read
     handed = handed | {Var.SEQ_Q} if inputs.needs_seq_q else handed
     names = (*expressions.loop_arguments(handed), *inputs.handed)
-    exact = schedule.value_pad == attention.value_dim
-    helpers, sink = expressions.arithmetic(attention), expressions.sink(attention)
+    waves = hardware.backend == Backend.HIP
+    helpers = expressions.arithmetic(attention, tanh="tanh_reciprocal" if waves else "tanh")
+    sigmoid = "sigmoid_reciprocal" if waves else "sigmoid"
     return RenderContext(
         header=header(attention, hardware, choice, origin),
         constants=constants(attention, hardware, choice),
-        imports=_imports(uses_tma=schedule.load is Load.TMA, uses_libdevice=helpers.libdevice),
+        imports=_imports(
+            uses_tma=schedule.load is Load.TMA,
+            uses_libdevice=helpers.libdevice
+            or helpers.tanh_reciprocal
+            or (waves and not attention.normalised),
+        ),
         arithmetic=helpers,
         order=Impl(schedule.order.value),
         sequences=_sequences(attention),
-        load=Impl(schedule.load.value),
+        load=formats.load(schedule, _purpose(hardware)),
         inputs=inputs,
+        factors=formats.factors(attention),
         score=expressions.score(attention),
         mask=expressions.mask(attention),
-        softmax=Impl("online" if attention.normalised else "sigmoid"),
-        attend=Attend(
-            parameters=names, arguments=names, scales=not identity, rescales=attention.normalised
-        ),
-        epilogue=Epilogue(
-            empty_text="0" if zero else "NaN",
-            empty_factor=empty_value,
-            empty_value=empty_value,
-            normalises=attention.normalised,
-            first_row="q_start.to(tl.int64) + q_first"
-            if attention.packed
-            else "b.to(tl.int64) * seq_q + q_first",
-            second_row="h.to(tl.int64) * total_q + q_start"
-            if attention.packed
-            else "(b * HEADS + h).to(tl.int64) * seq_q",
-            sink=sink,
-            arguments=("acc", "row_max", "row_sum", *([sink] if sink else [])),
-            store_mask="row < rows_left" if exact else "(row < rows_left) & (column < VALUE_DIM)",
-        ),
+        softmax=Impl(formats.softmax_impl(attention, sigmoid)),
+        attend=formats.attend(attention, schedule, names),
+        epilogue=formats.epilogue(attention, schedule, empty_value),
         eager=expressions.eager(attention, empty_value),
         interface=_interface(attention, hardware, origin),
+        launch=Launch(any_size=waves),
     )
+
+
+def _purpose(hardware: Hardware) -> str:
+    """Return why tiles are loaded by an address per element, where they are."""
+    if hardware.has(Feature.MFMA):
+        way = " straight into the LDS" if hardware.has(Feature.LDS_DMA) else ""
+        return f"an address per element, 16 bytes a lane{way}"
+    return "an address per element, so that Triton can use cp.async"
 
 
 def _sequences(attention: Attention) -> Sequences:
@@ -197,6 +206,8 @@ def _interface(attention: Attention, hardware: Hardware, origin: Provenance) -> 
         target=hardware.name,
         title=hardware.doc,
         dtype=TORCH_DTYPE[attention.dtype].removeprefix("torch."),
+        out_dtype=formats.out_dtype(attention),
+        out_option=formats.out_option(attention),
         heads=attention.heads,
         kv_heads=attention.kv_heads,
         head_dim=attention.head_dim,

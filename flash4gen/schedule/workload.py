@@ -89,6 +89,7 @@ class Workload:
         packed: whether a tile of keys may end in another sequence.
         reads: the look-ups that differ from key to key.
         differentiable: whether there are kernels of gradients beside this one.
+        element: bytes of an element of q, k and v.
     """
 
     head_pad: int
@@ -100,6 +101,7 @@ class Workload:
     reads: tuple[TileRead, ...] = ()
     packed: bool = False
     differentiable: bool = False
+    element: int = 2
 
     @property
     def identity(self) -> bool:
@@ -142,7 +144,8 @@ class Workload:
 
 def workload(attention: Attention) -> Workload:
     """Count the work of an attention."""
-    widths = pad(attention.head_dim), pad(attention.value_dim)
+    element = attention.dtype.bytes
+    widths = pad(attention.head_dim, element), pad(attention.value_dim, element)
     ragged = widths != (attention.head_dim, attention.value_dim)
     work = workload_of(attention.score, attention.mask, *widths)
     score = work.score
@@ -155,6 +158,7 @@ def workload(attention: Attention) -> Workload:
         score=score,
         packed=attention.packed,
         differentiable=attention.differentiable,
+        element=element,
     )
 
 

@@ -10,6 +10,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from flash4gen.diagnostics.codes import Code
+from flash4gen.diagnostics.model import Diagnostic, Label, Severity
+from flash4gen.ir.hardware import Backend
 from flash4gen.schedule.backward.facts import Fact, read_facts
 from flash4gen.schedule.backward.model import (
     BackwardChoice,
@@ -27,6 +30,19 @@ if TYPE_CHECKING:
     from flash4gen.ir.nodes import Attention
 
 _ROWS_REASON = "rows of the kernel that reads out and its gradient once, before the others"
+
+
+def no_backward(attention: Attention, hardware: Hardware) -> Diagnostic | None:
+    """Return the refusal of a backward pass on a target that has no shapes for it."""
+    if not attention.differentiable or hardware.backend is Backend.CUDA:
+        return None
+    return Diagnostic(
+        code=Code.NOT_YET,
+        severity=Severity.ERROR,
+        message=f"backward kernels for {hardware.doc} are not available yet",
+        primary=None if attention.span is None else Label(attention.span),
+        helps=("compile for a GPU of NVIDIA's, or write `passes = forward`",),
+    )
 
 
 def choose_backward(
@@ -93,7 +109,7 @@ def _facts_for(kernel: Kernel, attention: Attention, hardware: Hardware) -> dict
     Widths that were not compiled stand back behind the narrowest pair that is as wide.
     """
     facts = [fact for fact in read_facts() if fact.kernel is kernel]
-    arch = _nearest(sorted({fact.arch for fact in facts}), hardware.arch)
+    arch = _nearest(sorted({fact.arch for fact in facts}), int(hardware.arch))
     own = [fact for fact in facts if fact.arch == arch]
     wide = [
         (fact.head_dim, fact.value_dim)
