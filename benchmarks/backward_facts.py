@@ -93,7 +93,7 @@ def compiled(attention: Attention, hardware: Hardware, kernel: Kernel, shape: Lo
     (launch,) = gpu.launches
     facts = artefact_of(launch, hardware).facts
     return Fact(
-        arch=hardware.arch,
+        arch=int(hardware.arch),
         kernel=kernel,
         head_dim=attention.head_dim,
         value_dim=attention.value_dim,
@@ -130,7 +130,7 @@ def main(names: list[str]) -> None:
             for kernel in Kernel:
                 attention = variant(head_dim, value_dim, kernel)
                 for shape in CANDIDATES[kernel]:
-                    key = (hardware.arch, kernel, head_dim, value_dim, shape)
+                    key = (int(hardware.arch), kernel, head_dim, value_dim, shape)
                     if key not in known:
                         known[key] = compiled(attention, hardware, kernel, shape)
                         write(list(known.values()))

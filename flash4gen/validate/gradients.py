@@ -190,7 +190,9 @@ def _scores(
     if s.requires_grad:
         # Where a key is hidden, 0 times an infinite derivative would be NaN.
         env[Var.S] = s.clone()
-        env[Var.S].register_hook(lambda grad: torch.where(seen, grad, 0.0))
+        env[Var.S].register_hook(  # type: ignore[no-untyped-call]
+            lambda grad: torch.where(seen, grad, 0.0)
+        )
     score = evaluate(attention.score, env, float_dtype=s.dtype, tensors=tensors)
     return torch.where(seen, score, -math.inf)
 

@@ -34,7 +34,7 @@ _ROWS_REASON = "rows of the kernel that reads out and its gradient once, before 
 
 def no_backward(attention: Attention, hardware: Hardware) -> Diagnostic | None:
     """Return the refusal of a backward pass on a target that has no shapes for it."""
-    if not attention.differentiable or hardware.backend is Backend.CUDA:
+    if not attention.differentiable or hardware.backend == Backend.CUDA:
         return None
     return Diagnostic(
         code=Code.NOT_YET,
