@@ -27,15 +27,17 @@ if TYPE_CHECKING:
 
     from flash4gen.ir.nodes import Attention
 
+Pins = dict[str, str | int]
+
 B200 = target("b200")
 PROGRAMS = 2
 """Of a grid that walks all work tiles, so that every barrier goes around more than once."""
-MIXED = {"plan": "shared_s"}
-SHIFTED = {"plan": "p_in_s", "emulated": 0, "early": 0, "dispatch": "clc"}
-ONE_TILE = {"query_tiles": 1, "plan": "double_s"}
+MIXED: Pins = {"plan": "shared_s"}
+SHIFTED: Pins = {"plan": "p_in_s", "emulated": 0, "early": 0, "dispatch": "clc"}
+ONE_TILE: Pins = {"query_tiles": 1, "plan": "double_s"}
 
 
-def variant(mask: str, score: str, width: int, pins: dict[str, str | int]) -> Attention:
+def variant(mask: str, score: str, width: int, pins: Pins) -> Attention:
     plain = attention(
         name="small",
         heads=2,
