@@ -7,6 +7,10 @@ the concern files named by the ``impl`` fields.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from flash4gen.render.context_backward import GradientInterface
 
 API = 1
 """Raised whenever a field below changes its name or meaning; every module's header names it."""
@@ -416,6 +420,8 @@ class Interface:
         lse: what it is.
         public: the same where the tensors besides q, k and v must be named.
         names: all parameters, as they are handed on.
+        gradients: what makes the function differentiable, where it is.
+        element: what q, k and v must hold, as the function that checks them calls it.
     """
 
     name: str
@@ -442,6 +448,8 @@ class Interface:
     signature: tuple[str, ...]
     public: tuple[str, ...]
     names: tuple[str, ...]
+    gradients: GradientInterface | None = None
+    element: str = "DTYPE"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,7 +29,7 @@ from flash4gen.render.environment import call
 from flash4gen.render.source_expr import TORCH, TRITON, Names, non_negative, statements
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from flash4gen.ir.nodes import Attention
 
@@ -96,34 +96,47 @@ def outside(expr: Expr) -> frozenset[Var]:
     return frozenset().union(*(outside(arg) for arg in args))
 
 
-def inputs(attention: Attention, names: Names) -> Inputs:
+def inputs(
+    attention: Attention,
+    names: Names,
+    varies: Callable[[Lookup], bool] = in_loop,
+    indents: tuple[int, int] = (4, 8),
+    *,
+    scored: bool = False,
+) -> Inputs:
     """Return all that kernel and launcher do for the tensors that the expressions read.
 
     Args:
         attention: the variant, simplified.
         names: what variables are called in kernel and key loop.
+        varies: whether a look-up differs from step to step of the loop.
+        indents: columns to the left of what is read before the loop, and of what is read in it.
+        scored: whether the sink is left out.
     """
     found = ordered(*attention.expressions)
-    tensors = [tensor for tensor in attention.inputs if any(f.tensor == tensor for f in found)]
+    seen = ordered(attention.score, attention.mask) if scored else found
+    tensors = [tensor for tensor in attention.inputs if any(f.tensor == tensor for f in seen)]
     texts = {tensor: tensor_text(tensor, found) for tensor in tensors}
     known = {**names, **value_names(found)}
-    step = [lookup for lookup in found if in_loop(lookup)]
-    program = [lookup for lookup in found if not in_loop(lookup)]
+    step = [lookup for lookup in found if lookup in seen and varies(lookup)]
+    program = [lookup for lookup in found if lookup in seen and not varies(lookup)]
     used = lookups(attention.score, attention.mask)
     state = (part for t in tensors if any(x.tensor == t for x in step) for part in texts[t].handed)
     return Inputs(
         tensors=tuple(texts.values()),
-        program="\n".join(read(lookup, texts[lookup.tensor], known, 4) for lookup in program),
-        step="\n".join(read(lookup, texts[lookup.tensor], known, 8) for lookup in step),
+        program="\n".join(
+            read(lookup, texts[lookup.tensor], known, indents[0]) for lookup in program
+        ),
+        step="\n".join(read(lookup, texts[lookup.tensor], known, indents[1]) for lookup in step),
         handed=(*(known[lookup] for lookup in program if lookup in used), *state),
         needs_seq_q=any("seq_q" in texts[lookup.tensor].sizes for lookup in step),
         by_element=bool(texts),
     )
 
 
-def eager_reads(attention: Attention, names: Names) -> list[str]:
-    """Return the assignments that read every value in PyTorch."""
-    found = ordered(*attention.expressions)
+def eager_reads(attention: Attention, names: Names, *exprs: Expr) -> list[str]:
+    """Return the assignments that read every value in PyTorch; those of some expressions alone."""
+    found = ordered(*(exprs or attention.expressions))
     known = {**names, **attention_names(attention)}
     lines: list[str] = []
     for lookup in found:
