@@ -16,7 +16,7 @@ import pytest
 from jinja2 import Environment, StrictUndefined, nodes
 
 from flash4gen.driver import Plan, check_spec, plan_spec
-from flash4gen.render import context, context_blackwell
+from flash4gen.render import context, context_backward, context_blackwell
 from flash4gen.render.environment import environment
 from flash4gen.render.module import RenderedModule, render
 from tests.project import ROOT, TEMPLATES, shown
@@ -36,6 +36,16 @@ ARCHITECTURE = re.compile(
 )
 
 CONTEXT_OF = {
+    "backward/common.py.j2": context_backward.Common,
+    "backward/eager.py.j2": context_backward.EagerTraining,
+    "backward/interface.py.j2": context_backward.GradientInterface,
+    "backward/key_steps.py.j2": context_backward.GradientLoop,
+    "backward/keys.py.j2": context_backward.GradientLoop,
+    "backward/launch.py.j2": context_backward.BackwardLaunch,
+    "backward/pairs.py.j2": context_backward.PairGradient,
+    "backward/queries.py.j2": context_backward.GradientLoop,
+    "backward/query_steps.py.j2": context_backward.GradientLoop,
+    "backward/spans.py.j2": context_backward.QuerySpans,
     "concern/attend": context.Attend,
     "concern/cluster": context_blackwell.Specialised,
     "concern/correction": context_blackwell.Correction,
@@ -47,6 +57,7 @@ CONTEXT_OF = {
     "concern/load": context.LoadText,
     "concern/mask": context.Mask,
     "concern/mma": context_blackwell.Mma,
+    "concern/normalise": context_blackwell.Normalise,
     "concern/order": context.Impl,
     "concern/place": context.Impl,
     "concern/row_max": context_blackwell.RowMaximum,
@@ -56,18 +67,21 @@ CONTEXT_OF = {
     "concern/softmax_role": context_blackwell.SoftmaxRole,
     "concern/store_role": context_blackwell.StoreRole,
     "concern/tensor_memory": context_blackwell.TensorMemory,
+    "concern/weights": context.Epilogue,
     "concern/queue": context_blackwell.Work,
     "shared/arithmetic.py.j2": context.Arithmetic,
     "shared/checks.py.j2": context.Interface,
     "shared/constants.py.j2": context.Constants,
     "shared/copies.py.j2": context_blackwell.Fetch,
     "shared/eager.py.j2": context.Eager,
+    "shared/handed.py.j2": context.Inputs,
     "shared/header.py.j2": context.Header,
     "shared/inputs.py.j2": context.Inputs,
     "shared/interface.py.j2": context.Interface,
     "shared/layout.py.j2": context.Impl,
     "shared/polynomial.py.j2": context.Impl,
     "shared/products.py.j2": context_blackwell.Mma,
+    "shared/rows.py.j2": context.InputText,
     "shared/spans.py.j2": context_blackwell.Spans,
     "shared/launch.py.j2": context_blackwell.Specialised,
     "shared/sizes.py.j2": context.Launch,
@@ -79,12 +93,13 @@ CONTEXT_OF = {
 SKELETONS: dict[str, tuple[Any, ...]] = {
     "module": (context.RenderContext, context_blackwell.BlackwellContext),
     "portable_forward": (context.RenderContext,),
+    "portable_training": (context_backward.TrainingContext,),
     "blackwell_forward": (context_blackwell.BlackwellContext,),
 }
 """What `ctx` may be in a skeleton: what all modules share reads either."""
 
-TYPES = {**vars(context), **vars(context_blackwell)}
-"""Names in annotations: the two modules import from each other for the type checker alone."""
+TYPES = {**vars(context), **vars(context_blackwell), **vars(context_backward)}
+"""Names in annotations: the modules import from each other for the type checker alone."""
 
 
 def parsed(path: Path) -> nodes.Template:

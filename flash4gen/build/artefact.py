@@ -68,6 +68,7 @@ class Artefact:
         amdgcn: AMD's assembly; empty on NVIDIA.
         facts: read from the above.
         short: the kernel that the module launches for short queries, if that is another one.
+        backward: the kernels of its backward pass, in the order in which they are launched.
     """
 
     kernel: str
@@ -79,6 +80,7 @@ class Artefact:
     facts: Facts
     short: Artefact | None = None
     amdgcn: str = field(default="", repr=False)
+    backward: tuple[Artefact, ...] = ()
 
     @property
     def hsaco(self) -> bytes:
@@ -87,5 +89,5 @@ class Artefact:
 
     @property
     def kernels(self) -> tuple[Artefact, ...]:
-        """All kernels of the module, this one first."""
+        """The kernels of the forward pass, this one first."""
         return (self,) if self.short is None else (self, self.short)

@@ -18,6 +18,8 @@ from flash4gen.build.artefact import Artefact
 from flash4gen.build.facts import disassemble, read_facts
 from flash4gen.build.load import load_module
 from flash4gen.ir.expr import InputDType
+from flash4gen.render.gradients import gradients
+from flash4gen.render.module import lean
 from flash4gen.vgpu import virtual_gpu
 
 if TYPE_CHECKING:
@@ -54,7 +56,7 @@ class CompileError(Exception):
 
 
 def compile_module(path: Path, attention: Attention, hardware: Hardware) -> Artefact:
-    """Compile the kernels of a generated module: that of long queries, and of short ones.
+    """Compile a module's kernels: that of long queries, of short ones, and those of gradients.
 
     Args:
         path: the module file.
@@ -64,14 +66,17 @@ def compile_module(path: Path, attention: Attention, hardware: Hardware) -> Arte
     Raises:
         CompileError: Triton cannot compile it.
     """
-    long, short = _captured(load_module(path), attention, hardware)
-    main = _artefact(long, hardware)
+    long, short, *backward = _captured(load_module(path), attention, hardware)
+    main = artefact_of(long, hardware)
+    if backward:
+        main = replace(main, backward=tuple(artefact_of(one, hardware) for one in backward))
     if short.asm["ttgir"] == long.asm["ttgir"]:
         return main
-    return replace(main, short=_artefact(short, hardware))
+    return replace(main, short=artefact_of(short, hardware))
 
 
-def _artefact(launch: Launch, hardware: Hardware) -> Artefact:
+def artefact_of(launch: Launch, hardware: Hardware) -> Artefact:
+    """Return a kernel that was compiled for a launch, and what is known about it."""
     if "hsaco" in launch.asm:
         return _wave_artefact(launch, hardware)
     cubin: bytes = launch.asm["cubin"]
@@ -101,10 +106,11 @@ def _wave_artefact(launch: Launch, hardware: Hardware) -> Artefact:
     )
 
 
-def _captured(
-    module: ModuleType, attention: Attention, hardware: Hardware
-) -> tuple[Launch, Launch]:
-    """Call the module's function on many queries, and on one, with launches switched off."""
+def _captured(module: ModuleType, attention: Attention, hardware: Hardware) -> list[Launch]:
+    """Call the module's function on many queries, and on one, with launches switched off.
+
+    Then its backward pass, where it has one.
+    """
     log = io.StringIO()
     with virtual_gpu(hardware.arch, execute=False) as gpu:
         try:
@@ -112,12 +118,13 @@ def _captured(
                 for length in (MANY_QUERIES, 1):
                     arguments, tensors = _arguments(module, attention, length)
                     getattr(module, attention.name)(*arguments, **tensors)
+                if attention.differentiable:
+                    module._launch_backward(*backward_arguments(module, attention))
         except Exception as error:
             chain = list(_causes(error))
             printed = "\n".join([*map(str, chain), log.getvalue()])
             raise CompileError(_reason(chain[-1]), printed) from error
-    long, short = gpu.launches
-    return long, short
+    return gpu.launches
 
 
 def _arguments(
@@ -140,6 +147,16 @@ def _arguments(
         one = torch.tensor([0, length], dtype=torch.int32)
         tensors |= {"cu_seqlens_q": one, "cu_seqlens_k": one}
     return [torch.zeros(shape, dtype=dtype) for shape in shapes], tensors
+
+
+def backward_arguments(module: ModuleType, attention: Attention) -> list[Any]:
+    """Return arguments for the launcher of a module's backward kernels, of many queries."""
+    (q, k, v), tensors = _arguments(module, attention, MANY_QUERIES)
+    out = q.new_zeros(*q.shape[:-1], attention.value_dim)
+    second = torch.zeros(q.shape[0], attention.heads, q.shape[1])
+    # Everything that can have a gradient is asked for it: as many as there are at most.
+    count = len(gradients(lean(attention)).inputs)
+    return [out, second, q, k, v, *tensors.values(), out, second, [True] * (3 + count)]
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

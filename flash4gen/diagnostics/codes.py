@@ -66,6 +66,7 @@ class Code(StrEnum):
     LOOKUP = "F4G317", "a look-up does not fit the input that it reads"
     SINK = "F4G318", "a sink reads what differs within a row or from row to row"
     NOT_WITH_SIGMOID = "F4G319", "a field that has no meaning with sigmoid weights"
+    NO_DERIVATIVE = "F4G330", "a backward pass is asked for, and a score jumps"
 
     ONLY_8_BIT = "F4G320", "a field that goes with 8-bit elements only"
 

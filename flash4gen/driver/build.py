@@ -186,9 +186,18 @@ def build_once(plan: Plan, run: Run, folder: Path, findings: Findings) -> Built 
             return None
         facts = artefact.facts
         details.append(f"{facts.registers} registers, {facts.spill_bytes} bytes spilled")
+    for kernel in artefact.backward:
+        if kernel.facts.spill_bytes:
+            findings.warning(
+                Code.SPILLS,
+                f"`{kernel.kernel}` of `{plan.attention.name}` for {plan.hardware.name} spills "
+                f"{kernel.facts.spill_bytes} bytes per thread",
+                plan.attention.span,
+                notes=["it is right, and slower than it could be"],
+            )
     problems = [
         problem
-        for kernel in artefact.kernels
+        for kernel in (*artefact.kernels, *artefact.backward)
         for problem in limit_findings(kernel.facts, plan.hardware, plan.attention.span)
     ]
     findings.add(*problems)

@@ -11,14 +11,15 @@ from flash4gen.ir.expr import ALWAYS, SCORE, Expr, Literal, Type, Var, Variable,
 from flash4gen.ir.lower_alignment import check_alignment
 from flash4gen.ir.lower_calls import bare_window
 from flash4gen.ir.lower_expr import Expressions
-from flash4gen.ir.lower_fields import check_item_name, choose, gather, value_text
+from flash4gen.ir.lower_fields import check_item_name, gather, value_text
 from flash4gen.ir.lower_formats import check_widths, lower_formats
 from flash4gen.ir.lower_inputs import check_read, lower_inputs
 from flash4gen.ir.lower_numbers import lower_numbers
+from flash4gen.ir.lower_passes import lower_passes
 from flash4gen.ir.lower_schedule import lower_pins
 from flash4gen.ir.lower_scope import Scope
 from flash4gen.ir.lower_targets import target_names
-from flash4gen.ir.nodes import Attention, EmptyRow, FieldSource, Lengths, Pass, Weights
+from flash4gen.ir.nodes import Attention, EmptyRow, FieldSource, Lengths, Weights
 from flash4gen.syntax import ast
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ class _Item:
         inputs = lower_inputs(self._item.inputs, self._expressions, self._scope, self._findings)
         self._scope = replace(self._scope, inputs=inputs)
         score, mask, sink = self._score(), self._mask(), self._sink()
-        passes = self._passes()
+        passes = lower_passes(self._fields, score, lengths, formats.dtype, self._findings)
         targets = target_names(self._fields.get("target"), self._targets, self._findings)
         pins = lower_pins(self._item.schedules, self._findings)
         heads, kv_heads = numbers.heads, numbers.kv_heads
@@ -260,27 +261,3 @@ class _Item:
             )
             return None
         return self._expressions.to_float(sink)
-
-    def _passes(self) -> tuple[Pass, ...]:
-        field = self._fields.get("passes")
-        if field is None:
-            return (Pass.FORWARD,)
-        found: list[Pass] = []
-        for value in field.values:
-            choice = self._pass(value)
-            if choice in found:
-                self._findings.error(Code.DUPLICATE, f"`{choice}` is written twice", value.span)
-            elif choice is not None:
-                found.append(choice)
-        return tuple(found)
-
-    def _pass(self, value: ast.Value) -> Pass | None:
-        choice = choose("passes", value, Pass, self._findings)
-        if choice is Pass.BACKWARD:
-            self._findings.error(
-                Code.NOT_YET,
-                "backward kernels are not available yet",
-                value.span,
-                helps=("write `passes = forward`, or leave the field out",),
-            )
-        return choice

@@ -181,6 +181,11 @@ class Attention:
         return self.lengths is Lengths.PACKED
 
     @property
+    def differentiable(self) -> bool:
+        """Whether its function has a backward pass."""
+        return Pass.BACKWARD in self.passes
+
+    @property
     def normalised(self) -> bool:
         """Whether the weights of a row add up to 1, its sink's included."""
         return self.weights is Weights.SOFTMAX

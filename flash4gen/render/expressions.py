@@ -15,6 +15,7 @@ from flash4gen.ir.masks import (
     always_true,
     bounds,
 )
+from flash4gen.ir.masks.transpose import query_bounds
 from flash4gen.ir.printer import format_expr
 from flash4gen.render.context import (
     Arithmetic,
@@ -25,6 +26,7 @@ from flash4gen.render.context import (
     Score,
     SegmentText,
 )
+from flash4gen.render.context_backward import QuerySpans
 from flash4gen.render.inputs import (
     arguments,
     attention_names,
@@ -45,6 +47,8 @@ from flash4gen.render.source_expr import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from flash4gen.ir.nodes import Attention
 
 _WIDTH = 88
@@ -57,6 +61,14 @@ _IN_LOOP = {**_PLAIN, Var.Q: "rows[:, None]", Var.K: "keys[None, :]"}
 _IN_EAGER = {**_PLAIN, Var.S: "x", Var.Q: "i", Var.K: "j", Var.HKV: "(h // GROUP.value)"}
 # A bound reads the tile's first and last row and never the key, so the two positions are free.
 _IN_BOUNDS = {**_PLAIN, Var.Q: Row.FIRST.value, Var.K: Row.LAST.value}
+# The bounds of a transposed mask: its rows are keys, its number of keys is that of queries.
+_IN_QUERY_BOUNDS = {
+    **_PLAIN,
+    Var.Q: "k_first",
+    Var.K: "k_last",
+    Var.SEQ_Q: "seq_k",
+    Var.SEQ_K: "seq_q",
+}
 _NOWHERE = Segment(Literal(0), Literal(0), Literal(0), Literal(0))
 
 
@@ -69,7 +81,16 @@ def arithmetic(attention: Attention, score: Expr | None = None, tanh: str = "tan
         tanh: the field for the form that a hyperbolic tangent is printed in.
     """
     bound = _bound_exprs(bounds(attention.mask))
-    printed = [score or attention.score, *attention.expressions[1:], *bound]
+    return _helpers_of([score or attention.score, *attention.expressions[1:], *bound], tanh)
+
+
+def arithmetic_of(attention: Attention, derivatives: Sequence[Expr]) -> Arithmetic:
+    """Return the same for a module with derivatives and query ranges of key tiles."""
+    bound = _bound_exprs(bounds(attention.mask)) + _bound_exprs(query_bounds(attention.mask))
+    return _helpers_of([*attention.expressions, *derivatives, *bound], "tanh")
+
+
+def _helpers_of(printed: Sequence[Expr], tanh: str) -> Arithmetic:
     used = frozenset(helper for expr in printed for helper in helpers(expr, TRITON))
     return Arithmetic(
         tanh=Helper.TANH in used and tanh == "tanh",
@@ -116,14 +137,14 @@ def score(attention: Attention, body: Expr | None = None) -> Score:
     printed = body or attention.score
     if printed == SCORE:
         return Score(impl="identity")
-    read, values = _read(printed), _values(printed, attention)
+    read, looked_up = _read(printed), values(printed, attention)
     return Score(
         impl="expr",
         title=_written(attention, "score"),
-        text=_short(format_expr(printed)),
-        parameters=(*(var.value for var in read), *values),
-        arguments=(*(_IN_LOOP[var] for var in read), *values),
-        body=_body(printed, attention),
+        text=short(printed),
+        parameters=(*(var.value for var in read), *looked_up),
+        arguments=(*(_IN_LOOP[var] for var in read), *looked_up),
+        body=returned(printed, attention),
         origin=_origin(attention, "score"),
     )
 
@@ -133,7 +154,7 @@ def mask(attention: Attention, rows: str = "TILE_Q") -> Mask:
     known = bounds(attention.mask)
     # A mask that is never true has no range; its kernel runs no loop and stores empty rows.
     segments = known.segments or (_NOWHERE,)
-    read, values = _read(attention.mask), _values(attention.mask, attention)
+    read, looked_up = _read(attention.mask), values(attention.mask, attention)
     in_bounds = {var for expr in _bound_exprs(known) for var in variables(expr)}
     names = tuple(
         _IN_BOUNDS[var]
@@ -143,10 +164,10 @@ def mask(attention: Attention, rows: str = "TILE_Q") -> Mask:
     return Mask(
         impl="full" if known.always_full else "expr",
         title=_written(attention, "mask"),
-        text=_short(format_expr(attention.mask)),
-        parameters=(*(var.value for var in read), *values),
-        arguments=(*(_IN_LOOP[var] for var in read), *values),
-        body=_body(attention.mask, attention),
+        text=short(attention.mask),
+        parameters=(*(var.value for var in read), *looked_up),
+        arguments=(*(_IN_LOOP[var] for var in read), *looked_up),
+        body=returned(attention.mask, attention),
         origin=_origin(attention, "mask"),
         segments=tuple(_segment(s, i, len(segments)) for i, s in enumerate(segments)),
         two=len(segments) > 1,
@@ -154,6 +175,28 @@ def mask(attention: Attention, rows: str = "TILE_Q") -> Mask:
         rows=rows,
         range_parameters=names,
         range_arguments=names,
+    )
+
+
+def call_arguments(expr: Expr, attention: Attention, names: Mapping[Var, str]) -> tuple[str, ...]:
+    """Return the arguments of the function of a score or mask where variables have these names."""
+    return (*(names[var] for var in _read(expr)), *values(expr, attention))
+
+
+def query_spans(known: KeyBounds) -> QuerySpans:
+    """Return the query ranges of a key tile: the bounds of a transposed mask, printed."""
+    segments = known.segments or (_NOWHERE,)
+    read = {var for expr in _bound_exprs(known) for var in variables(expr)}
+    order = (Var.Q, Var.K, Var.B, Var.H, Var.HKV, Var.SEQ_K, Var.SEQ_Q)
+    names = tuple(_IN_QUERY_BOUNDS[var] for var in order if var in read or var in (Var.Q, Var.K))
+    return QuerySpans(
+        parameters=names,
+        arguments=names,
+        segments=tuple(
+            _segment(s, i, len(segments), _IN_QUERY_BOUNDS) for i, s in enumerate(segments)
+        ),
+        two=len(segments) > 1,
+        ordered=known.ordered,
     )
 
 
@@ -221,8 +264,9 @@ def _factored(attention: Attention) -> tuple[str, ...]:
     )
 
 
-def _short(text: str) -> str:
+def short(expr: Expr) -> str:
     """Return an expression for a docstring of one line, which has room for so much."""
+    text = format_expr(expr)
     return text if len(text) <= _DOCUMENTED else "see the formula at the top"
 
 
@@ -231,7 +275,7 @@ def _read(expr: Expr) -> tuple[Var, ...]:
     return tuple(var for var in ORDER if var in read)
 
 
-def _values(expr: Expr, attention: Attention) -> tuple[str, ...]:
+def values(expr: Expr, attention: Attention) -> tuple[str, ...]:
     """Return the names of the values that an expression's own look-ups have."""
     own: list[Lookup] = []
     nodes = [expr]
@@ -244,12 +288,15 @@ def _values(expr: Expr, attention: Attention) -> tuple[str, ...]:
     return tuple(name for lookup, name in attention_names(attention).items() if lookup in own)
 
 
-def _body(expr: Expr, attention: Attention) -> str:
+def returned(expr: Expr, attention: Attention) -> str:
+    """Return the statements of a function that returns an expression's value."""
     names = {**variable_names(_PLAIN), **attention_names(attention)}
     return "\n".join(statements([("return ", expr)], TRITON, names, _WIDTH))
 
 
-def _segment(segment: Segment, index: int, count: int) -> SegmentText:
+def _segment(
+    segment: Segment, index: int, count: int, names: Mapping[Var, str] = _IN_BOUNDS
+) -> SegmentText:
     suffix = "" if count == 1 else f"_{'ab'[index]}"
     ends = ("live_start", "live_end", "full_start", "full_end")
     targets = [
@@ -261,7 +308,7 @@ def _segment(segment: Segment, index: int, count: int) -> SegmentText:
     return SegmentText(
         suffix=suffix,
         names=tuple(end + suffix for end in ends),
-        body="\n".join(statements(targets, TRITON, variable_names(_IN_BOUNDS), _WIDTH)),
+        body="\n".join(statements(targets, TRITON, variable_names(names), _WIDTH)),
         after="end" if index else "0",
         loops=(masked, full) if segment.has_full else (masked,),
     )

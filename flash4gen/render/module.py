@@ -16,6 +16,7 @@ from flash4gen.ir.masks import minimal
 from flash4gen.ir.nodes import EmptyRow
 from flash4gen.ir.simplify import simplify
 from flash4gen.render import expressions, formats
+from flash4gen.render.backward import training_context
 from flash4gen.render.blackwell import blackwell_context
 from flash4gen.render.constants import TORCH_DTYPE, constants
 from flash4gen.render.context import Impl, Interface, Launch, RenderContext, Sequences
@@ -69,15 +70,18 @@ def render(
     """
     env = environment(overrides)
     origin = provenance(attention, hardware, choice, overrides)
-    lean, schedule = _lean(attention), choice.schedule
+    short, schedule = lean(attention), choice.schedule
     context: RenderContext | BlackwellContext
     if isinstance(schedule, BlackwellSchedule):
-        head, face = header(lean, hardware, choice, origin), _interface(lean, hardware, origin)
-        context = blackwell_context(lean, hardware, choice, head, face)
+        head, face = header(short, hardware, choice, origin), _interface(short, hardware, origin)
+        context = blackwell_context(short, hardware, choice, head, face)
     else:
-        context = _context(lean, hardware, choice, origin)
+        context = _context(short, hardware, choice, origin)
+        if choice.backward is not None:
+            context = training_context(short, choice.backward, context)
     with blamed(overrides):
-        skeleton = env.get_template(f"skeleton/{schedule.family.value}_forward.py.j2")
+        passes = "training" if attention.differentiable else "forward"
+        skeleton = env.get_template(f"skeleton/{schedule.family.value}_{passes}.py.j2")
         text = skeleton.render(ctx=context)
     if isinstance(schedule, BlackwellSchedule):
         text = in_gluon(text)
@@ -85,7 +89,7 @@ def render(
     return RenderedModule(name=attention.name, target=hardware.name, text=text, provenance=sealed)
 
 
-def _lean(attention: Attention) -> Attention:
+def lean(attention: Attention) -> Attention:
     """Return the same meaning in the fewest operations."""
     return replace(
         attention,

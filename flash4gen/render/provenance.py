@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from flash4gen import __version__
 from flash4gen.digest import digest
+from flash4gen.ir.derivative import ONE
 from flash4gen.ir.expr import SCORE
 from flash4gen.ir.masks import always_true
 from flash4gen.ir.nodes import EmptyRow
@@ -19,6 +20,7 @@ from flash4gen.ir.printer import format_expr
 from flash4gen.render import inputs
 from flash4gen.render.context import API, Header
 from flash4gen.render.environment import LINE
+from flash4gen.render.gradients import gradients
 from flash4gen.schedule.choose import BUILD
 from flash4gen.schedule.model import Schedule
 from flash4gen.schedule.text import record_text
@@ -72,9 +74,15 @@ def provenance(
         spec_name=_spec_name(attention),
         spec=digest(attention),
         target=digest(hardware),
-        schedule=digest((choice.schedule, choice.decisions)),
+        schedule=digest(_chosen(choice)),
         templates=_templates_digest(overrides) if overrides else "",
     )
+
+
+def _chosen(choice: Choice) -> tuple[object, ...]:
+    """Return what of a choice the module follows from."""
+    backward = () if choice.backward is None else (choice.backward,)
+    return (choice.schedule, choice.decisions, *backward)
 
 
 def seal(text: str, origin: Provenance) -> tuple[str, Provenance]:
@@ -133,7 +141,7 @@ def meaning(attention: Attention) -> tuple[str, ...]:
     alone = f"out = {empty}, lse = −∞" if attention.sink is None else "out = 0, lse = the sink"
     alone = alone if attention.normalised else "out = 0, total = 0"
     lines = [
-        f"Forward attention. For query q of head h and the keys k of key/value head {kv}:",
+        f"{_passes(attention)}. For query q of head h and the keys k of key/value head {kv}:",
         "",
         f"    s      = (Q[q] · K[k]) · {attention.scale!r}{_times(attention.score_factor)}",
         f"    x      = {score}{where}",
@@ -150,8 +158,25 @@ def meaning(attention: Attention) -> tuple[str, ...]:
         lines.append("q_end = q + (seq_k − seq_q): the last query stands at the last key.")
     if attention.packed:
         lines.append("Sequences lie packed, one behind the other; q and k count from 0 in each.")
+    lines += _differentiated(attention)
     lines += inputs.meaning(attention)
     return tuple(part for line in _trimmed(lines) for part in _wrapped(line))
+
+
+def _passes(attention: Attention) -> str:
+    return "Attention, forward and backward" if attention.differentiable else "Forward attention"
+
+
+def _differentiated(attention: Attention) -> list[str]:
+    """Return what a module's docstring says about gradients."""
+    if not attention.differentiable:
+        return []
+    found = gradients(attention)
+    names = ("q", "k", "v", *(tensor.name for tensor in found.inputs))
+    lines = [f"It is differentiable in {', '.join(names[:-1])} and {names[-1]}, once."]
+    if found.by_s != ONE:
+        lines.append(f"    dx / ds = {format_expr(found.by_s)}")
+    return lines
 
 
 def _wrapped(line: str) -> list[str]:

@@ -107,7 +107,7 @@ def source(expr: Expr, dialect: Dialect, names: Names) -> str:
         dialect: whose words to use.
         names: what each variable is called there.
     """
-    return _print(_prepared(expr, dialect), dialect, names)[0]
+    return _print(prepared(expr, dialect), dialect, names)[0]
 
 
 def statements(
@@ -140,7 +140,7 @@ def statements(
         return text
 
     for prefix, expr in targets:
-        lines.append(prefix + fitted(_prepared(expr, dialect), width - len(prefix)))
+        lines.append(prefix + fitted(prepared(expr, dialect), width - len(prefix)))
     return lines
 
 
@@ -154,7 +154,7 @@ def helpers(expr: Expr, dialect: Dialect) -> frozenset[Helper]:
     if dialect is not TRITON:
         return frozenset()
     found: set[Helper] = set()
-    for node in walk(_prepared(expr, dialect)):
+    for node in walk(prepared(expr, dialect)):
         if not isinstance(node, Apply):
             continue
         if node.op is Op.TANH:
@@ -166,7 +166,7 @@ def helpers(expr: Expr, dialect: Dialect) -> frozenset[Helper]:
 
 def uses_libdevice(expr: Expr) -> bool:
     """Whether the Triton text calls ``libdevice``."""
-    return any(isinstance(n, Apply) and n.op is Op.POW for n in walk(_prepared(expr, TRITON)))
+    return any(isinstance(n, Apply) and n.op is Op.POW for n in walk(prepared(expr, TRITON)))
 
 
 def non_negative(expr: Expr) -> bool:
@@ -193,13 +193,13 @@ def _rounds_down(node: Apply) -> bool:
     return all(non_negative(arg) for arg in node.args)
 
 
-def _prepared(expr: Expr, dialect: Dialect) -> Expr:
+def prepared(expr: Expr, dialect: Dialect) -> Expr:
     """Rewrite what the GPU does faster in other words; PyTorch's text stays as the spec has it."""
     if not isinstance(expr, Apply):
         return expr
     if dialect is TORCH:
         return _literal_last(expr)
-    args = tuple(_prepared(arg, dialect) for arg in expr.args)
+    args = tuple(prepared(arg, dialect) for arg in expr.args)
     match expr.op, args:
         case Op.DIV, (a, Literal(value=value)) if value:
             # an IEEE division costs ten instructions, a product one

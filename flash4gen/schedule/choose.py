@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from flash4gen.diagnostics.suggest import one_of
 from flash4gen.ir import library
 from flash4gen.ir.hardware import Feature
+from flash4gen.schedule.backward.choose import choose_backward, no_backward
 from flash4gen.schedule.blackwell.search import search as search_blackwell
 from flash4gen.schedule.blackwell.traits import unsupported
 from flash4gen.schedule.formats import no_dtype
@@ -60,7 +61,7 @@ def choose(
     Returns:
         The choice and its log; diagnostics if a pin is wrong or nothing fits.
     """
-    lacking = no_dtype(attention, hardware)
+    lacking = no_dtype(attention, hardware) or no_backward(attention, hardware)
     if lacking is not None:
         return (lacking,)
     problems = pin_problems(attention)
@@ -100,7 +101,10 @@ def _portable(
     others = tuple(
         Rejected(item, BUILD, why) for item, why in exclude if not isinstance(item, Schedule)
     )
-    return replace(found, rejected=(*others, *found.rejected))
+    found = replace(found, rejected=(*others, *found.rejected))
+    if not attention.differentiable:
+        return found
+    return replace(found, backward=choose_backward(attention, hardware))
 
 
 def _clash(attention: Attention) -> Diagnostic | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from flash4gen.digest import WHERE_SET
 
 if TYPE_CHECKING:
+    from flash4gen.schedule.backward.model import BackwardChoice
     from flash4gen.schedule.blackwell.model import BlackwellSchedule
 
 
@@ -147,12 +148,14 @@ class Choice:
         decisions: why each of its fields is what it is.
         ranked: all candidates that fit, best first; the winner is the first.
         rejected: all others, each with the constraint it breaks.
+        backward: the schedule of the backward pass, where there is one.
     """
 
     schedule: AnySchedule
     decisions: tuple[Decision, ...]
     ranked: tuple[Ranked, ...]
     rejected: tuple[Rejected, ...]
+    backward: BackwardChoice | None = None
 
 
 def as_portable(schedule: AnySchedule) -> Schedule:

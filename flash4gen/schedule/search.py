@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from flash4gen.schedule.pins import Pins, Request
 
 
+SHARED_LOADS = "the kernels of the gradients load row by row, and share what loads with this one"
+"""Why modules with a backward pass do not copy tiles by TMA."""
+
 NEIGHBOURS = "whole tiles would bring in the rows of the next sequence"
 """Why packed sequences are loaded row by row: what is beyond the last row must read as 0."""
 
@@ -125,6 +128,8 @@ def judge(
             violation = Violation("load", NEIGHBOURS)
         if violation is not None:
             rejected.append(Unfit(schedule, violation.constraint, violation.reason))
+        elif work.differentiable and shape.load is Load.TMA:
+            rejected.append(Unfit(schedule, "load", SHARED_LOADS))
         elif shape in exclude:
             rejected.append(Unfit(schedule, BUILD, exclude[shape]))
         else:

@@ -88,6 +88,7 @@ class Workload:
         ragged: whether a head dimension is narrower than its padding.
         packed: whether a tile of keys may end in another sequence.
         reads: the look-ups that differ from key to key.
+        differentiable: whether there are kernels of gradients beside this one.
         element: bytes of an element of q, k and v.
     """
 
@@ -99,6 +100,7 @@ class Workload:
     ragged: bool = False
     reads: tuple[TileRead, ...] = ()
     packed: bool = False
+    differentiable: bool = False
     element: int = 2
 
     @property
@@ -155,6 +157,7 @@ def workload(attention: Attention) -> Workload:
         reads=tile_reads(attention),
         score=score,
         packed=attention.packed,
+        differentiable=attention.differentiable,
         element=element,
     )
 

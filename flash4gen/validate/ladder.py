@@ -20,6 +20,7 @@ from flash4gen.validate.certificate import Certificate, Json, Rung, Status
 from flash4gen.validate.concurrency import concurrency_rung
 from flash4gen.validate.device import device_rung
 from flash4gen.validate.function import function_rung
+from flash4gen.validate.gradient_rung import gradients_rung
 from flash4gen.validate.structure import compile_rung, schedule_rung
 from flash4gen.validate.text import text_rung
 
@@ -65,6 +66,8 @@ def validate_module(
         climb(schedule_rung(subject, loaded))
         climb(compile_rung(subject))
         climb(function_rung(subject, loaded, lambda case: tell("function", case)))
+        if subject.attention.differentiable:
+            climb(gradients_rung(subject, loaded, lambda case: tell("gradients", case)))
         climb(_concurrency(subject, loaded, rungs, tell, mutate=mutate))
         climb(device_rung(subject, loaded, lambda case: tell("device", case)))
     return _certificate(subject, tuple(rungs))
@@ -102,6 +105,10 @@ def _certificate(subject: Subject, rungs: tuple[Rung, ...]) -> Certificate:
     facts = _facts(subject.artefact)
     if subject.artefact.short is not None:
         facts["short_queries"] = _facts(subject.artefact.short)
+    schedule = asdict(subject.choice.schedule)
+    if subject.choice.backward is not None:
+        facts["backward"] = {it.kernel: _facts(it) for it in subject.artefact.backward}
+        schedule["backward"] = asdict(subject.choice.backward.schedule)
     return Certificate(
         name=subject.rendered.name,
         target=subject.rendered.target,
@@ -112,7 +119,7 @@ def _certificate(subject: Subject, rungs: tuple[Rung, ...]) -> Certificate:
             "triton": triton.__version__,
         },
         provenance=asdict(subject.rendered.provenance),
-        schedule=asdict(subject.choice.schedule),
+        schedule=schedule,
         facts=facts,
         rungs=rungs,
     )

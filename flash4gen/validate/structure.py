@@ -103,6 +103,19 @@ def compile_rung(subject: Subject) -> Rung:
         "count": found,
         "spill_bytes": facts.spill_bytes,
     }
+    for kernel in subject.artefact.backward:
+        found_limits = limit_findings(kernel.facts, subject.hardware, None)
+        failures += [Failure(reason=f"{kernel.kernel}: {it.message}") for it in found_limits]
+    if subject.artefact.backward:
+        details["backward"] = {
+            kernel.kernel: {
+                "registers": kernel.facts.registers,
+                "spill_bytes": kernel.facts.spill_bytes,
+                "smem_bytes": kernel.facts.smem_bytes,
+            }
+            for kernel in subject.artefact.backward
+        }
+        summary += f"; {len(subject.artefact.backward)} backward kernels"
     return _rung("compile", summary, details, failures)
 
 

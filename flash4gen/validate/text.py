@@ -90,13 +90,21 @@ def _wrong_imports(tree: ast.Module) -> Iterator[Failure]:
 
 
 def _acts_on_import(tree: ast.Module) -> Iterator[Failure]:
-    """Yield top-level statements that are neither definitions nor the docstring."""
+    """Yield top-level statements that are no definitions, no registrations, nor the docstring."""
     harmless = (
         ast.Import, ast.ImportFrom, ast.Assign, ast.AnnAssign, ast.FunctionDef, ast.ClassDef
     )  # fmt: skip
     for node in tree.body[1:] if ast.get_docstring(tree) is not None else tree.body:
-        if not isinstance(node, harmless):
+        if not isinstance(node, harmless) and not _registers(node):
             yield Failure(reason="does something when imported", module_line=node.lineno)
+
+
+def _registers(node: ast.stmt) -> bool:
+    """Whether a statement tells PyTorch how an op is differentiated."""
+    match node:
+        case ast.Expr(value=ast.Call(func=ast.Attribute(attr="register_autograd"))):
+            return True
+    return False
 
 
 def _undefined(text: str) -> Iterator[Failure]:

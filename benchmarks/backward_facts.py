@@ -1,0 +1,152 @@
+"""Compiles backward kernels and writes what they need to ``schedule/backward/facts.csv``.
+
+For every swept target and pair of widths the shapes of ``schedule/backward/space.py`` are compiled
+in their order, until one neither spills nor asks for more shared memory than a block may have. The
+variant has a softcap and a causal window: what registers a shape needs at most.
+
+    python -m benchmarks.backward_facts [TARGET ...]
+"""
+
+from __future__ import annotations
+
+import csv
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from flash4gen.build.compile import artefact_of
+from flash4gen.build.load import load_module
+from flash4gen.ir import library
+from flash4gen.render.module import render
+from flash4gen.schedule.backward.facts import COLUMNS, FACTS, Fact, read_facts
+from flash4gen.schedule.backward.space import CANDIDATES, Kernel
+from flash4gen.schedule.choose import choose
+from flash4gen.schedule.model import Choice
+from flash4gen.source import SourceFile
+from flash4gen.vgpu import virtual_gpu
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from flash4gen.ir.hardware import Hardware
+    from flash4gen.ir.nodes import Attention
+    from flash4gen.schedule.backward.model import LoopShape
+
+TARGETS = ("a100", "rtx4090", "h100", "b200", "rtx5090")
+WIDTHS = ((64, 64), (128, 128))
+
+SPEC = """
+attention swept {{
+    dtype    = bf16
+    heads    = 4
+    kv_heads = 2
+    head_dim = {head_dim} / {value_dim}
+    input bias : f32[heads, seq_q, seq_k]
+    score    = softcap(s, 50){bias}
+    mask     = causal(align = end) and window(keys = 4096)
+    passes   = forward, backward
+    schedule {{ family = portable }}
+}}
+"""
+
+NAMES = {
+    Kernel.KEYS: "_key_gradient_kernel",
+    Kernel.QUERIES: "_query_gradient_kernel",
+    Kernel.PAIRS: "_bias_h_q_k_gradient_kernel",
+}
+
+
+def variant(head_dim: int, value_dim: int, kernel: Kernel) -> Attention:
+    """Return the attention that a kernel is compiled for."""
+    from flash4gen.ir.lower import analyse
+
+    bias = " + bias[h, q, k]" if kernel is Kernel.PAIRS else ""
+    text = SPEC.format(head_dim=head_dim, value_dim=value_dim, bias=bias)
+    if not bias:
+        text = text.replace("    input bias : f32[heads, seq_q, seq_k]\n", "")
+    found = analyse(SourceFile("swept.attn", text))
+    assert not found.diagnostics, found.diagnostics
+    return found.attentions[0]
+
+
+def compiled(attention: Attention, hardware: Hardware, kernel: Kernel, shape: LoopShape) -> Fact:
+    """Compile one kernel with one shape."""
+    choice = choose(attention, hardware)
+    assert isinstance(choice, Choice)
+    assert choice.backward is not None
+    change: Any = {kernel.value: shape}
+    schedule = replace(choice.backward.schedule, **change)
+    changed = replace(choice, backward=replace(choice.backward, schedule=schedule))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "swept.py"
+        path.write_text(render(attention, hardware, changed).text, encoding="utf-8")
+        module = load_module(path)
+        for name in ("_rows_kernel", *NAMES.values()):
+            if name != NAMES[kernel] and hasattr(module, name):
+                setattr(module, name, _Idle())
+        with virtual_gpu(hardware.arch, execute=False) as gpu:
+            module._launch_backward(*_arguments(attention))
+    (launch,) = gpu.launches
+    facts = artefact_of(launch, hardware).facts
+    return Fact(
+        arch=int(hardware.arch),
+        kernel=kernel,
+        head_dim=attention.head_dim,
+        value_dim=attention.value_dim,
+        shape=shape,
+        registers=facts.registers,
+        stack=facts.spill_bytes,
+        smem=facts.smem_bytes,
+        tmem=facts.tmem_columns,
+    )
+
+
+class _Idle:
+    """A kernel that does nothing, in the place of those that are not asked for."""
+
+    def __getitem__(self, _grid: object) -> Callable[..., None]:
+        return lambda *_, **__: None
+
+
+def _arguments(attention: Attention) -> list[Any]:
+    out = torch.zeros(1, 257, 4, attention.value_dim, dtype=torch.bfloat16)
+    q = torch.zeros(1, 257, 4, attention.head_dim, dtype=torch.bfloat16)
+    lse = torch.zeros(1, 4, 257)
+    tensors = [torch.zeros(4, 257, 257) for _ in attention.inputs]
+    needs = [True] * (3 + len(tensors))
+    return [out, lse, q, q[:, :, :2], out[:, :, :2], *tensors, out, lse, needs]
+
+
+def main(names: list[str]) -> None:
+    """Sweep, and write after every row."""
+    known = {fact.key: fact for fact in read_facts()}
+    for name in names or list(TARGETS):
+        hardware = library.target(name)
+        for head_dim, value_dim in WIDTHS:
+            for kernel in Kernel:
+                attention = variant(head_dim, value_dim, kernel)
+                for shape in CANDIDATES[kernel]:
+                    key = (int(hardware.arch), kernel, head_dim, value_dim, shape)
+                    if key not in known:
+                        known[key] = compiled(attention, hardware, kernel, shape)
+                        write(list(known.values()))
+                    fact = known[key]
+                    print(name, fact, flush=True)
+                    if fact.stack == 0 and fact.smem <= hardware.smem_per_block:
+                        break
+
+
+def write(facts: list[Fact]) -> None:
+    """Write the table, in a fixed order."""
+    with FACTS.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(COLUMNS)
+        table.writerows(sorted(fact.row for fact in facts))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,92 @@
+"""What the templates of a module with both passes see: the forward pass's context, and more."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING
+
+from flash4gen.ir.nodes import EmptyRow
+from flash4gen.render import backward_eager, backward_loops
+from flash4gen.render.constants import integer
+from flash4gen.render.context import Impl, Option
+from flash4gen.render.context_backward import Backward, Common, TrainingContext
+from flash4gen.render.expressions import arithmetic_of
+from flash4gen.render.gradients import gradients
+
+if TYPE_CHECKING:
+    from flash4gen.ir.nodes import Attention
+    from flash4gen.render.context import Constant, RenderContext
+    from flash4gen.schedule.backward.model import BackwardChoice, LoopShape
+
+
+def training_context(
+    attention: Attention, choice: BackwardChoice, forward: RenderContext
+) -> TrainingContext:
+    """Return the context of a module with both passes.
+
+    Args:
+        attention: the variant, simplified.
+        choice: the schedule of its backward pass.
+        forward: the context of its forward pass.
+    """
+    found = gradients(attention)
+    pairs = backward_loops.pair_gradients(attention, found)
+    host = backward_eager.launch(attention, found, pairs)
+    zero = attention.empty_row is EmptyRow.ZERO
+    name, digest = forward.interface.name, forward.interface.digest
+    backward = Backward(
+        weights=Impl("softmax" if attention.normalised else "sigmoid"),
+        common=Common(
+            constants=_constants(choice, pairs=bool(pairs)),
+            options=_options(choice, pairs=bool(pairs), rows=attention.normalised),
+            derivatives=backward_loops.derivatives(attention, found),
+            spans=backward_loops.query_spans(attention),
+            pointers=False,
+        ),
+        keys=backward_loops.key_loop(attention, found),
+        queries=backward_loops.query_loop(attention, found),
+        pairs=pairs,
+        launch=host,
+        eager=backward_eager.eager(attention, found, host, "0.0" if zero else 'float("nan")'),
+    )
+    faced = replace(
+        forward.interface,
+        element="dtype",
+        gradients=backward_eager.interface(attention, found, host, name, digest),
+    )
+    kept = {field.name: getattr(forward, field.name) for field in fields(forward)}
+    derived = [by for _, by in found.moving]
+    return TrainingContext(
+        **{
+            **kept,
+            "interface": faced,
+            "arithmetic": arithmetic_of(attention, derived),
+            "backward": backward,
+        }
+    )
+
+
+def _constants(choice: BackwardChoice, *, pairs: bool) -> tuple[Constant, ...]:
+    schedule = choice.schedule
+    found: list[Constant] = []
+    shapes = [("keys", schedule.keys), ("queries", schedule.queries)]
+    for name, shape in [*shapes, *([("pairs", schedule.pairs)] if pairs else [])]:
+        upper, reason = name.upper(), choice.reason(name)
+        found.append(integer(f"{upper}_TILE_Q", shape.tile_q, reason))
+        found.append(integer(f"{upper}_TILE_K", shape.tile_k))
+        if name != "pairs":
+            found.append(integer(f"{upper}_STAGES", shape.stages))
+    return (*found, integer("ROWS", schedule.rows, choice.reason("rows")))
+
+
+def _options(choice: BackwardChoice, *, pairs: bool, rows: bool) -> tuple[Option, ...]:
+    schedule = choice.schedule
+
+    def option(name: str, shape: LoopShape) -> Option:
+        stages = f'"num_stages": {shape.stages}'
+        return Option(name, f'{{**OPTIONS, "num_warps": {shape.warps}, {stages}}}')
+
+    found = [option("KEYS_OPTIONS", schedule.keys), option("QUERIES_OPTIONS", schedule.queries)]
+    found += [option("PAIRS_OPTIONS", schedule.pairs)] if pairs else []
+    found += [Option("ROWS_OPTIONS", '{**OPTIONS, "num_warps": 4}')] if rows else []
+    return tuple(found)

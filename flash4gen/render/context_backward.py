@@ -1,0 +1,267 @@
+"""What the templates of backward passes see, beside what those of forward passes do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flash4gen.render.context import (
+    Constant,
+    Impl,
+    Inputs,
+    Mask,
+    Option,
+    RenderContext,
+    SegmentText,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Derivatives:
+    """The function that computes a score and its derivatives.
+
+    Attributes:
+        parameters: of the function.
+        text: what it returns, in the spec's language.
+        body: its lines; none if all derivatives are constants.
+        origin: file and line of the spec.
+    """
+
+    parameters: tuple[str, ...]
+    text: tuple[str, ...]
+    body: tuple[str, ...]
+    origin: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuerySpans:
+    """Which queries see a key tile.
+
+    Attributes:
+        parameters: of the function that says so.
+        arguments: at its call.
+        segments: one or two ranges of queries.
+        two: whether there are two.
+        ordered: whether the first is known to start first.
+    """
+
+    parameters: tuple[str, ...]
+    arguments: tuple[str, ...]
+    segments: tuple[SegmentText, ...]
+    two: bool
+    ordered: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Common:
+    """What all kernels of a backward pass have in common.
+
+    Attributes:
+        constants: tiles and stages, with their reasons.
+        options: compiler options of each kernel.
+        derivatives: of the score.
+        spans: which queries see a key tile.
+        pointers: whether the functions that load by pointers are not there yet.
+    """
+
+    constants: tuple[Constant, ...]
+    options: tuple[Option, ...]
+    derivatives: Derivatives
+    spans: QuerySpans
+    pointers: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A name, and the expression that it gets."""
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GradientLoop:
+    """A loop over tiles that recomputes scores and adds up gradients.
+
+    Attributes:
+        inputs: how the kernel reads tensors.
+        program: the lines that read what is the same in all steps.
+        step: the lines that read what is not.
+        handed: what the loop is handed for them.
+        score: the assignment of the score, and of its derivatives.
+        visible: the assignment of the mask.
+        terms: products with derivatives of the score.
+        guards: those of them that may be infinite where a key is hidden.
+        ds: gradient of the scaled product.
+        sums: gradients of inputs, along the rows or keys of the program's tile.
+        results: what the loop returns.
+        mask: which keys a query tile sees.
+    """
+
+    inputs: Inputs
+    program: str
+    step: str
+    handed: tuple[str, ...]
+    score: str
+    visible: str
+    terms: tuple[Value, ...]
+    guards: tuple[str, ...]
+    ds: str
+    sums: tuple[Value, ...]
+    results: str
+    mask: Mask
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairGradient:
+    """The kernel of the gradient of an input with an element per score.
+
+    Attributes:
+        name: of the value.
+        tensor: of the input.
+        position: among all gradients.
+        function: the kernel's name.
+        batches, heads: the batch entries and heads that a program adds up, as ranges.
+        shape: of the gradient, axes in the order of the kernel.
+        programs: of them per tile.
+        loop: how scores are recomputed.
+        term: what is added up.
+        guarded: whether it may be infinite where a key is hidden.
+    """
+
+    name: str
+    tensor: str
+    position: int
+    function: str
+    batches: str
+    heads: str
+    shape: tuple[str, ...]
+    programs: str
+    loop: GradientLoop
+    term: str
+    guarded: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackwardLaunch:
+    """The launcher of the backward kernels.
+
+    Attributes:
+        signature: its parameters with their types.
+        given: their names.
+        wanted: the gradients, in words.
+        second: name of the forward pass's second result.
+        query_sums, key_sums: gradients of inputs that the kernels sum along rows and keys.
+        pairs: those that have kernels of their own.
+        sinks: the lines that give the gradient of the sink's logit.
+        placed: the lines that bring gradients of inputs into the inputs' shapes, and the return.
+    """
+
+    signature: tuple[str, ...]
+    given: tuple[str, ...]
+    wanted: str
+    second: str
+    query_sums: tuple[str, ...]
+    key_sums: tuple[str, ...]
+    pairs: tuple[PairGradient, ...]
+    sinks: tuple[str, ...]
+    placed: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EagerTraining:
+    """The formula and its derivative in PyTorch.
+
+    Attributes:
+        signature: parameters of the formula.
+        score_signature, score_names: of the function that computes scores, and its arguments.
+        score_results: what that function gives.
+        returned: the type of it.
+        reads, score: its lines: what inputs hold; the scores, derivatives and mask.
+        masks, nothing, look_up, normalises, empty_value, second: as for ``Eager``.
+        needs_seq_q, needs_seq_k, needs_q, needs_k, needs_h, needs_b: what the lines read.
+        sink: parameters of the function that gives the sink's logit; none without one.
+        sink_names: its arguments.
+        sink_body: its lines.
+        sink_returned: the type of what it gives.
+        sink_moves: whether it gives derivatives too.
+        sums: the lines that sum gradients of inputs.
+        launch: what it shares with the launcher of the kernels.
+        ds: gradient of the scaled product.
+    """
+
+    signature: tuple[str, ...]
+    score_signature: tuple[str, ...]
+    score_names: tuple[str, ...]
+    score_results: tuple[str, ...]
+    returned: str
+    reads: tuple[str, ...]
+    score: tuple[str, ...]
+    masks: bool
+    nothing: bool
+    look_up: bool
+    normalises: bool
+    empty_value: str
+    second: str
+    needs_seq_q: bool
+    needs_seq_k: bool
+    needs_q: bool
+    needs_k: bool
+    needs_h: bool
+    needs_b: bool
+    sink: tuple[str, ...]
+    sink_names: tuple[str, ...]
+    sink_body: tuple[str, ...]
+    sink_returned: str
+    sink_moves: bool
+    sums: tuple[str, ...]
+    launch: BackwardLaunch
+    ds: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GradientInterface:
+    """What makes the public function differentiable.
+
+    Attributes:
+        name, digest: of the op.
+        signature, given, wanted, second: as for ``BackwardLaunch``.
+        tensors: what has a gradient.
+        saved: what the backward pass starts from.
+        needs: which of the gradients are needed, as expressions.
+        returned: a gradient, or None, for each argument.
+        differentiable: the arguments that have a gradient.
+        refused: those that move the result and have none.
+    """
+
+    name: str
+    digest: str
+    signature: tuple[str, ...]
+    given: tuple[str, ...]
+    wanted: str
+    second: str
+    tensors: tuple[str, ...]
+    saved: tuple[str, ...]
+    needs: tuple[str, ...]
+    returned: tuple[str, ...]
+    differentiable: tuple[str, ...]
+    refused: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backward:
+    """Everything that a backward pass is printed from."""
+
+    weights: Impl
+    common: Common
+    keys: GradientLoop
+    queries: GradientLoop
+    pairs: tuple[PairGradient, ...]
+    launch: BackwardLaunch
+    eager: EagerTraining
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingContext(RenderContext):
+    """What a module with both passes is printed from; templates know it as ``ctx``."""
+
+    backward: Backward

@@ -1,0 +1,146 @@
+"""Which gradients a backward pass has, and where each of them is summed.
+
+In: an ``Attention``, simplified. Out: derivatives of its score, and a ``Summed`` for each look-up
+that its score or sink moves with. The sum over all scores that read one element is taken where it
+costs least: along the rows by the kernel of the queries, along the keys by that of the keys; an
+input with an element per score has a kernel of its own. None of them adds in an order that depends
+on timing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from flash4gen.ir.derivative import ONE, ZERO, derivative
+from flash4gen.ir.expr import SCORE, Expr, Extent, Literal, Lookup, Type, Var, Variable, lookups
+from flash4gen.render.inputs import attention_names
+
+if TYPE_CHECKING:
+    from flash4gen.ir.expr import Input
+    from flash4gen.ir.nodes import Attention
+
+_OWN = {
+    Extent.HEADS: Var.H,
+    Extent.KV_HEADS: Var.HKV,
+    Extent.BATCH: Var.B,
+    Extent.SEQ_Q: Var.Q,
+    Extent.SEQ_K: Var.K,
+}
+CANONICAL = (Var.B, Var.H, Var.HKV, Var.Q, Var.K)
+"""The order of axes in which gradients of inputs are computed."""
+
+
+class Where(StrEnum):
+    """Where a gradient is summed."""
+
+    ROWS = "rows"  # once per query and head, by the kernel of the queries
+    KEYS = "keys"  # once per key and head, by the kernel of the keys
+    PAIRS = "pairs"  # an element per score: a kernel of its own
+    SINK = "sink"  # from what is known of each row
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summed:
+    """The gradient of the elements that one look-up reads.
+
+    Attributes:
+        lookup: the look-up.
+        name: of its value, told apart where the sink reads it.
+        by: derivative of the score, or of the sink, by it.
+        where: where it is summed.
+        kept: the variables that index it, in canonical order.
+    """
+
+    lookup: Lookup
+    name: str
+    by: Expr
+    where: Where
+    kept: tuple[Var, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gradients:
+    """All gradients of a variant besides those of q, k and v.
+
+    Attributes:
+        by_s: derivative of the score by s.
+        summed: of the look-ups, in the order of the spec.
+        refused: inputs that the score or the sink moves with, and that have no gradient here.
+    """
+
+    by_s: Expr
+    summed: tuple[Summed, ...]
+    refused: tuple[Input, ...]
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        """The inputs with a gradient."""
+        return tuple(dict.fromkeys(item.lookup.tensor for item in self.summed))
+
+    def at(self, where: Where) -> tuple[Summed, ...]:
+        """Return those that are summed in one place."""
+        return tuple(item for item in self.summed if item.where is where)
+
+    @property
+    def moving(self) -> tuple[tuple[str, Expr], ...]:
+        """Return the derivatives of the score that are no constants, with their names."""
+        by_inputs = [(item.name, item.by) for item in self.summed if item.where is not Where.SINK]
+        every = [("s", self.by_s), *by_inputs]
+        return tuple((f"by_{name}", by) for name, by in every if not isinstance(by, Literal))
+
+
+def gradients(attention: Attention) -> Gradients:
+    """Return the gradients of a variant, simplified."""
+    names = attention_names(attention)
+    summed: list[Summed] = []
+    refused: list[Input] = []
+    parts = [(attention.score, False)]
+    parts += [] if attention.sink is None else [(attention.sink, True)]
+    for whole, in_sink in parts:
+        for lookup in lookups(whole):
+            if lookup.type is not Type.FLOAT:
+                continue
+            by = derivative(whole, lookup)
+            if by == ZERO:
+                continue
+            if not _is_plain(lookup):
+                refused.append(lookup.tensor)
+                continue
+            kept = tuple(var for var in CANONICAL if Variable(var) in lookup.indices)
+            where = Where.SINK if in_sink else _where(kept)
+            # The same element may be read by both, and has a sum in each.
+            name = f"{names[lookup]}_sink" if in_sink else names[lookup]
+            summed.append(Summed(lookup=lookup, name=name, by=by, where=where, kept=kept))
+    return Gradients(
+        by_s=derivative(attention.score, SCORE),
+        summed=tuple(item for item in summed if item.lookup.tensor not in refused),
+        refused=tuple(dict.fromkeys(refused)),
+    )
+
+
+def _is_plain(lookup: Lookup) -> bool:
+    """Whether each axis is indexed by its own variable, or by a number inside of it."""
+    seen: set[Expr] = set()
+    for index, extent in zip(lookup.indices, lookup.tensor.axes, strict=True):
+        if isinstance(index, Literal):
+            if not (isinstance(extent, int) and 0 <= index.value < extent):
+                return False
+        elif isinstance(extent, int) or index != Variable(_OWN[extent]) or index in seen:
+            return False
+        seen.add(index)
+    return not {Variable(Var.H), Variable(Var.HKV)} <= seen
+
+
+def _where(kept: tuple[Var, ...]) -> Where:
+    if Var.K not in kept:
+        return Where.ROWS
+    return Where.PAIRS if Var.Q in kept else Where.KEYS
+
+
+def factor(by: Expr, name: str) -> str:
+    """Return how a derivative multiplies what comes before it; nothing for 1."""
+    if by == ONE:
+        return ""
+    return f" * {by.value!r}" if isinstance(by, Literal) else f" * by_{name}"

@@ -1,0 +1,127 @@
+"""The schedule of a backward pass: for each kernel the first shape that is known to fit.
+
+In: an ``Attention``, a ``Hardware``, and shapes that a build has found wanting. Out: a
+``BackwardChoice`` with the reason for each shape. Shapes are tried in the order of ``space.py``;
+whether one fits is read from compiled facts of the target's generation and of heads at least as
+wide.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flash4gen.diagnostics.codes import Code
+from flash4gen.diagnostics.model import Diagnostic, Label, Severity
+from flash4gen.ir.hardware import Backend
+from flash4gen.schedule.backward.facts import Fact, read_facts
+from flash4gen.schedule.backward.model import (
+    BackwardChoice,
+    BackwardSchedule,
+    KernelShape,
+    LoopShape,
+)
+from flash4gen.schedule.backward.space import CANDIDATES, ROWS, Kernel
+from flash4gen.schedule.space import pad
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from flash4gen.ir.hardware import Hardware
+    from flash4gen.ir.nodes import Attention
+
+_ROWS_REASON = "rows of the kernel that reads out and its gradient once, before the others"
+
+
+def no_backward(attention: Attention, hardware: Hardware) -> Diagnostic | None:
+    """Return the refusal of a backward pass on a target that has no shapes for it."""
+    if not attention.differentiable or hardware.backend == Backend.CUDA:
+        return None
+    return Diagnostic(
+        code=Code.NOT_YET,
+        severity=Severity.ERROR,
+        message=f"backward kernels for {hardware.doc} are not available yet",
+        primary=None if attention.span is None else Label(attention.span),
+        helps=("compile for a GPU of NVIDIA's, or write `passes = forward`",),
+    )
+
+
+def choose_backward(
+    attention: Attention, hardware: Hardware, exclude: Iterable[tuple[KernelShape, str]] = ()
+) -> BackwardChoice:
+    """Choose the shapes of all backward kernels.
+
+    Args:
+        attention: what to differentiate.
+        hardware: the target.
+        exclude: shapes that were compiled for it and found unfit, each with the reason.
+    """
+    out = dict(exclude)
+    chosen = {kernel: _choose(kernel, attention, hardware, out) for kernel in Kernel}
+    keys, queries, pairs = (chosen[kernel][0] for kernel in Kernel)
+    reasons = [(kernel.value, reason) for kernel, (_, reason) in chosen.items()]
+    return BackwardChoice(
+        schedule=BackwardSchedule(
+            hardware=hardware.name,
+            keys=keys,
+            queries=queries,
+            pairs=pairs,
+            rows=ROWS,
+            head_pad=pad(attention.head_dim),
+            value_pad=pad(attention.value_dim),
+        ),
+        reasons=(*reasons, ("rows", _ROWS_REASON)),
+    )
+
+
+def _choose(
+    kernel: Kernel, attention: Attention, hardware: Hardware, out: dict[KernelShape, str]
+) -> tuple[LoopShape, str]:
+    """Return the first shape that fits, and why the one before it does not."""
+    known = _facts_for(kernel, attention, hardware)
+    before = ""
+    for shape in CANDIDATES[kernel]:
+        fact = known.get(shape)
+        if KernelShape(kernel.value, shape) in out:
+            before = f"{shape.text}: {out[KernelShape(kernel.value, shape)]}"
+        elif fact is not None and fact.fits(hardware):
+            return shape, _reason(fact, before)
+        elif fact is not None:
+            before = f"{shape.text} {_misfit(fact, hardware)}"
+    return CANDIDATES[kernel][-1], f"the smallest; {before}" if before else "the smallest"
+
+
+def _reason(fact: Fact, before: str) -> str:
+    what = f"compiled with {fact.registers} registers and no spills, {fact.smem:,} bytes of shared"
+    return f"{what} memory" + (f"; {before}" if before else "")
+
+
+def _misfit(fact: Fact, hardware: Hardware) -> str:
+    if fact.stack:
+        return f"spills {fact.stack} bytes per thread"
+    if fact.smem > hardware.smem_per_block:
+        return f"needs {fact.smem:,} bytes of shared memory of {hardware.smem_per_block:,}"
+    return f"needs {fact.tmem} columns of tensor memory of {hardware.tmem_columns}"
+
+
+def _facts_for(kernel: Kernel, attention: Attention, hardware: Hardware) -> dict[LoopShape, Fact]:
+    """Return what is known of a kernel, by shape: of this target, or the last one before it.
+
+    Widths that were not compiled stand back behind the narrowest pair that is as wide.
+    """
+    facts = [fact for fact in read_facts() if fact.kernel is kernel]
+    arch = _nearest(sorted({fact.arch for fact in facts}), int(hardware.arch))
+    own = [fact for fact in facts if fact.arch == arch]
+    wide = [
+        (fact.head_dim, fact.value_dim)
+        for fact in own
+        if fact.head_dim >= attention.head_dim and fact.value_dim >= attention.value_dim
+    ]
+    if not wide:
+        return {}
+    widths = min(wide, key=lambda pair: (sum(pair), pair))
+    return {fact.shape: fact for fact in own if (fact.head_dim, fact.value_dim) == widths}
+
+
+def _nearest(known: Sequence[int], arch: int) -> int | None:
+    before = [one for one in known if one <= arch]
+    return before[-1] if before else next(iter(known), None)

@@ -1,0 +1,97 @@
+"""What compiled backward kernels need: registers, spills, shared memory, as ``facts.csv`` has it.
+
+``benchmarks/backward_facts.py`` makes the table: a variant with a softcap and a causal window, in
+bfloat16, compiled for one target of each generation.
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flash4gen.schedule.backward.model import LoopShape
+from flash4gen.schedule.backward.space import Kernel
+
+if TYPE_CHECKING:
+    from flash4gen.ir.hardware import Hardware
+
+FACTS = Path(__file__).with_name("facts.csv")
+"""The measured table."""
+
+Key = tuple[int, Kernel, int, int, LoopShape]
+
+
+COLUMNS = (
+    "arch", "kernel", "head_dim", "value_dim", "tile_q", "tile_k", "warps", "stages",
+    "registers", "stack", "smem", "tmem",
+)  # fmt: skip
+"""Of the table."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """What ptxas made of one kernel with one shape.
+
+    Attributes:
+        arch: compute capability, as Triton writes it.
+        kernel: which kernel.
+        head_dim, value_dim: widths of the heads.
+        shape: its shape.
+        registers: per thread.
+        stack: bytes of spilled registers per thread.
+        smem: bytes of shared memory of a block.
+        tmem: columns of tensor memory of a block.
+    """
+
+    arch: int
+    kernel: Kernel
+    head_dim: int
+    value_dim: int
+    shape: LoopShape
+    registers: int
+    stack: int
+    smem: int
+    tmem: int
+
+    @property
+    def key(self) -> Key:
+        """What was compiled."""
+        return self.arch, self.kernel, self.head_dim, self.value_dim, self.shape
+
+    @property
+    def row(self) -> tuple[object, ...]:
+        """The row of the table."""
+        shape = self.shape
+        sides = shape.tile_q, shape.tile_k, shape.warps, shape.stages
+        found = self.registers, self.stack, self.smem, self.tmem
+        return (self.arch, self.kernel.value, self.head_dim, self.value_dim, *sides, *found)
+
+    def fits(self, hardware: Hardware) -> bool:
+        """Whether the kernel neither spills nor asks for more than a block may have."""
+        return (
+            self.stack == 0
+            and self.smem <= hardware.smem_per_block
+            and self.tmem <= hardware.tmem_columns
+        )
+
+
+@cache
+def read_facts() -> tuple[Fact, ...]:
+    """Read the table."""
+    if not FACTS.exists():
+        return ()
+    with FACTS.open(newline="", encoding="utf-8") as file:
+        return tuple(
+            Fact(
+                int(row["arch"]),
+                Kernel(row["kernel"]),
+                int(row["head_dim"]),
+                int(row["value_dim"]),
+                LoopShape(*(int(row[name]) for name in ("tile_q", "tile_k", "warps", "stages"))),
+                *(int(row[name]) for name in ("registers", "stack", "smem", "tmem")),
+            )
+            for row in csv.DictReader(file)
+        )

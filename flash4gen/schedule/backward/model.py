@@ -1,0 +1,82 @@
+"""The schedule of a backward pass as data: a shape for each of its kernels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class LoopShape:
+    """The shape of one kernel.
+
+    Attributes:
+        tile_q: queries of a tile, a power of two.
+        tile_k: keys of a tile, a power of two.
+        warps: warps per program.
+        stages: software-pipeline depth of the loop over tiles.
+    """
+
+    tile_q: int
+    tile_k: int
+    warps: int
+    stages: int
+
+    @property
+    def text(self) -> str:
+        """All of it on one line."""
+        return f"{self.tile_q} × {self.tile_k}, {self.warps} warps, {self.stages} stages"
+
+
+@dataclass(frozen=True, slots=True)
+class KernelShape:
+    """A shape of one of the kernels, by the kernel's name."""
+
+    kernel: str
+    shape: LoopShape
+
+    @property
+    def text(self) -> str:
+        """Both on one line."""
+        return f"{self.kernel} {self.shape.text}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackwardSchedule:
+    """The choices of all kernels of a backward pass.
+
+    Attributes:
+        hardware: name of the hardware item it was chosen for.
+        keys: the kernel of the gradients of keys and values: a key tile per program, which loops
+            over the query tiles that see it, of all heads of its group.
+        queries: the kernel of the gradients of queries: a query tile per program.
+        pairs: the kernels of gradients of inputs with an element per score: a tile of it per
+            program.
+        rows: queries per program of the kernel that goes before them.
+        head_pad: head_dim rounded up to the power of two that Triton blocks need, at least 16.
+        value_pad: the same for value_dim.
+    """
+
+    hardware: str
+    keys: LoopShape
+    queries: LoopShape
+    pairs: LoopShape
+    rows: int
+    head_pad: int
+    value_pad: int
+
+    @property
+    def text(self) -> str:
+        """The shapes of the kernels that every backward pass has, on one line."""
+        return f"keys {self.keys.text}; queries {self.queries.text}"
+
+
+@dataclass(frozen=True, slots=True)
+class BackwardChoice:
+    """A schedule, and why each of its shapes is what it is, by field."""
+
+    schedule: BackwardSchedule
+    reasons: tuple[tuple[str, str], ...]
+
+    def reason(self, field: str) -> str:
+        """Return the reason for a field's value, one sentence; empty where there is none."""
+        return dict(self.reasons).get(field, "")

@@ -1,0 +1,240 @@
+"""The rung ``gradients``: the backward kernels, run on the virtual GPU, are right and repeat.
+
+In: a subject with a backward pass and its module. Out: a ``Rung`` that tells every case with the
+error and the budget of each gradient. Autograd calls the module's own function, so that what is
+proven is what a training step runs. One case runs under two schedules of the checked machine: its
+gradients must be the same to the last bit, and no check may find anything.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from flash4gen.ir.nodes import Lengths
+from flash4gen.render.gradients import gradients
+from flash4gen.render.module import lean
+from flash4gen.validate.blame import Failure, blame
+from flash4gen.validate.cases import Case, Layout, Values
+from flash4gen.validate.certificate import Json, Rung, Status, number
+from flash4gen.validate.execute import one_thread, poisoned_outputs, without_locations
+from flash4gen.validate.gradients import (
+    Call,
+    Upstream,
+    reference_gradients,
+    working_gradients,
+)
+from flash4gen.validate.inputs import make_inputs
+from flash4gen.validate.oracle import TORCH_DTYPES, working_precision
+from flash4gen.validate.tensors import placed_tensor
+from flash4gen.validate.tolerance import Comparison, compare, output_budget
+from flash4gen.vgpu import Check, Policy, virtual_gpu
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import ModuleType
+
+    from flash4gen.ir.nodes import Attention
+    from flash4gen.schedule.backward.model import BackwardSchedule
+    from flash4gen.validate.subject import Subject
+
+RULE = (
+    "q, k, v: in each 256 numbers max|grad - ref| <= 2 max|base - ref| + 2 max|ref + 0.3 - 0.3 - "
+    "ref|; inputs: the same over all numbers; ref: float64, by autograd of the formula; base: the "
+    "same maths in the working precision"
+)
+
+ATOMIC = "atomic"
+"""What operations that add in an order of their own are called in TTGIR."""
+
+
+@dataclass(frozen=True, slots=True)
+class GradientResult:
+    """One case: each gradient against the reference, and everything that is wrong."""
+
+    case: Case
+    found: dict[str, Comparison]
+    failures: tuple[Failure, ...] = ()
+
+
+def gradient_cases(attention: Attention, schedule: BackwardSchedule) -> tuple[Case, ...]:
+    """Return the cases that gradients are computed for: edges of tiles, scores, layouts."""
+    tile_q = max(schedule.queries.tile_q, schedule.keys.tile_q)
+    tile_k = max(schedule.queries.tile_k, schedule.keys.tile_k)
+    middle_q, middle_k = tile_q // 2 + 3, tile_k + 5
+    cases = [
+        Case(name="one query, one key", seq_q=1, seq_k=1),
+        Case(name="no keys", seq_q=3, seq_k=0),
+        Case(name="no queries", seq_q=0, seq_k=5),
+        Case(name="one less than a tile", seq_q=tile_q - 1, seq_k=tile_k - 1),
+        Case(name="one more than a tile", seq_q=tile_q + 1, seq_k=tile_k + 1),
+        Case(name="several tiles", seq_q=2 * tile_q + 7, seq_k=2 * tile_k + 5),
+        Case(name="more queries than keys", seq_q=tile_q + 19, seq_k=tile_k // 2 + 3),
+        Case(name="more keys than queries", seq_q=9, seq_k=2 * tile_k + 9),
+        Case(name="three batch entries", batch=3, seq_q=5, seq_k=middle_k),
+        Case(name="dominant", seq_q=middle_q, seq_k=middle_k, values=Values.DOMINANT),
+        Case(name="negative", seq_q=middle_q, seq_k=middle_k, values=Values.NEGATIVE),
+        Case(name="heads first", batch=2, seq_q=13, seq_k=middle_k, layout=Layout.HEADS_FIRST),
+        Case(name="misaligned", seq_q=13, seq_k=middle_k, layout=Layout.MISALIGNED),
+        Case(name="strided", seq_q=13, seq_k=middle_k, layout=Layout.DIM_STRIDED),
+    ]
+    if attention.lengths is Lengths.EQUAL:
+        sizes = {case: max(case.seq_q, case.seq_k) for case in cases if case.seq_q and case.seq_k}
+        return tuple(
+            Case(
+                name=case.name,
+                batch=case.batch,
+                seq_q=size,
+                seq_k=size,
+                values=case.values,
+                layout=case.layout,
+            )
+            for case, size in sizes.items()
+        )
+    return tuple(cases)
+
+
+def gradients_rung(subject: Subject, module: ModuleType, progress: Callable[[str], None]) -> Rung:
+    """Compare the gradients of all cases with the reference, and repeat one of them."""
+    choice = subject.choice.backward
+    assert choice is not None
+    cases = gradient_cases(subject.attention, choice.schedule)
+    results: list[GradientResult] = []
+    with one_thread():
+        for case in cases:
+            progress(case.name)
+            results.append(gradient_result(subject, module, case))
+        progress("two schedules")
+        faults = tuple(repeat_faults(subject, module))
+    failures = [failure for result in results for failure in result.failures]
+    failures += [Failure(reason=fault) for fault in faults]
+    details: dict[str, Json] = {
+        "rule": RULE,
+        "columns": "of each gradient [error, budget] where they come closest",
+        "deterministic": not faults,
+        "cases": [_row(result) for result in results],
+    }
+    if failures:
+        details["failures"] = [failure.to_json() for failure in failures]
+        failed = sum(bool(result.failures) for result in results)
+        why = f"{failed} of {len(cases)} cases failed" if failed else faults[0]
+        return Rung("gradients", Status.FAILED, why, details)
+    worst = max(it.ratio for result in results for it in result.found.values())
+    summary = (
+        f"{len(cases)} cases, the worst uses {100 * worst:.0f} % of its error budget; "
+        "two schedules, the same bits"
+    )
+    return Rung("gradients", Status.PASSED, summary, details)
+
+
+def gradient_result(subject: Subject, module: ModuleType, case: Case) -> GradientResult:
+    """Run one case and compare."""
+    attention = subject.attention
+    call, given = _call(attention, case)
+    file = subject.path.name
+    try:
+        with virtual_gpu(subject.hardware.arch) as gpu, poisoned_outputs():
+            actual = run_gradients(attention, module, call, given)
+    except Exception as error:
+        failure = blame(error, file, subject.rendered.text, case.name)
+        return GradientResult(case, {}, (failure,))
+    reference = reference_gradients(attention, call, given)
+    results = working_precision(attention, call.q, call.k, call.v, tensors=call.tensors)
+    base = working_gradients(attention, call, results, given)
+    found, problems = {}, []
+    for name, grad in actual.items():
+        if grad is None:
+            problems.append(f"{name} has no gradient")
+            continue
+        budget = _budget(reference[name], base[name], whole=name not in ("q", "k", "v"))
+        found[name] = compare(grad, reference[name], budget, f"gradient of {name}")
+        problems += found[name].problems
+    compiled = {without_locations(kernel.ttgir) for kernel in subject.artefact.backward}
+    forward = {without_locations(kernel.ttgir) for kernel in subject.artefact.kernels}
+    for launch in gpu.launches:
+        if without_locations(launch.asm["ttgir"]) not in compiled | forward:
+            problems.append(f"launched another {launch.name} than the one that was compiled")
+    return GradientResult(
+        case, found, tuple(Failure(reason=f"{case.name}: {problem}") for problem in problems)
+    )
+
+
+def run_gradients(
+    attention: Attention, module: ModuleType, call: Call, given: Upstream
+) -> dict[str, Tensor | None]:
+    """Call the module's function, and return the gradients that autograd gets from it."""
+    moving = ("q", "k", "v", *(tensor.name for tensor in gradients(lean(attention)).inputs))
+    leaves = {name: x.detach().requires_grad_(name in moving) for name, x in call.by_name.items()}
+    q, k, v, *_ = leaves.values()
+    tensors = {name: leaves[name] for name in call.tensors}
+    out, second = getattr(module, attention.name)(q, k, v, **tensors)
+    found = torch.autograd.grad(
+        (out, second),
+        [leaves[name] for name in moving],
+        (given.out, given.second),
+        allow_unused=True,
+    )
+    return dict(zip(moving, found, strict=True))
+
+
+def repeat_faults(subject: Subject, module: ModuleType) -> Iterator[str]:
+    """Yield what keeps gradients from being the same bits in every run.
+
+    No kernel may add atomically, and two schedules of the checked machine must agree.
+    """
+    for kernel in subject.artefact.backward:
+        if ATOMIC in kernel.ttgir:
+            yield f"{kernel.kernel} adds atomically, in an order that is another in every run"
+    choice = subject.choice.backward
+    assert choice is not None
+    shape = choice.schedule.keys
+    length = shape.tile_k + 3
+    case = Case(name="two schedules", seq_q=length, seq_k=length)
+    call, given = _call(subject.attention, case)
+    runs: list[dict[str, Tensor | None]] = []
+    for policy in (Policy.IN_ORDER, Policy.RANDOM):
+        check = Check(policy=policy, seed=1)
+        with virtual_gpu(subject.hardware.arch, check=check) as gpu:
+            runs.append(run_gradients(subject.attention, module, call, given))
+        for report in gpu.reports:
+            yield from (str(finding) for finding in report.findings)
+    for name, grad in runs[0].items():
+        other = runs[1][name]
+        if grad is None or other is None or not torch.equal(grad, other):
+            yield f"gradient of {name}: two schedules of the same kernels give other bits"
+
+
+def _call(attention: Attention, case: Case) -> tuple[Call, Upstream]:
+    """Return the arguments of a case, and gradients of its results in the same kind of layout."""
+    made = make_inputs(attention, case)
+    random = torch.Generator().manual_seed(case.seed + 2)
+    rows = case.batch, case.seq_q, attention.heads
+    grad = torch.randn(*rows, attention.value_dim, generator=random)
+    second = torch.randn(case.batch, attention.heads, case.seq_q, generator=random)
+    out, _ = placed_tensor(grad.to(TORCH_DTYPES[attention.dtype]), case.layout)
+    return Call(made.q, made.k, made.v, made.tensors), Upstream(out, second)
+
+
+def _budget(reference: Tensor, base: Tensor, *, whole: bool) -> Tensor:
+    """Return the budget of a gradient: by groups of neighbouring rows, or over all numbers."""
+    if not whole:
+        return output_budget(reference, base)
+    flat = reference.reshape(1, -1, 1, 1), base.reshape(1, -1, 1, 1)
+    if not flat[0].numel():
+        return torch.zeros_like(reference)
+    return output_budget(*flat).max().expand_as(reference)
+
+
+def _row(result: GradientResult) -> Json:
+    case = result.case
+    row: dict[str, Json] = {
+        "case": case.name,
+        "passed": not result.failures,
+        "shape": f"{case.batch} x {case.seq_q} x {case.seq_k}",
+        "values": case.values.value,
+        "layout": case.layout.value,
+    }
+    return row | {name: [number(it.error), number(it.budget)] for name, it in result.found.items()}

@@ -1,0 +1,68 @@
+"""The schedule of a backward pass: shapes that a compile has proven, and who has none."""
+
+from __future__ import annotations
+
+import pytest
+
+from flash4gen.ir import library
+from flash4gen.ir.nodes import Pass, Pin
+from flash4gen.schedule.backward.choose import choose_backward
+from flash4gen.schedule.backward.facts import read_facts
+from flash4gen.schedule.backward.model import KernelShape
+from flash4gen.schedule.backward.space import CANDIDATES, Kernel
+from flash4gen.schedule.choose import choose
+from flash4gen.schedule.model import Choice, Load, as_portable
+from tests.ir.notation import attention
+
+TRAINED = attention(passes=(Pass.FORWARD, Pass.BACKWARD), head_dim=64, value_dim=64)
+
+
+def test_a_chosen_shape_was_compiled_without_spills() -> None:
+    hardware = library.target("rtx5090")
+    schedule = choose_backward(TRAINED, hardware).schedule
+    facts = {(f.arch, f.kernel, f.shape): f for f in read_facts() if f.head_dim == 64}
+    for kernel, shape in ((Kernel.KEYS, schedule.keys), (Kernel.QUERIES, schedule.queries)):
+        assert facts[hardware.arch, kernel, shape].fits(hardware)  # type: ignore[index]
+
+
+def test_the_reason_names_what_came_before() -> None:
+    choice = choose_backward(TRAINED, library.target("rtx5090"))
+    assert "no spills" in choice.reason("keys")
+    assert "spills" in choice.reason("keys").partition(";")[2]
+
+
+def test_an_excluded_shape_is_not_chosen_again() -> None:
+    hardware = library.target("rtx5090")
+    first = choose_backward(TRAINED, hardware).schedule.keys
+    second = choose_backward(TRAINED, hardware, [(KernelShape("keys", first), "spills")])
+    assert second.schedule.keys != first
+    assert "spills" in second.reason("keys")
+
+
+def test_unknown_widths_get_the_smallest_shape() -> None:
+    wide = attention(passes=TRAINED.passes, head_dim=256, value_dim=256)
+    schedule = choose_backward(wide, library.target("rtx5090")).schedule
+    assert schedule.keys == CANDIDATES[Kernel.KEYS][-1]
+
+
+@pytest.mark.parametrize("target", ["a100", "h100", "b200", "rtx5090"])
+def test_both_passes_are_portable_and_load_by_pointers(target: str) -> None:
+    choice = choose(TRAINED, library.target(target))
+    assert isinstance(choice, Choice)
+    assert choice.backward is not None
+    assert as_portable(choice.schedule).load is Load.POINTER
+
+
+def test_a_pinned_blackwell_family_is_refused_with_the_reason() -> None:
+    pinned = attention(passes=TRAINED.passes, pins=(Pin("family", "blackwell"),))
+    found = choose(pinned, library.target("b200"))
+    assert not isinstance(found, Choice)
+    assert "no backward kernels yet" in found[0].notes[0]
+
+
+def test_amd_has_no_backward_pass_yet() -> None:
+    amd = next(item for item in library.targets() if item.backend == "hip")
+    found = choose(TRAINED, amd)
+    assert not isinstance(found, Choice)
+    assert found[0].code == "F4G107"
+    assert "NVIDIA" in found[0].helps[0]

@@ -1,0 +1,81 @@
+"""Small modules with a backward pass: rendered with small tiles, loaded, compiled where needed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from flash4gen.build.compile import compile_module
+from flash4gen.build.load import load_module
+from flash4gen.ir import library
+from flash4gen.ir.expr import Extent, Input, InputDType
+from flash4gen.ir.nodes import DType, Pass
+from flash4gen.render.module import render
+from flash4gen.schedule.backward.model import LoopShape
+from flash4gen.validate import Subject
+from tests.ir.notation import attention, expr
+from tests.validate.subjects import PINS, choice_for
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import ModuleType
+
+    from flash4gen.ir.nodes import Attention
+
+SMALL = LoopShape(32, 16, 4, 2)
+"""Tiles that small tensors pass."""
+
+SLOPES = Input("slopes", InputDType.F32, (Extent.HEADS,))
+
+
+def training(**changes: object) -> Attention:
+    """Return a small variant with both passes."""
+    changes.setdefault("pins", PINS)
+    return attention(
+        **{"passes": (Pass.FORWARD, Pass.BACKWARD), "dtype": DType.BF16, "name": "trained"}
+        | changes
+    )
+
+
+EVERYTHING = training(
+    score="5.0 * tanh(s / 5.0) + slopes[h] * float(k - q_end) * 0.1 + bias[h, q, k]",
+    mask="k <= q_end and q_end - k < 40",
+    sink=expr("slopes[h]"),
+)
+"""Groups, a score with a derivative, a row and a pair gradient, a sink, a mask with two edges."""
+
+
+def written(variant: Attention, target: str, folder: Path, *changes: tuple[str, str]) -> Subject:
+    """Write a module with small tiles, changed by replacements that must find something.
+
+    Nothing is compiled: its artefact is missing.
+    """
+    choice = choice_for(variant, target)
+    assert choice.backward is not None
+    schedule = replace(choice.backward.schedule, keys=SMALL, queries=SMALL, pairs=SMALL)
+    choice = replace(choice, backward=replace(choice.backward, schedule=schedule))
+    rendered = render(variant, library.target(target), choice)
+    for old, new in changes:
+        assert old in rendered.text, f"the templates no longer print {old!r}"
+        rendered = replace(rendered, text=rendered.text.replace(old, new))
+    path = folder / f"{variant.name}.py"
+    path.write_text(rendered.text, encoding="utf-8")
+    return Subject(
+        attention=variant,
+        hardware=library.target(target),
+        choice=choice,
+        rendered=rendered,
+        path=path,
+        artefact=None,  # type: ignore[arg-type]  # filled in where it is needed
+    )
+
+
+def compiled(subject: Subject) -> Subject:
+    """Return the module with its kernels compiled."""
+    artefact = compile_module(subject.path, subject.attention, subject.hardware)
+    return replace(subject, artefact=artefact)
+
+
+def module_of(variant: Attention, folder: Path) -> ModuleType:
+    """Return a module whose CPU path is tested."""
+    return load_module(written(variant, "rtx5090", folder).path)
