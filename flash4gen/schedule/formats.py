@@ -6,6 +6,7 @@ instructions do not take.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from flash4gen.diagnostics.model import Diagnostic, Label, Severity
@@ -19,10 +20,12 @@ if TYPE_CHECKING:
     from flash4gen.ir.nodes import Attention
 
 
-def _distance(one: Hardware, other: Hardware) -> int:
-    """Return how many compute capabilities lie between two targets; the same for any AMD GPU."""
+def _distance(one: Hardware, other: Hardware) -> float:
+    """Return how many compute capabilities lie between two targets; AMD's are no numbers."""
+    if one.backend != other.backend:
+        return math.inf
     if isinstance(one.arch, str) or isinstance(other.arch, str):
-        return 0 if one.backend == other.backend else 1
+        return 0.0
     return abs(one.arch - other.arch)
 
 
