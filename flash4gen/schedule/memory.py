@@ -61,7 +61,7 @@ def shared_memory(
     """
     unit = matrix_unit(hardware, shape.tile_q, shape.warps)
     if unit is Unit.MFMA:
-        return _local_data_share(hardware, shape, head_pad, value_pad, reads)
+        return _local_data_share(hardware, shape, (head_pad, value_pad), reads, element)
     slots = ring_slots(unit, shape.stages)
     key_ring = slots * shape.tile_k * head_pad * element
     value_ring = slots * shape.tile_k * value_pad * element
@@ -89,7 +89,11 @@ def shared_memory(
 
 
 def _local_data_share(
-    hardware: Hardware, shape: Shape, head_pad: int, value_pad: int, reads: tuple[TileRead, ...]
+    hardware: Hardware,
+    shape: Shape,
+    pads: tuple[int, int],
+    reads: tuple[TileRead, ...],
+    element: int,
 ) -> tuple[Buffer, ...]:
     """Return the buffers of one block in AMD's LDS.
 
@@ -99,9 +103,12 @@ def _local_data_share(
     place of the keys.
     """
     copies = hardware.has(Feature.LDS_DMA)
-    query = shape.tile_q * head_pad * ELEMENT
-    keys = shape.tile_k * head_pad * ELEMENT
-    values = shape.tile_k * value_pad * ELEMENT
+    head_pad, value_pad = (pad * element for pad in pads)
+    query, keys, values = (
+        shape.tile_q * head_pad,
+        shape.tile_k * head_pad,
+        shape.tile_k * value_pad,
+    )
     slots = shape.stages if copies else shape.stages - 1
     rings = [
         Buffer(f"k, {slots} slots", slots * keys),
