@@ -6,7 +6,6 @@ instructions do not take.
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 from flash4gen.diagnostics.model import Diagnostic, Label, Severity
