@@ -137,14 +137,14 @@ def score(attention: Attention, body: Expr | None = None) -> Score:
     printed = body or attention.score
     if printed == SCORE:
         return Score(impl="identity")
-    read, values = _read(printed), _values(printed, attention)
+    read, looked_up = _read(printed), values(printed, attention)
     return Score(
         impl="expr",
         title=_written(attention, "score"),
-        text=_short(format_expr(printed)),
-        parameters=(*(var.value for var in read), *values),
-        arguments=(*(_IN_LOOP[var] for var in read), *values),
-        body=_body(printed, attention),
+        text=short(printed),
+        parameters=(*(var.value for var in read), *looked_up),
+        arguments=(*(_IN_LOOP[var] for var in read), *looked_up),
+        body=returned(printed, attention),
         origin=_origin(attention, "score"),
     )
 
@@ -154,7 +154,7 @@ def mask(attention: Attention, rows: str = "TILE_Q") -> Mask:
     known = bounds(attention.mask)
     # A mask that is never true has no range; its kernel runs no loop and stores empty rows.
     segments = known.segments or (_NOWHERE,)
-    read, values = _read(attention.mask), _values(attention.mask, attention)
+    read, looked_up = _read(attention.mask), values(attention.mask, attention)
     in_bounds = {var for expr in _bound_exprs(known) for var in variables(expr)}
     names = tuple(
         _IN_BOUNDS[var]
@@ -164,10 +164,10 @@ def mask(attention: Attention, rows: str = "TILE_Q") -> Mask:
     return Mask(
         impl="full" if known.always_full else "expr",
         title=_written(attention, "mask"),
-        text=_short(format_expr(attention.mask)),
-        parameters=(*(var.value for var in read), *values),
-        arguments=(*(_IN_LOOP[var] for var in read), *values),
-        body=_body(attention.mask, attention),
+        text=short(attention.mask),
+        parameters=(*(var.value for var in read), *looked_up),
+        arguments=(*(_IN_LOOP[var] for var in read), *looked_up),
+        body=returned(attention.mask, attention),
         origin=_origin(attention, "mask"),
         segments=tuple(_segment(s, i, len(segments)) for i, s in enumerate(segments)),
         two=len(segments) > 1,
@@ -180,7 +180,7 @@ def mask(attention: Attention, rows: str = "TILE_Q") -> Mask:
 
 def call_arguments(expr: Expr, attention: Attention, names: Mapping[Var, str]) -> tuple[str, ...]:
     """Return the arguments of the function of a score or mask where variables have these names."""
-    return (*(names[var] for var in _read(expr)), *_values(expr, attention))
+    return (*(names[var] for var in _read(expr)), *values(expr, attention))
 
 
 def query_spans(known: KeyBounds) -> QuerySpans:
@@ -264,8 +264,9 @@ def _factored(attention: Attention) -> tuple[str, ...]:
     )
 
 
-def _short(text: str) -> str:
+def short(expr: Expr) -> str:
     """Return an expression for a docstring of one line, which has room for so much."""
+    text = format_expr(expr)
     return text if len(text) <= _DOCUMENTED else "see the formula at the top"
 
 
@@ -274,7 +275,7 @@ def _read(expr: Expr) -> tuple[Var, ...]:
     return tuple(var for var in ORDER if var in read)
 
 
-def _values(expr: Expr, attention: Attention) -> tuple[str, ...]:
+def values(expr: Expr, attention: Attention) -> tuple[str, ...]:
     """Return the names of the values that an expression's own look-ups have."""
     own: list[Lookup] = []
     nodes = [expr]
@@ -287,7 +288,8 @@ def _values(expr: Expr, attention: Attention) -> tuple[str, ...]:
     return tuple(name for lookup, name in attention_names(attention).items() if lookup in own)
 
 
-def _body(expr: Expr, attention: Attention) -> str:
+def returned(expr: Expr, attention: Attention) -> str:
+    """Return the statements of a function that returns an expression's value."""
     names = {**variable_names(_PLAIN), **attention_names(attention)}
     return "\n".join(statements([("return ", expr)], TRITON, names, _WIDTH))
 

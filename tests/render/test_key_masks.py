@@ -12,6 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flash4gen.ir.expr import Var
 from flash4gen.ir.masks import query_tiles
 from flash4gen.render import expressions
 from flash4gen.render.key_masks import key_mask
@@ -39,7 +40,8 @@ COMPARED = ("k % 3 == 0", f"{CAUSAL} and (q + k) % 2 == 0", "k != q and k != q -
 def printed(mask: str) -> KeyMask:
     """Return the concern of a mask."""
     variant = attention(mask=mask)
-    return key_mask(variant, expressions.mask(variant, rows="ROWS"), ("q[:, None]", "k"))
+    names = {var: var.value for var in Var} | {Var.Q: "q[:, None]"}
+    return key_mask(variant, expressions.mask(variant, rows="ROWS"), names, "problem")
 
 
 @pytest.mark.parametrize("mask", BITS)
