@@ -48,6 +48,9 @@ VARIANTS = {
     "packed": "lengths = packed\n mask = causal(align = end)",
     "packed_inputs": "lengths = packed\n input m : f32[batch, heads]\n score = s * m[b, h]\n"
     " mask = window(keys = 70) or k < 3\n sink = m[b, h]",
+    "paged": "block_size = 16\n mask = causal(align = end)",
+    "paged_wide": "block_size = 256\n input m : f32[batch, heads]\n score = s * m[b, h]",
+    "packed_paged": "lengths = packed\n block_size = 24\n mask = window(keys = 70) or k < 3",
     "sigmoid": "score = sigmoid(s) * 4 + log(1 + s ** 2)",
 }
 TARGETS = sorted({target.arch: target.name for target in library.targets()}.values())

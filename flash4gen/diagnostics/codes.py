@@ -66,6 +66,7 @@ class Code(StrEnum):
     LOOKUP = "F4G317", "a look-up does not fit the input that it reads"
     SINK = "F4G318", "a sink reads what differs within a row or from row to row"
     NOT_WITH_SIGMOID = "F4G319", "a field that has no meaning with sigmoid weights"
+    BLOCKS = "F4G320", "keys in blocks where there are as many keys as queries"
 
     NO_SOURCE = "F4G401", "a hardware number without a source"
     MISSING_NUMBER = "F4G402", "a hardware item lacks a number"

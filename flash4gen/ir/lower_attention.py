@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 FIELDS = (
     "doc", "dtype", "heads", "kv_heads", "head_dim", "scale", "score", "mask", "sink",
-    "weights", "empty_row", "lengths", "passes", "target",
+    "weights", "empty_row", "lengths", "block_size", "passes", "target",
 )  # fmt: skip
 VARYING = (Var.S, Var.Q, Var.K)
 """What differs between the scores of one head."""
@@ -48,6 +48,8 @@ ADVICE = {
     "head_dim_v": "write both widths as `head_dim = 192 / 128`: of q and k, then of v",
     "sinks": "the field is `sink`, the logit of one head: `sink = sinks[h]`",
     "s_aux": "sinks are the field `sink`, the logit of one head: `sink = sinks[h]`",
+    "page_size": "keys and values in blocks have the field `block_size`",
+    "paged": "keys and values in blocks have the field `block_size`",
     "targets": "the field is `target`, for one name or several: `target = b200, rtx5090`",
 }  # fmt: skip
 
@@ -94,7 +96,9 @@ class _Item:
         empty_row = self._fields.choice("empty_row", EmptyRow, EmptyRow.ZERO)
         weights = self._fields.choice("weights", Weights, Weights.SOFTMAX)
         self._check_weights(weights, empty_row)
-        self._scope = replace(self._scope, lengths=lengths or Lengths.ANY)
+        paged = self._fields.get("block_size") is not None
+        self._scope = replace(self._scope, lengths=lengths or Lengths.ANY, paged=paged)
+        self._check_blocks(lengths)
         numbers, self._scope = lower_numbers(self._fields, self._expressions, self._scope)
         inputs = lower_inputs(self._item.inputs, self._expressions, self._scope, self._findings)
         self._scope = replace(self._scope, inputs=inputs)
@@ -111,6 +115,8 @@ class _Item:
         if scale is None or score is None or mask is None:
             return None
         if sink is None and self._fields.get("sink") is not None:
+            return None
+        if numbers.block_size is None and paged:
             return None
         read = (score, mask, *(() if sink is None else (sink,)))
         check_read(inputs, read, self._findings)
@@ -137,6 +143,7 @@ class _Item:
             inputs=tuple(tensor for tensor in inputs.values() if tensor is not None),
             sink=sink,
             weights=weights,
+            block_size=numbers.block_size,
             span=self._item.name.span,
         )
 
@@ -177,6 +184,19 @@ class _Item:
                     notes=(why,),
                     helps=(f"remove `{name}`, or `weights = sigmoid`",),
                 )
+
+    def _check_blocks(self, lengths: Lengths | None) -> None:
+        """Refuse keys in blocks where there are as many keys as queries, by what was said."""
+        field, other = self._fields.get("block_size"), self._fields.get("lengths")
+        if field is None or other is None or lengths is not Lengths.EQUAL:
+            return
+        self._findings.error(
+            Code.BLOCKS,
+            "keys in blocks have lengths of their own, given at run time",
+            Label(field.name.span),
+            also=(Label(other.values_span, "this says that there are as many keys as queries"),),
+            helps=("remove `lengths = equal`", "or write `lengths = packed`, for packed queries"),
+        )
 
     def _lowered(self, name: str) -> tuple[ast.Expression | None, Expr | None]:
         node = self._fields.expression(name)

@@ -110,6 +110,10 @@ class Attention:
         sink: FLOAT expression over heads, batch entry and lengths: a logit without a value, not
             scaled, that joins the softmax's denominator; None for none.
         weights: softmax or sigmoid.
+        block_size: rows of a block, where keys and values lie in blocks that a table given at run
+            time names: key ``j`` of entry ``b`` is row ``j % block_size`` of block
+            ``block_table[b, j // block_size]``, and entry ``b`` has ``seqused_k[b]`` keys. None
+            where they lie one behind the other.
         span: the item's name in the spec.
     """
 
@@ -132,6 +136,7 @@ class Attention:
     inputs: tuple[Input, ...] = field(default=(), metadata=WHERE_SET)
     sink: Expr | None = field(default=None, metadata=WHERE_SET)
     weights: Weights = field(default=Weights.SOFTMAX, metadata=WHERE_SET)
+    block_size: int | None = field(default=None, metadata=WHERE_SET)
     span: Span | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -143,6 +148,23 @@ class Attention:
     def packed(self) -> bool:
         """Whether the sequences of a batch lie one behind the other on one axis."""
         return self.lengths is Lengths.PACKED
+
+    @property
+    def paged(self) -> bool:
+        """Whether keys lie in blocks that a table names; each entry then has a number of its own."""
+        return self.block_size is not None
+
+    @property
+    def length_tensors(self) -> tuple[str, ...]:
+        """Names of the tensors that say where the sequences of a call lie; mostly none.
+
+        All are int32: ``cu_seqlens_q`` and ``cu_seqlens_k`` [batch + 1], ``block_table``
+        [batch, max_blocks], ``seqused_k`` [batch], in the words of FlashAttention's users.
+        """
+        queries = ("cu_seqlens_q",) if self.packed else ()
+        if self.paged:
+            return (*queries, "block_table", "seqused_k")
+        return (*queries, "cu_seqlens_k") if self.packed else ()
 
     @property
     def normalised(self) -> bool:

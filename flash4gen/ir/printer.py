@@ -79,6 +79,7 @@ def format_attention(attention: Attention) -> str:
         ("weights", "" if attention.normalised else attention.weights.value),
         ("empty_row", attention.empty_row.value),
         ("lengths", attention.lengths.value),
+        ("block_size", "" if attention.block_size is None else str(attention.block_size)),
         ("passes", ", ".join(item.value for item in attention.passes)),
         ("target", ", ".join(attention.targets)),
     ]

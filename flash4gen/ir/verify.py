@@ -58,6 +58,7 @@ def verify(attention: Attention) -> tuple[str, ...]:
         *_mask_variables(attention.mask),
         *_sink(attention.sink),
         *_weights(attention),
+        *_blocks(attention),
         *_inputs(attention),
         *_lists(attention),
     )
@@ -157,6 +158,17 @@ def _weights(attention: Attention) -> Iterator[str]:
         yield "a sink joins no sum of sigmoid weights"
     if not attention.normalised and attention.empty_row is not EmptyRow.ZERO:
         yield "with sigmoid weights an empty row is zero"
+
+
+def _blocks(attention: Attention) -> Iterator[str]:
+    if attention.block_size is None:
+        return
+    if not _is_count(attention.block_size):
+        yield f"block_size is {attention.block_size!r}, not a whole number above 0"
+    if attention.lengths is Lengths.EQUAL:
+        yield "keys in blocks have lengths of their own, not that of the queries"
+    if any(Extent.SEQ_K in tensor.axes for tensor in attention.inputs):
+        yield "an input lies along keys, which have no common length"
 
 
 def _inputs(attention: Attention) -> Iterator[str]:

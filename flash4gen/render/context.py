@@ -284,11 +284,13 @@ class Eager:
         look_up: whether they read tensors at indices that may lie outside.
         signature: the parameters with their types.
         packed: whether sequences are packed.
-        packed: whether sequences are packed.
         query_axes, key_axes, second_axes: of q and out, of k and v, of the second result.
         second: name of the second result.
         sequence_signature: of the function for one sequence.
         sequence_names: its arguments.
+        paged: whether keys lie in blocks.
+        apart: whether each sequence is computed by itself.
+        lengths: the arguments of the function that checks lengths.
         empty_value: output of a row without keys.
     """
 
@@ -309,6 +311,9 @@ class Eager:
     second: str
     sequence_signature: tuple[str, ...]
     sequence_names: tuple[str, ...]
+    paged: bool
+    apart: bool
+    lengths: tuple[str, ...]
     empty_value: str
 
 
@@ -345,6 +350,12 @@ class Interface:
         lse: what it is.
         public: the same where the tensors besides q, k and v must be named.
         names: all parameters, as they are handed on.
+        packed: whether sequences are packed.
+        paged: whether keys lie in blocks.
+        apart: whether either holds: the sequences of a call have lengths of their own.
+        key_words: of a block, as part of a shape in words.
+        length_names: the arguments of the function that checks lengths; its parameters with types.
+        length_words: the tensors that say them, in words.
     """
 
     name: str
@@ -360,6 +371,12 @@ class Interface:
     value_dim: int
     equal_lengths: bool
     packed: bool
+    paged: bool
+    apart: bool
+    key_words: str
+    length_names: tuple[str, ...]
+    length_signature: tuple[str, ...]
+    length_words: str
     query_axes: str
     key_axes: str
     second_axes: str

@@ -100,7 +100,7 @@ def signature(attention: Attention, *, named: bool = False) -> tuple[str, ...]:
     """Return the parameters of the module's functions with their types."""
     more = [f"{argument.name}: Tensor" for argument in arguments(attention)]
     star = ["*"] if named and more else []
-    flag = ["check_lengths: bool = False"] if named and attention.packed else []
+    flag = ["check_lengths: bool = False"] if named and attention.length_tensors else []
     return ("q: Tensor", "k: Tensor", "v: Tensor", *star, *more, *flag)
 
 
@@ -188,11 +188,22 @@ def eager(attention: Attention, empty_value: str) -> Eager:
             *(f"{tensor.name}: Tensor" for tensor in attention.inputs),
         ),
         sequence_names=(
-            *("q[None, at]", "k[None, seen]", "v[None, seen]", "entry"),
+            *_sequence_names(attention),
             *(tensor.name for tensor in attention.inputs),
         ),
+        paged=attention.paged,
+        apart=attention.packed or attention.paged,
+        lengths=("q", "k", *attention.length_tensors),
         empty_value=empty_value,
     )
+
+
+def _sequence_names(attention: Attention) -> tuple[str, ...]:
+    """Return the tensors of one sequence among those of all."""
+    queries = "q[None, at]" if attention.packed else "q[entry, None]"
+    if attention.paged:
+        return queries, "keys[None]", "values[None]", "entry"
+    return queries, "k[None, seen]", "v[None, seen]", "entry"
 
 
 def sink(attention: Attention) -> str:

@@ -40,8 +40,6 @@ _TORCH_DTYPE = {
     InputDType.FP16: "torch.float16",
     InputDType.I32: "torch.int32",
 }
-CU_SEQLENS = ("cu_seqlens_q", "cu_seqlens_k")
-"""Where packed sequences start and the last one ends, in the words of FlashAttention's users."""
 
 _OWN_INDEX = {Extent.HEADS: Var.H, Extent.KV_HEADS: Var.HKV, Extent.BATCH: Var.B}
 """The variable that is below an extent by its meaning."""
@@ -151,13 +149,18 @@ def needs_look_up(attention: Attention) -> bool:
 
 def arguments(attention: Attention) -> tuple[Argument, ...]:
     """Return the declared tensors as parameters of the public function."""
-    starts = (
-        Argument(
-            name=name, dtype="torch.int32", shape="(cu_seqlens_q.numel(),)", axes="[batch + 1]"
-        )
-        for name in (CU_SEQLENS if attention.packed else ())
-    )
     batch = "cu_seqlens_q.numel() - 1" if attention.packed else _HOST_SIZE[Extent.BATCH]
+    table = f"({batch}, block_table.shape[-1] if block_table.dim() else 0)"
+    own = {
+        "cu_seqlens_q": ("(cu_seqlens_q.numel(),)", "[batch + 1]"),
+        "cu_seqlens_k": ("(cu_seqlens_q.numel(),)", "[batch + 1]"),
+        "block_table": (table, "[batch, max_blocks]"),
+        "seqused_k": (f"({batch},)", "[batch]"),
+    }
+    starts = (
+        Argument(name=name, dtype="torch.int32", shape=own[name][0], axes=own[name][1])
+        for name in attention.length_tensors
+    )
     tensors = (
         Argument(
             name=tensor.name,

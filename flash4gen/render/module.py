@@ -126,7 +126,7 @@ def _context(
         arithmetic=helpers,
         order=Impl(schedule.order.value),
         sequences=_sequences(attention),
-        load=Impl(schedule.load.value),
+        load=Impl("paged" if attention.paged else schedule.load.value),
         inputs=inputs,
         score=expressions.score(attention),
         mask=expressions.mask(attention),
@@ -157,8 +157,13 @@ def _context(
 def _sequences(attention: Attention) -> Sequences:
     if attention.packed:
         return Sequences(
-            impl="packed", entry="0", first_query="q_start + q_first", first_key="k_start"
+            impl="packed_paged" if attention.paged else "packed",
+            entry="0",
+            first_query="q_start + q_first",
+            first_key="k_start",
         )
+    if attention.paged:
+        return Sequences(impl="paged", entry="b", first_query="q_first", first_key="0")
     return Sequences(impl="batched", entry="b", first_query="q_first", first_key="0")
 
 
@@ -168,6 +173,12 @@ def _lse(attention: Attention) -> str:
     if attention.sink is None:
         return "natural logarithm; −inf where a query sees no key"
     return "natural logarithm, the sink included"
+
+
+def _key_axes(attention: Attention) -> str:
+    if attention.paged:
+        return f"blocks, {attention.block_size}"
+    return "total_k" if attention.packed else "batch, seq_k"
 
 
 def _imports(*, uses_tma: bool, uses_libdevice: bool) -> tuple[str, ...]:
@@ -198,8 +209,16 @@ def _interface(attention: Attention, hardware: Hardware, origin: Provenance) -> 
         value_dim=attention.value_dim,
         equal_lengths=attention.lengths.value == "equal",
         packed=attention.packed,
+        paged=attention.paged,
+        apart=attention.packed or attention.paged,
+        key_words=f"{attention.block_size}, ",
+        length_names=("q", "k", *attention.length_tensors),
+        length_signature=tuple(f"{name}: Tensor" for name in ("q", "k", *attention.length_tensors)),
+        length_words="block_table and the lengths"
+        if attention.paged
+        else "cu_seqlens_q and cu_seqlens_k",
         query_axes="total_q" if attention.packed else "batch, seq_q",
-        key_axes="total_k" if attention.packed else "batch, seq_k",
+        key_axes=_key_axes(attention),
         second_axes=f"{attention.heads}, total_q"
         if attention.packed
         else f"batch, {attention.heads}, seq_q",

@@ -149,6 +149,11 @@ def meaning(attention: Attention) -> tuple[str, ...]:
         lines.append("q_end = q + (seq_k − seq_q): the last query stands at the last key.")
     if attention.packed:
         lines.append("Sequences lie packed, one behind the other; q and k count from 0 in each.")
+    if attention.paged:
+        lines += [
+            f"Key k of entry b is row k % {attention.block_size} of block "
+            f"block_table[b, k // {attention.block_size}]; seq_k is seqused_k[b].",
+        ]
     lines += inputs.meaning(attention)
     return tuple(part for line in _trimmed(lines) for part in _wrapped(line))
 

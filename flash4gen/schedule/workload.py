@@ -87,6 +87,7 @@ class Workload:
         key_bounds: the loops over keys.
         ragged: whether a head dimension is narrower than its padding.
         packed: whether a tile of keys may end in another sequence.
+        paged: whether a tile of keys is found by way of a block table.
         reads: the look-ups that differ from key to key.
     """
 
@@ -98,6 +99,7 @@ class Workload:
     ragged: bool = False
     reads: tuple[TileRead, ...] = ()
     packed: bool = False
+    paged: bool = False
 
     @property
     def identity(self) -> bool:
@@ -147,7 +149,12 @@ def workload(attention: Attention) -> Workload:
     if not attention.normalised:  # 1 / (1 + 2^x) where a softmax has 2^x
         score = Operations(score.plain + 1, score.mufu + 1)
     return replace(
-        work, ragged=ragged, reads=tile_reads(attention), score=score, packed=attention.packed
+        work,
+        ragged=ragged,
+        reads=tile_reads(attention),
+        score=score,
+        packed=attention.packed,
+        paged=attention.paged,
     )
 
 

@@ -20,6 +20,7 @@ from flash4gen.validate.blame import Failure, blame
 from flash4gen.validate.inputs import Inputs, make_inputs
 from flash4gen.validate.oracle import attention_reference, exact_products, working_precision
 from flash4gen.validate.packed import Sequence, apart
+from flash4gen.validate.paged import gathered
 from flash4gen.validate.tolerance import (
     EXACT,
     Accuracy,
@@ -146,10 +147,29 @@ PLAIN = Measure()
 def truth_of(attention: Attention, inputs: Inputs, measure: Measure = PLAIN) -> Truth:
     """Compute the reference and the budgets of one set of inputs."""
     q, k, v = inputs.q, inputs.k, inputs.v
-    if not attention.packed:
+    if not attention.length_tensors:
         return _truth(attention, Sequence(0, q, k, v), inputs.tensors, measure)
-    sequences = apart(q, k, v, inputs.tensors)
-    found = [_truth(attention, each, inputs.tensors, measure) for each in sequences]
+    keys = gathered if attention.paged else apart
+    found = [
+        _truth(attention, each, inputs.tensors, measure) for each in keys(q, k, v, inputs.tensors)
+    ]
+    return _together(attention, found) if attention.packed else _stacked(attention, found, q)
+
+
+def _stacked(attention: Attention, found: list[Truth], q: Tensor) -> Truth:
+    """Return the truth of a batch whose entries are known one by one; ``q`` shows its shape."""
+    out = torch.empty(0, q.shape[1], attention.heads, attention.value_dim, dtype=torch.float64)
+    lse = out[..., 0].transpose(1, 2)
+    return Truth(
+        torch.cat([out, *(each.out for each in found)]),
+        torch.cat([lse, *(each.lse for each in found)]),
+        torch.cat([out, *(each.out_budget for each in found)]),
+        torch.cat([lse, *(each.lse_budget.expand_as(each.lse) for each in found)]),
+    )
+
+
+def _together(attention: Attention, found: list[Truth]) -> Truth:
+    """Return the truth of packed sequences that are known one by one."""
     nothing = torch.empty(0, attention.heads, attention.value_dim, dtype=torch.float64)
     return Truth(
         torch.cat([nothing, *(each.out[0] for each in found)]),
@@ -332,7 +352,7 @@ def without_locations(ttgir: str) -> str:
 
 def _launches(attention: Attention, inputs: Inputs) -> bool:
     """Whether the call has anything to launch a kernel for."""
-    return inputs.q.numel() > 0 and (attention.packed or inputs.k.shape[1] > 0)
+    return inputs.q.numel() > 0 and (bool(attention.length_tensors) or inputs.k.shape[1] > 0)
 
 
 def same_view(x: Tensor, storages: tuple[Tensor, ...], moved: list[Tensor]) -> Tensor:

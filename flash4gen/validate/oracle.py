@@ -292,7 +292,11 @@ def _heads(attention: Attention, batch: int) -> Iterator[tuple[int, int]]:
 def _check_tensors(
     attention: Attention, seq_k: int, sizes: tuple[int, int], tensors: Mapping[str, Tensor]
 ) -> None:
-    batch = tensors["cu_seqlens_q"].numel() - 1 if attention.packed else sizes[0]
+    batch = sizes[0]
+    if attention.packed:
+        batch = tensors["cu_seqlens_q"].numel() - 1
+    elif attention.paged:
+        batch = tensors["seqused_k"].numel()
     for tensor in attention.inputs:
         shape = attention.shape_of(tensor, batch, sizes[1], seq_k)
         if tuple(tensors[tensor.name].shape) != shape:

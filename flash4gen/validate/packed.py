@@ -52,11 +52,11 @@ def lengths_of(case: Case) -> tuple[Lengths, ...]:
     return (*((seq_q, seq_k),) * case.batch, *others, (seq_q - seq_q // 3, (seq_k + 1) // 2))
 
 
-def parts(case: Case) -> tuple[Case, ...]:
+def parts(case: Case, lengths: tuple[Lengths, ...] | None = None) -> tuple[Case, ...]:
     """Return a case for each sequence, each with random numbers of its own."""
     return tuple(
         replace(case, name=f"{case.name}, sequence {n}", batch=1, seq_q=seq_q, seq_k=seq_k)
-        for n, (seq_q, seq_k) in enumerate(lengths_of(case))
+        for n, (seq_q, seq_k) in enumerate(lengths_of(case) if lengths is None else lengths)
     )
 
 

@@ -45,6 +45,7 @@ def modules() -> Iterator[str]:
         for on in target_names():
             yield portable(on, "pointer", **changes)
         yield portable("h100", "tma", **changes)
+    yield portable("h100", "pointer", block_size=16)
 
 
 def said(module: str) -> set[str]:

@@ -94,6 +94,8 @@ def unsupported(attention: Attention) -> str:
         return f"it reads no input tensors, and this attention has some: {names}"
     if attention.packed:
         return "its sequences lie in a batch, not packed one behind the other"
+    if attention.paged:
+        return "its keys and values lie one behind the other, not in blocks that a table names"
     if not attention.normalised:
         return f"its weights are those of a softmax, not {attention.weights.value}"
     if attention.sink is not None:
