@@ -67,6 +67,8 @@ class Code(StrEnum):
     SINK = "F4G318", "a sink reads what differs within a row or from row to row"
     NOT_WITH_SIGMOID = "F4G319", "a field that has no meaning with sigmoid weights"
     BLOCKS = "F4G320", "keys in blocks where there are as many keys as queries"
+    NORM = "F4G321", "a norm is not what a norm can be"
+    NO_VALUE_HERE = "F4G322", "a variable is read where it has no value"
 
     NO_SOURCE = "F4G401", "a hardware number without a source"
     MISSING_NUMBER = "F4G402", "a hardware item lacks a number"

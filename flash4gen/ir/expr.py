@@ -32,6 +32,9 @@ class Var(StrEnum):
     ``B`` the batch entry; ``Q_END`` is ``Q + SEQ_K - SEQ_Q``, the query's position when the last
     query is aligned with the last key. It stands as ``Q + (SEQ_K - SEQ_Q)`` in the IR, so that
     there is one way to write it.
+
+    Two have values in some places only: ``D`` is the place of an element in its row, in the weight
+    of a norm and in the output; ``OUT`` an element of the output.
     """
 
     S = "s"
@@ -42,11 +45,13 @@ class Var(StrEnum):
     B = "b"
     SEQ_Q = "seq_q"
     SEQ_K = "seq_k"
+    D = "d"
+    OUT = "out"
 
     @property
     def type(self) -> Type:
-        """FLOAT for the score, INT for everything else."""
-        return Type.FLOAT if self is Var.S else Type.INT
+        """FLOAT for the score and the output, INT for everything else."""
+        return Type.FLOAT if self in (Var.S, Var.OUT) else Type.INT
 
 
 class Op(StrEnum):

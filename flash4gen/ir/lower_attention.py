@@ -14,6 +14,7 @@ from flash4gen.ir.lower_expr import Expressions
 from flash4gen.ir.lower_fields import check_item_name, choose, gather, value_text
 from flash4gen.ir.lower_inputs import check_read, lower_inputs
 from flash4gen.ir.lower_numbers import lower_numbers
+from flash4gen.ir.lower_rows import RowFields
 from flash4gen.ir.lower_schedule import lower_pins
 from flash4gen.ir.lower_scope import Scope
 from flash4gen.ir.lower_targets import target_names
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 
 FIELDS = (
     "doc", "dtype", "heads", "kv_heads", "head_dim", "scale", "score", "mask", "sink",
-    "weights", "empty_row", "lengths", "block_size", "passes", "target",
+    "q_norm", "k_norm", "output", "weights", "empty_row", "lengths", "block_size", "passes",
+    "target",
 )  # fmt: skip
 VARYING = (Var.S, Var.Q, Var.K)
 """What differs between the scores of one head."""
@@ -48,6 +50,8 @@ ADVICE = {
     "head_dim_v": "write both widths as `head_dim = 192 / 128`: of q and k, then of v",
     "sinks": "the field is `sink`, the logit of one head: `sink = sinks[h]`",
     "s_aux": "sinks are the field `sink`, the logit of one head: `sink = sinks[h]`",
+    "qk_norm": "norms are two fields: `q_norm = rms_norm(eps = 1e-6)`, and `k_norm` likewise",
+    "gate": "what becomes of the output is the field `output = out * sigmoid(gate[b, q, h, d])`",
     "page_size": "keys and values in blocks have the field `block_size`",
     "paged": "keys and values in blocks have the field `block_size`",
     "targets": "the field is `target`, for one name or several: `target = b200, rtx5090`",
@@ -103,6 +107,9 @@ class _Item:
         inputs = lower_inputs(self._item.inputs, self._expressions, self._scope, self._findings)
         self._scope = replace(self._scope, inputs=inputs)
         score, mask, sink = self._score(), self._mask(), self._sink()
+        rows = RowFields(self._fields, self._expressions, self._scope)
+        q_norm, k_norm, epilogue = rows.norm("q_norm"), rows.norm("k_norm"), rows.output()
+        rows.check({"score": score, "mask": mask, "sink": sink})
         passes = self._passes()
         targets = target_names(self._fields.get("target"), self._targets, self._findings)
         pins = lower_pins(self._item.schedules, self._findings)
@@ -116,11 +123,9 @@ class _Item:
             return None
         if sink is None and self._fields.get("sink") is not None:
             return None
-        if numbers.block_size is None and paged:
+        if (numbers.block_size is None and paged) or rows.damaged:
             return None
-        read = (score, mask, *(() if sink is None else (sink,)))
-        check_read(inputs, read, self._findings)
-        return Attention(
+        result = Attention(
             name=self._item.name.text,
             doc=doc,
             dtype=dtype,
@@ -144,8 +149,13 @@ class _Item:
             sink=sink,
             weights=weights,
             block_size=numbers.block_size,
+            q_norm=q_norm,
+            k_norm=k_norm,
+            epilogue=epilogue,
             span=self._item.name.span,
         )
+        check_read(inputs, result.expressions, self._findings)
+        return result
 
     def _check_written(self) -> None:
         for field in self._fields.by_name.values():

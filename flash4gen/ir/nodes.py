@@ -73,6 +73,21 @@ class FieldSource:
     span: Span = field(compare=False, repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Norm:
+    """RMSNorm of each row x of q or of k (Zhang, Sennrich, arXiv:1910.07467).
+
+    ``x[d] · weight(d) / sqrt(mean(x²) + eps)``, the mean over the row's head_dim elements.
+
+    Attributes:
+        eps: > 0.
+        weight: FLOAT expression over ``d``, heads, batch entry and lengths; 1.0 for none.
+    """
+
+    eps: float
+    weight: Expr
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attention:
     """One attention variant.
@@ -88,6 +103,9 @@ class Attention:
 
         out   = Σ_j sigmoid(x) · v[b, j, h // group]
         total = Σ_j sigmoid(x)                                      in the place of lse
+
+    Where there are norms, rows of q and k are normalised first; where there is an epilogue, it
+    makes each element of out what it says, last.
 
     Attributes:
         name: identifier of the generated function.
@@ -114,6 +132,9 @@ class Attention:
             time names: key ``j`` of entry ``b`` is row ``j % block_size`` of block
             ``block_table[b, j // block_size]``, and entry ``b`` has ``seqused_k[b]`` keys. None
             where they lie one behind the other.
+        q_norm, k_norm: norms of the rows of q and k, before their products; None for none.
+        epilogue: FLOAT expression that each element of the output becomes, over ``out``, ``d``,
+            ``q``, heads, batch entry and lengths; None where it stays.
         span: the item's name in the spec.
     """
 
@@ -137,6 +158,9 @@ class Attention:
     sink: Expr | None = field(default=None, metadata=WHERE_SET)
     weights: Weights = field(default=Weights.SOFTMAX, metadata=WHERE_SET)
     block_size: int | None = field(default=None, metadata=WHERE_SET)
+    q_norm: Norm | None = field(default=None, metadata=WHERE_SET)
+    k_norm: Norm | None = field(default=None, metadata=WHERE_SET)
+    epilogue: Expr | None = field(default=None, metadata=WHERE_SET)
     span: Span | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -151,7 +175,7 @@ class Attention:
 
     @property
     def paged(self) -> bool:
-        """Whether keys lie in blocks that a table names; each entry then has a number of its own."""
+        """Whether keys lie in blocks that a table names; each entry has a number of its own."""
         return self.block_size is not None
 
     @property
@@ -173,8 +197,14 @@ class Attention:
 
     @property
     def expressions(self) -> tuple[Expr, ...]:
-        """All expressions: score, mask and, where there is one, sink."""
-        return (self.score, self.mask, *(() if self.sink is None else (self.sink,)))
+        """All expressions: score, mask, and where there are any, sink, norms' weights, epilogue."""
+        more = (self.sink, *self.norm_weights, self.epilogue)
+        return (self.score, self.mask, *(expr for expr in more if expr is not None))
+
+    @property
+    def norm_weights(self) -> tuple[Expr, ...]:
+        """The weights of the norms that there are."""
+        return tuple(norm.weight for norm in (self.q_norm, self.k_norm) if norm is not None)
 
     def shape_of(self, tensor: Input, batch: int, seq_q: int, seq_k: int) -> tuple[int, ...]:
         """Return the shape that an input tensor has in a call of these sizes."""

@@ -15,7 +15,7 @@ from flash4gen.ir.masks import Compute, RowPosition
 if TYPE_CHECKING:
     from flash4gen.ir.expr import Input
     from flash4gen.ir.masks import KeyBounds, Scalar
-    from flash4gen.ir.nodes import Attention
+    from flash4gen.ir.nodes import Attention, Norm
 
 _BINARY: dict[Op, int] = {
     Op.OR: 1,
@@ -76,6 +76,9 @@ def format_attention(attention: Attention) -> str:
         ("score", format_expr(attention.score)),
         ("mask", format_expr(attention.mask)),
         ("sink", "" if attention.sink is None else format_expr(attention.sink)),
+        ("q_norm", format_norm(attention.q_norm)),
+        ("k_norm", format_norm(attention.k_norm)),
+        ("output", "" if attention.epilogue is None else format_expr(attention.epilogue)),
         ("weights", "" if attention.normalised else attention.weights.value),
         ("empty_row", attention.empty_row.value),
         ("lengths", attention.lengths.value),
@@ -90,6 +93,14 @@ def format_attention(attention: Attention) -> str:
         lines.append(f"    schedule {{\n{pins}    }}")
     body = "\n".join(lines)
     return f"attention {attention.name} {{\n{body}\n}}\n"
+
+
+def format_norm(norm: Norm | None) -> str:
+    """Return a norm as the language writes it, ``rms_norm(eps = 1e-06)``; empty for none."""
+    if norm is None:
+        return ""
+    weight = "" if norm.weight == Literal(1.0) else f", weight = {format_expr(norm.weight)}"
+    return f"rms_norm(eps = {norm.eps!r}{weight})"
 
 
 def format_input(tensor: Input) -> str:

@@ -230,6 +230,49 @@ class Inputs:
     needs_seq_q: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NormText:
+    """The norms of queries and keys.
+
+    Attributes:
+        queries: whether the rows of q change.
+        keys: whether products get a factor for each key.
+        title, origin: of the banner.
+        query_eps, key_eps: added to mean squares; empty where there is no such norm.
+        arguments: of the function that changes q, and its parameters.
+        weight: the lines that compute what it multiplies with; empty for 1.
+    """
+
+    queries: bool
+    keys: bool
+    title: str = ""
+    origin: str = ""
+    query_eps: str = ""
+    key_eps: str = ""
+    arguments: tuple[str, ...] = ()
+    weight: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputText:
+    """What becomes of the output.
+
+    Attributes:
+        title, text, parameters, arguments, body, origin: as for ``Score``; no body where it stays.
+        reads: the lines that read the tensors that have elements of rows.
+        rows: the name of the output's rows.
+    """
+
+    title: str = ""
+    text: str = ""
+    parameters: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()
+    body: str = ""
+    origin: str = ""
+    reads: str = ""
+    rows: str = "out"
+
+
 @dataclass(frozen=True, slots=True)
 class Attend:
     """The key loop.
@@ -238,12 +281,14 @@ class Attend:
         parameters, arguments: what it is handed for the expressions.
         scales: whether scores are scaled before their expression.
         rescales: whether there is a running maximum, whose growth rescales the output so far.
+        key_factor: the factor of each key on its products, with its sign; empty if there is none.
     """
 
     parameters: tuple[str, ...]
     arguments: tuple[str, ...]
     scales: bool
     rescales: bool
+    key_factor: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,6 +336,8 @@ class Eager:
         paged: whether keys lie in blocks.
         apart: whether each sequence is computed by itself.
         lengths: the arguments of the function that checks lengths.
+        norms: the lines that normalise queries and keys.
+        output: the lines that change the output.
         empty_value: output of a row without keys.
     """
 
@@ -315,6 +362,8 @@ class Eager:
     apart: bool
     lengths: tuple[str, ...]
     empty_value: str
+    norms: tuple[str, ...] = ()
+    output: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -400,10 +449,12 @@ class RenderContext:
     sequences: Sequences
     load: Impl
     inputs: Inputs
+    norm: NormText
     score: Score
     mask: Mask
     softmax: Impl
     attend: Attend
+    output: OutputText
     epilogue: Epilogue
     eager: Eager
     interface: Interface

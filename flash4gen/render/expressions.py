@@ -51,12 +51,17 @@ _WIDTH = 88
 _DOCUMENTED = 60
 """Characters of an expression that its function's docstring quotes."""
 
-ORDER = (Var.S, Var.Q, Var.K, Var.B, Var.H, Var.HKV, Var.SEQ_Q, Var.SEQ_K)
-_PLAIN = {var: var.value for var in ORDER}
-_IN_LOOP = {**_PLAIN, Var.Q: "rows[:, None]", Var.K: "keys[None, :]"}
-_IN_EAGER = {**_PLAIN, Var.S: "x", Var.Q: "i", Var.K: "j", Var.HKV: "(h // GROUP.value)"}
+ORDER = (Var.S, Var.OUT, Var.Q, Var.K, Var.D, Var.B, Var.H, Var.HKV, Var.SEQ_Q, Var.SEQ_K)
+PLAIN = {var: var.value for var in ORDER}
+IN_LOOP = {
+    **PLAIN,
+    Var.Q: "rows[:, None]",
+    Var.K: "keys[None, :]",
+    Var.D: "columns[None, :]",
+}
+IN_EAGER = {**PLAIN, Var.S: "x", Var.Q: "i", Var.K: "j", Var.HKV: "(h // GROUP.value)"}
 # A bound reads the tile's first and last row and never the key, so the two positions are free.
-_IN_BOUNDS = {**_PLAIN, Var.Q: Row.FIRST.value, Var.K: Row.LAST.value}
+_IN_BOUNDS = {**PLAIN, Var.Q: Row.FIRST.value, Var.K: Row.LAST.value}
 _NOWHERE = Segment(Literal(0), Literal(0), Literal(0), Literal(0))
 
 
@@ -93,7 +98,7 @@ def loop_reads(attention: Attention) -> frozenset[Var]:
 
 def input_tensors(attention: Attention) -> Inputs:
     """Return how the kernel reads the tensors that score and mask look up."""
-    return inputs(attention, variable_names(_IN_LOOP))
+    return inputs(attention, variable_names(IN_LOOP))
 
 
 def signature(attention: Attention, *, named: bool = False) -> tuple[str, ...]:
@@ -115,15 +120,15 @@ def score(attention: Attention, body: Expr | None = None) -> Score:
     printed = body or attention.score
     if printed == SCORE:
         return Score(impl="identity")
-    read, values = _read(printed), _values(printed, attention)
+    read, values = reads_of(printed), values_of(printed, attention)
     return Score(
         impl="expr",
         title=_written(attention, "score"),
-        text=_short(format_expr(printed)),
+        text=short(format_expr(printed)),
         parameters=(*(var.value for var in read), *values),
-        arguments=(*(_IN_LOOP[var] for var in read), *values),
-        body=_body(printed, attention),
-        origin=_origin(attention, "score"),
+        arguments=(*(IN_LOOP[var] for var in read), *values),
+        body=function_body(printed, attention),
+        origin=origin_of(attention, "score"),
     )
 
 
@@ -132,7 +137,7 @@ def mask(attention: Attention, rows: str = "TILE_Q") -> Mask:
     known = bounds(attention.mask)
     # A mask that is never true has no range; its kernel runs no loop and stores empty rows.
     segments = known.segments or (_NOWHERE,)
-    read, values = _read(attention.mask), _values(attention.mask, attention)
+    read, values = reads_of(attention.mask), values_of(attention.mask, attention)
     in_bounds = {var for expr in _bound_exprs(known) for var in variables(expr)}
     names = tuple(
         _IN_BOUNDS[var]
@@ -142,11 +147,11 @@ def mask(attention: Attention, rows: str = "TILE_Q") -> Mask:
     return Mask(
         impl="full" if known.always_full else "expr",
         title=_written(attention, "mask"),
-        text=_short(format_expr(attention.mask)),
+        text=short(format_expr(attention.mask)),
         parameters=(*(var.value for var in read), *values),
-        arguments=(*(_IN_LOOP[var] for var in read), *values),
-        body=_body(attention.mask, attention),
-        origin=_origin(attention, "mask"),
+        arguments=(*(IN_LOOP[var] for var in read), *values),
+        body=function_body(attention.mask, attention),
+        origin=origin_of(attention, "mask"),
         segments=tuple(_segment(s, i, len(segments)) for i, s in enumerate(segments)),
         two=len(segments) > 1,
         ordered=known.ordered,
@@ -159,14 +164,14 @@ def mask(attention: Attention, rows: str = "TILE_Q") -> Mask:
 def eager(attention: Attention, empty_value: str) -> Eager:
     """Return the formula in PyTorch."""
     read = frozenset[Var]().union(*(variables(expr) for expr in attention.expressions))
-    names = {**variable_names(_IN_EAGER), **attention_names(attention)}
+    names = {**variable_names(IN_EAGER), **attention_names(attention)}
     sink = attention.sink
     masks = bool(variables(attention.mask) or lookups(attention.mask))
     targets = [("x = ", attention.score)] if attention.score != SCORE else []
     targets += [("visible = ", attention.mask)] if masks else []
     return Eager(
         body=(
-            *eager_reads(attention, variable_names(_IN_EAGER)),
+            *eager_reads(attention, variable_names(IN_EAGER), *_on_scores(attention)),
             *statements(targets, TORCH, names, _WIDTH),
         ),
         masks=masks,
@@ -198,6 +203,12 @@ def eager(attention: Attention, empty_value: str) -> Eager:
     )
 
 
+def _on_scores(attention: Attention) -> tuple[Expr, ...]:
+    """Return the expressions of scores: they come after those of rows of q and k."""
+    sink = attention.sink
+    return (attention.score, attention.mask, *(() if sink is None else (sink,)))
+
+
 def _sequence_names(attention: Attention) -> tuple[str, ...]:
     """Return the tensors of one sequence among those of all."""
     queries = "q[None, at]" if attention.packed else "q[entry, None]"
@@ -210,21 +221,22 @@ def sink(attention: Attention) -> str:
     """Return the sink's logit as text in the kernel, empty where there is none."""
     if attention.sink is None:
         return ""
-    names = {**variable_names(_IN_LOOP), **attention_names(attention)}
+    names = {**variable_names(IN_LOOP), **attention_names(attention)}
     return "".join(statements([("", attention.sink)], TRITON, names, 10**6))
 
 
-def _short(text: str) -> str:
+def short(text: str) -> str:
     """Return an expression for a docstring of one line, which has room for so much."""
     return text if len(text) <= _DOCUMENTED else "see the formula at the top"
 
 
-def _read(expr: Expr) -> tuple[Var, ...]:
+def reads_of(expr: Expr) -> tuple[Var, ...]:
+    """Return the variables that an expression reads beside its look-ups, in a fixed order."""
     read = outside(expr)
     return tuple(var for var in ORDER if var in read)
 
 
-def _values(expr: Expr, attention: Attention) -> tuple[str, ...]:
+def values_of(expr: Expr, attention: Attention) -> tuple[str, ...]:
     """Return the names of the values that an expression's own look-ups have."""
     own: list[Lookup] = []
     nodes = [expr]
@@ -237,8 +249,9 @@ def _values(expr: Expr, attention: Attention) -> tuple[str, ...]:
     return tuple(name for lookup, name in attention_names(attention).items() if lookup in own)
 
 
-def _body(expr: Expr, attention: Attention) -> str:
-    names = {**variable_names(_PLAIN), **attention_names(attention)}
+def function_body(expr: Expr, attention: Attention) -> str:
+    """Return the statements of a function that returns an expression."""
+    names = {**variable_names(PLAIN), **attention_names(attention)}
     return "\n".join(statements([("return ", expr)], TRITON, names, _WIDTH))
 
 
@@ -285,7 +298,8 @@ def _written(attention: Attention, field: str) -> str:
     return " ".join(written.text.split()) if written else "every query sees every key"
 
 
-def _origin(attention: Attention, field: str) -> str:
+def origin_of(attention: Attention, field: str) -> str:
+    """Return file and line where the spec writes a field; empty where it does not."""
     written = attention.field_source(field)
     if written is None:
         return ""

@@ -84,6 +84,11 @@ def in_loop(lookup: Lookup) -> bool:
     return Var.K in variables(lookup)
 
 
+def of_rows(lookup: Lookup) -> bool:
+    """Whether a look-up differs from element to element of a row of q, k or out."""
+    return Var.D in variables(lookup)
+
+
 def outside(expr: Expr) -> frozenset[Var]:
     """Return the variables that an expression reads once its look-ups have values."""
     if isinstance(expr, Lookup):
@@ -106,7 +111,7 @@ def inputs(attention: Attention, names: Names) -> Inputs:
     texts = {tensor: _tensor(tensor, found) for tensor in tensors}
     known = {**names, **value_names(found)}
     step = [lookup for lookup in found if in_loop(lookup)]
-    program = [lookup for lookup in found if not in_loop(lookup)]
+    program = [lookup for lookup in found if not in_loop(lookup) and not of_rows(lookup)]
     used = lookups(attention.score, attention.mask)
     state = (part for t in tensors if any(x.tensor == t for x in step) for part in texts[t].handed)
     return Inputs(
@@ -118,12 +123,19 @@ def inputs(attention: Attention, names: Names) -> Inputs:
     )
 
 
-def eager_reads(attention: Attention, names: Names) -> list[str]:
-    """Return the assignments that read every value in PyTorch."""
-    found = ordered(*attention.expressions)
+def row_reads(attention: Attention, names: Names, *exprs: Expr) -> list[str]:
+    """Return the lines that read the elements of rows in some expressions, in Triton."""
+    found = [lookup for lookup in ordered(*exprs) if of_rows(lookup)]
+    every = ordered(*attention.expressions)
+    known = {**names, **attention_names(attention)}
+    return [_read(lookup, _tensor(lookup.tensor, every), known, 4) for lookup in found]
+
+
+def eager_reads(attention: Attention, names: Names, *exprs: Expr) -> list[str]:
+    """Return the assignments that read the values of some expressions in PyTorch."""
     known = {**names, **attention_names(attention)}
     lines: list[str] = []
-    for lookup in found:
+    for lookup in ordered(*exprs):
         texts = [_index(index, known, lines, torch=True) for index in lookup.indices]
         tensor = lookup.tensor
         inside = all(
@@ -262,6 +274,8 @@ def _index(index: Expr, known: Names, lines: list[str], *, torch: bool = False) 
 
 def _within(index: Expr, extent: Extent | int, attention: Attention) -> bool:
     """Whether an index lies inside for every element that exists."""
+    if isinstance(index, Variable) and index.var is Var.D:
+        return isinstance(extent, int) and extent >= max(attention.head_dim, attention.value_dim)
     if isinstance(index, Variable) and extent in (Extent.SEQ_Q, Extent.SEQ_K):
         if attention.lengths is Lengths.EQUAL:
             return index.var in (Var.Q, Var.K)

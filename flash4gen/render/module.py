@@ -14,7 +14,7 @@ from flash4gen.ir.expr import SCORE, Var
 from flash4gen.ir.masks import minimal
 from flash4gen.ir.nodes import EmptyRow
 from flash4gen.ir.simplify import simplify
-from flash4gen.render import expressions
+from flash4gen.render import expressions, rows
 from flash4gen.render.blackwell import blackwell_context
 from flash4gen.render.constants import TORCH_DTYPE, constants
 from flash4gen.render.context import Attend, Epilogue, Impl, Interface, RenderContext, Sequences
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from flash4gen.ir.hardware import Hardware
-    from flash4gen.ir.nodes import Attention
+    from flash4gen.ir.nodes import Attention, Norm
     from flash4gen.schedule.model import Choice
 
 
@@ -81,7 +81,14 @@ def _lean(attention: Attention) -> Attention:
         score=simplify(attention.score),
         mask=minimal(attention.mask),
         sink=None if attention.sink is None else simplify(attention.sink),
+        q_norm=_lean_norm(attention.q_norm),
+        k_norm=_lean_norm(attention.k_norm),
+        epilogue=None if attention.epilogue is None else simplify(attention.epilogue),
     )
+
+
+def _lean_norm(norm: Norm | None) -> Norm | None:
+    return None if norm is None else replace(norm, weight=simplify(norm.weight))
 
 
 def in_gluon(text: str) -> str:
@@ -128,12 +135,18 @@ def _context(
         sequences=_sequences(attention),
         load=Impl("paged" if attention.paged else schedule.load.value),
         inputs=inputs,
+        norm=rows.norm(attention),
         score=expressions.score(attention),
         mask=expressions.mask(attention),
         softmax=Impl("online" if attention.normalised else "sigmoid"),
         attend=Attend(
-            parameters=names, arguments=names, scales=not identity, rescales=attention.normalised
+            parameters=names,
+            arguments=names,
+            scales=not identity and attention.k_norm is None,
+            rescales=attention.normalised,
+            key_factor=rows.key_factor(attention, scales=not identity),
         ),
+        output=rows.output(attention),
         epilogue=Epilogue(
             empty_text="0" if zero else "NaN",
             empty_factor=empty_value,
@@ -149,7 +162,11 @@ def _context(
             arguments=("acc", "row_max", "row_sum", *([sink] if sink else [])),
             store_mask="row < rows_left" if exact else "(row < rows_left) & (column < VALUE_DIM)",
         ),
-        eager=expressions.eager(attention, empty_value),
+        eager=replace(
+            expressions.eager(attention, empty_value),
+            norms=rows.eager_norms(attention),
+            output=rows.eager_output(attention),
+        ),
         interface=_interface(attention, hardware, origin),
     )
 

@@ -15,7 +15,7 @@ from flash4gen.digest import digest
 from flash4gen.ir.expr import SCORE
 from flash4gen.ir.masks import always_true
 from flash4gen.ir.nodes import EmptyRow
-from flash4gen.ir.printer import format_expr
+from flash4gen.ir.printer import format_expr, format_norm
 from flash4gen.render import inputs
 from flash4gen.render.context import API, Header
 from flash4gen.render.environment import LINE
@@ -134,6 +134,7 @@ def meaning(attention: Attention) -> tuple[str, ...]:
     lines = [
         f"Forward attention. For query q of head h and the keys k of key/value head {kv}:",
         "",
+        *_rows(attention),
         f"    s      = (Q[q] · K[k]) · {attention.scale!r}",
         f"    x      = {score}{where}",
     ]
@@ -141,6 +142,7 @@ def meaning(attention: Attention) -> tuple[str, ...]:
         lines.append(f"    mask   = {format_expr(attention.mask)}")
     lines += [
         *_result(attention),
+        *_changed(attention),
         "",
     ]
     if where:
@@ -154,6 +156,8 @@ def meaning(attention: Attention) -> tuple[str, ...]:
             f"Key k of entry b is row k % {attention.block_size} of block "
             f"block_table[b, k // {attention.block_size}]; seq_k is seqused_k[b].",
         ]
+    if attention.norm_weights:
+        lines.append("rms_norm(x)[d] = x[d] · weight[d] / sqrt(mean(x²) + eps).")
     lines += inputs.meaning(attention)
     return tuple(part for line in _trimmed(lines) for part in _wrapped(line))
 
@@ -172,6 +176,18 @@ def _result(attention: Attention) -> tuple[str, str]:
     sink = attention.sink
     total = "Σ_k exp(x)" if sink is None else f"(exp({format_expr(sink)}) + Σ_k exp(x))"
     return f"    lse[q] = log {total}", "    out[q] = Σ_k exp(x − lse[q]) · V[k]"
+
+
+def _changed(attention: Attention) -> list[str]:
+    """Return what becomes of the output, last."""
+    made = attention.epilogue
+    return [] if made is None else [f"    out[q] = {format_expr(made)}"]
+
+
+def _rows(attention: Attention) -> list[str]:
+    """Return what becomes of rows of q and k before anything else."""
+    norms = (("Q[q] ", attention.q_norm), ("K[k] ", attention.k_norm))
+    return [f"    {name}  = {format_norm(norm)}" for name, norm in norms if norm is not None]
 
 
 def _excluded(choice: Choice) -> list[str]:

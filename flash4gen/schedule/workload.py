@@ -51,10 +51,14 @@ class KeyTiles(NamedTuple):
 
 
 class TileRead(NamedTuple):
-    """What a look-up loads per key tile: one element per key, or per score; and its size."""
+    """What comes into each key tile: one element per key, or per score; and its size.
+
+    It is looked up, or else computed from the keys: the factors that a norm leaves of them.
+    """
 
     per_score: bool
     bytes: int
+    looked_up: bool = True
 
 
 _WEIGHT: dict[Op, Operations] = {
@@ -88,6 +92,7 @@ class Workload:
         ragged: whether a head dimension is narrower than its padding.
         packed: whether a tile of keys may end in another sequence.
         paged: whether a tile of keys is found by way of a block table.
+        output_reads: tensors that are read for each element of the output.
         reads: the look-ups that differ from key to key.
     """
 
@@ -100,6 +105,7 @@ class Workload:
     reads: tuple[TileRead, ...] = ()
     packed: bool = False
     paged: bool = False
+    output_reads: int = 0
 
     @property
     def identity(self) -> bool:
@@ -155,17 +161,25 @@ def workload(attention: Attention) -> Workload:
         score=score,
         packed=attention.packed,
         paged=attention.paged,
+        output_reads=_output_reads(attention),
     )
 
 
 def tile_reads(attention: Attention) -> tuple[TileRead, ...]:
-    """Return what the look-ups of an attention load per key tile."""
+    """Return what the look-ups of an attention load per key tile, and the factors of its keys."""
+    factors = () if attention.k_norm is None else (TileRead(False, 4, looked_up=False),)
     found = ((item, variables(item)) for item in lookups(*attention.expressions))
-    return tuple(
+    loaded = (
         TileRead(Var.Q in reads, 4 if item.tensor.dtype in _WORDS else 2)
         for item, reads in found
         if Var.K in reads
     )
+    return (*loaded, *factors)
+
+
+def _output_reads(attention: Attention) -> int:
+    made = attention.epilogue
+    return 0 if made is None else sum(Var.D in variables(found) for found in lookups(made))
 
 
 _WORDS = (InputDType.F32, InputDType.I32)

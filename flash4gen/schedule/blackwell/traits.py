@@ -100,6 +100,10 @@ def unsupported(attention: Attention) -> str:
         return f"its weights are those of a softmax, not {attention.weights.value}"
     if attention.sink is not None:
         return "it has no sinks, and this attention has"
+    if attention.norm_weights:
+        return "it takes queries and keys as they are, and this attention normalises them"
+    if attention.epilogue is not None:
+        return "it stores the output as it is, and this attention changes it"
     widths = attention.head_dim, attention.value_dim
     if max(widths) <= NARROW or widths in (WIDE, WIDEST):
         return ""
