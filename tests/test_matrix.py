@@ -48,6 +48,11 @@ VARIANTS = {
     "packed": "lengths = packed\n mask = causal(align = end)",
     "packed_inputs": "lengths = packed\n input m : f32[batch, heads]\n score = s * m[b, h]\n"
     " mask = window(keys = 70) or k < 3\n sink = m[b, h]",
+    "tree": "input bits : i32[batch, seq_q, 3]\n mask = tree(bits)",
+    "paged_tree": "block_size = 32\n input bits : i32[batch, seq_q, 2]\n mask = tree(bits)",
+    "bits": "mask = ((q ^ k) & 6) == 2 or ((1 << k) & q) == 0",
+    "two_sided": "mask = window(left_inclusive = 20, right_inclusive = 50)",
+    "own_documents": "input ids : i32[batch, seq_k]\n mask = documents(ids) and dilated(2)",
     "norms": "q_norm = rms_norm(eps = 1e-6)\n k_norm = rms_norm(eps = 1e-5)",
     "weighted_norms": "input w : bf16[heads, head_dim]\n score = softcap(s, 9)\n"
     " q_norm = rms_norm(eps = 1e-6, weight = 1 + w[h, d])\n"

@@ -69,6 +69,7 @@ class Code(StrEnum):
     BLOCKS = "F4G320", "keys in blocks where there are as many keys as queries"
     NORM = "F4G321", "a norm is not what a norm can be"
     NO_VALUE_HERE = "F4G322", "a variable is read where it has no value"
+    BITS = "F4G323", "bits and a comparison without parentheses"
 
     NO_SOURCE = "F4G401", "a hardware number without a source"
     MISSING_NUMBER = "F4G402", "a hardware item lacks a number"

@@ -26,15 +26,20 @@ _BINARY: dict[Op, int] = {
     Op.GE: 4,
     Op.EQ: 4,
     Op.NE: 4,
-    Op.ADD: 5,
-    Op.SUB: 5,
-    Op.MUL: 6,
-    Op.DIV: 6,
-    Op.FLOOR_DIV: 6,
-    Op.MOD: 6,
+    Op.BIT_OR: 5,
+    Op.BIT_XOR: 6,
+    Op.BIT_AND: 7,
+    Op.SHIFT_LEFT: 8,
+    Op.SHIFT_RIGHT: 8,
+    Op.ADD: 9,
+    Op.SUB: 9,
+    Op.MUL: 10,
+    Op.DIV: 10,
+    Op.FLOOR_DIV: 10,
+    Op.MOD: 10,
 }
-_NOT, _NEG, _POW, _ATOM = 3, 7, 8, 9
-_COMPARISON = 4
+_NOT, _NEG, _POW, _ATOM = 3, 11, 12, 13
+_COMPARISON, _SUM = 4, 9
 
 _Q, _SEQ_Q, _SEQ_K = Variable(Var.Q), Variable(Var.SEQ_Q), Variable(Var.SEQ_K)
 Q_END = Apply(Op.ADD, (_Q, Apply(Op.SUB, (_SEQ_K, _SEQ_Q))))
@@ -151,8 +156,10 @@ def _inside(expr: Expr | Scalar, at_least: int) -> str:
 def _binary(op: Op, a: Expr | Scalar, b: Expr | Scalar) -> tuple[str, int]:
     strength = _BINARY[op]
     # Chained comparisons mean something else; everything else groups to the left.
-    left = _inside(a, strength + (strength == _COMPARISON))
-    right = _inside(b, _ATOM if _is_negative(b) else strength + 1)
+    # Bits in a comparison stand in parentheses, which the language asks for.
+    least = _SUM if strength == _COMPARISON else strength
+    left = _inside(a, least)
+    right = _inside(b, _ATOM if _is_negative(b) else max(least, strength + 1))
     return f"{left} {op.value} {right}", strength
 
 

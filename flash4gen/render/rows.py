@@ -84,7 +84,7 @@ def output(attention: Attention) -> OutputText:
 
 
 def eager_norms(attention: Attention) -> tuple[str, ...]:
-    """Return the lines that normalise ``queries`` and ``keys`` in PyTorch, along their last axis."""
+    """Return the lines that normalise ``queries`` and ``keys`` in PyTorch, by their last axis."""
     norms = (("queries", attention.q_norm), ("keys", attention.k_norm))
     lines = _places("HEAD_DIM", *attention.norm_weights)
     for name, own in norms:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from flash4gen.ir.expr import Apply, Expr, Literal, Lookup, Op, Type, Var, Variable
+from flash4gen.ir.expr import WORD, Apply, Expr, Literal, Lookup, Op, Type, Var, Variable
 from flash4gen.ir.nodes import Attention, DType, EmptyRow, Norm
 
 if TYPE_CHECKING:
@@ -33,6 +33,11 @@ _MEANING: dict[Op, Callable[..., Tensor]] = {
     Op.DIV: torch.true_divide,
     Op.FLOOR_DIV: torch.floor_divide,
     Op.MOD: torch.remainder,
+    Op.BIT_AND: torch.bitwise_and,
+    Op.BIT_OR: torch.bitwise_or,
+    Op.BIT_XOR: torch.bitwise_xor,
+    Op.SHIFT_LEFT: lambda a, b: (a << b % WORD).to(torch.int32).long(),
+    Op.SHIFT_RIGHT: lambda a, b: a >> b % WORD,
     Op.NEG: torch.neg,
     Op.MIN: torch.minimum,
     Op.MAX: torch.maximum,

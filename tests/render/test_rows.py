@@ -132,7 +132,7 @@ def test_a_gate_multiplies_each_element(tmp_path: Path, weights: Weights, *, on_
 
 
 def test_a_gate_is_checked(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="gate: expected shape .batch, seq_q, heads, 16."):
+    with pytest.raises(ValueError, match=r"gate: expected shape .batch, seq_q, heads, 16."):
         called(gated(), tmp_path, on_gpu=True, gate=torch.zeros(2, 5, 4, 8).half(), **tensors())
 
 
