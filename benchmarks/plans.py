@@ -46,7 +46,7 @@ def search(target: str, head_dim: int, value_dim: int, *, tanh: bool) -> tuple[K
     if fa4 / fmean(runs[best]) < LEAST_GAIN:
         best = TensorPlan.P_IN_S
     own = runs[best]
-    key = Key(hardware.arch, known.head_pad, known.value_pad, known.tanh)
+    key = Key(hardware.capability, known.head_pad, known.value_pad, known.tanh)
     return key, Winner(best, fmean(own), min(own), max(own), fa4)
 
 

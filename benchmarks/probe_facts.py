@@ -9,6 +9,7 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flash4gen.build.compile import compile_module
 from flash4gen.ir import library
@@ -19,6 +20,9 @@ from flash4gen.schedule.model import Choice, Load, TileOrder
 from flash4gen.schedule.search import estimate
 from flash4gen.schedule.space import Shape
 from flash4gen.schedule.workload import workload_of
+
+if TYPE_CHECKING:
+    from flash4gen.ir.hardware import Arch
 
 _K = Variable(Var.K)
 _END = Apply(Op.ADD, (Variable(Var.Q), Apply(Op.SUB, (Variable(Var.SEQ_K), Variable(Var.SEQ_Q)))))
@@ -44,7 +48,7 @@ MASKS: dict[str, Expr] = {
 class Point:
     """One configuration to compile; the field names are the CSV's columns."""
 
-    arch: int
+    arch: Arch
     load: str
     head_pad: int
     value_pad: int

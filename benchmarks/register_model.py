@@ -39,7 +39,7 @@ from flash4gen.schedule.workload import Workload, workload_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from flash4gen.ir.hardware import Hardware
+    from flash4gen.ir.hardware import Arch, Hardware
 
 TILES: dict[int, tuple[tuple[int, int, int], ...]] = {
     16: ((128, 128, 8), (128, 128, 4), (64, 128, 4), (64, 64, 4), (128, 64, 4), (256, 128, 8)),
@@ -59,17 +59,30 @@ TILES: dict[int, tuple[tuple[int, int, int], ...]] = {
 }  # fmt: skip
 """(tile_q, tile_k, warps) of the grid, by padded head dimension."""
 
+WAVE_TILES: dict[int, tuple[tuple[int, int, int], ...]] = {
+    16: ((64, 64, 4), (128, 64, 4), (128, 128, 8)),
+    32: ((64, 64, 4), (128, 64, 4), (128, 128, 8)),
+    64: (
+        (64, 32, 4), (64, 64, 4), (128, 32, 4), (128, 64, 4), (128, 128, 4), (128, 64, 8),
+        (256, 64, 8), (128, 128, 8),
+    ),
+    128: (
+        (64, 32, 4), (64, 64, 4), (128, 32, 4), (128, 64, 4), (128, 32, 8), (128, 64, 8),
+        (256, 64, 8), (256, 32, 8),
+    ),
+    256: ((64, 16, 4), (64, 32, 4), (64, 64, 4), (128, 16, 4), (128, 32, 4), (128, 32, 8)),
+}  # fmt: skip
+"""The same for AMD, where each warp has 16 rows at least."""
+
 BEST = 2
 """Candidates of a target, head dimension and kind that the frontier wants measured."""
 
 MOST_COMPILES = 40
 """Compiles of the frontier for one target, head dimension and kind, before it gives up."""
 
-LARGE = 380
-"""Registers beyond which a row no longer takes part in the fit: nobody asks how far it is off."""
-
-LEAST_MARGIN = 16
-"""Registers that the model is never trusted to be nearer than."""
+LARGE = 1.49
+"""Share of the most registers of a thread, beyond which a row no longer takes part in the fit:
+nobody asks how far it is off."""
 
 LEAST_MARGIN = 16
 """Registers that the model is never trusted to be nearer than."""
@@ -81,6 +94,9 @@ KINDS = (
 )
 """(score, mask) of the attentions whose best candidates the frontier measures, in all variants."""
 
+SWEPT: tuple[Arch, ...] = (80, 90, 100, 120, "gfx942", "gfx950")
+"""Architectures that the table has rows of."""
+
 WIDTHS = ((256, 256), (128, 128), (64, 64), (32, 32), (16, 16), (256, 128))
 """(head_pad, value_pad) swept."""
 
@@ -89,17 +105,18 @@ COLUMNS = tuple(field.name for kind in (Point, Facts) for field in fields(kind))
 Table = dict[Point, Facts]
 
 
-def grid(arches: Iterable[int], pads: Iterable[int]) -> Iterator[Point]:
+def grid(arches: Iterable[Arch], pads: Iterable[int]) -> Iterator[Point]:
     """Yield the same tiles for every target, with the windowed identity at two stages."""
     for target in _targets(arches):
         for pad in pads:
-            for (tile_q, tile_k, warps), load in product(TILES[pad], Load):
+            tiles = WAVE_TILES if target.has(Feature.MFMA) else TILES
+            for (tile_q, tile_k, warps), load in product(tiles[pad], Load):
                 shape = Shape(tile_q, tile_k, warps, 2, load)
                 if load is Load.POINTER or target.has(Feature.TMA):
                     yield _point(target, shape, (pad, pad), "identity", "window")
 
 
-def frontier(table: Table, arches: Iterable[int], pads: Iterable[int]) -> Iterator[Point]:
+def frontier(table: Table, arches: Iterable[Arch], pads: Iterable[int]) -> Iterator[Point]:
     """Yield what is worth compiling next; the caller adds its facts before asking again."""
     chosen = set(pads)
     for target in _targets(arches):
@@ -109,7 +126,7 @@ def frontier(table: Table, arches: Iterable[int], pads: Iterable[int]) -> Iterat
                 yield from _best_unmeasured(table, work, target)
 
 
-def winners(arches: Iterable[int], pads: Iterable[int]) -> Iterator[Point]:
+def winners(arches: Iterable[Arch], pads: Iterable[int]) -> Iterator[Point]:
     """Yield the variants of what ``choose`` takes now, whether they are in the table or not."""
     chosen = set(pads)
     for target in _targets(arches):
@@ -147,10 +164,10 @@ def _wanted(fitting: tuple[Fitting, ...]) -> Iterator[Shape]:
         yield from [shape for shape in shapes if shape.load is load][:1]
 
 
-def _targets(arches: Iterable[int]) -> tuple[Hardware, ...]:
-    """Return one target for each compute capability: the compiler tells no more of them apart."""
+def _targets(arches: Iterable[Arch]) -> tuple[Hardware, ...]:
+    """Return one target for each architecture: the compiler tells no more of them apart."""
     first = {target.arch: target for target in reversed(library.targets())}
-    return tuple(first[arch] for arch in sorted(set(arches)) if arch in first)
+    return tuple(first[arch] for arch in sorted(set(arches), key=str) if arch in first)
 
 
 def _point(target: Hardware, shape: Shape, widths: tuple[int, int], score: str, mask: str) -> Point:
@@ -188,7 +205,9 @@ def fit(table: Table) -> dict[str, tuple[float, ...]]:
         needed = facts.registers + facts.stack / registers.SPILLED_WORD
         spills = facts.stack > 0 and facts.registers >= limit
         key = registers.fit_key(unit, point.arch, shape.load)
-        groups.setdefault(key, []).append(Row((*held, 1.0), needed, limit if spills else None))
+        near = needed <= LARGE * target.registers_per_thread
+        row = Row((*held, 1.0), needed, limit if spills else None, near)
+        groups.setdefault(key, []).append(row)
     return {key: _solve(rows) for key, rows in sorted(groups.items())}
 
 
@@ -198,11 +217,12 @@ class Row(NamedTuple):
     held: tuple[float, ...]
     needed: float
     limit: int | None
+    near: bool
 
 
 def _solve(rows: list[Row]) -> tuple[float, ...]:
     """Return non-negative weights and the margin; the most negative is dropped, and again."""
-    near = [row for row in rows if row.needed <= LARGE]
+    near = [row for row in rows if row.near]
     held = np.array([row.held for row in near])
     needed = np.array([row.needed for row in near])
     active = list(range(held.shape[1]))
@@ -243,8 +263,13 @@ def write_table(path: Path, table: Table) -> None:
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
-        for point in sorted(table, key=astuple):
+        for point in sorted(table, key=_place):
             writer.writerow(asdict(point) | asdict(table[point]))
+
+
+def _place(point: Point) -> tuple[Any, ...]:
+    """Return a sort key: compute capabilities in their order, then AMD's names."""
+    return (str(point.arch).rjust(8), *astuple(point)[1:])
 
 
 def measure(points: Iterable[Point], table: Table, *, again: bool = False) -> None:
@@ -264,11 +289,15 @@ def measure(points: Iterable[Point], table: Table, *, again: bool = False) -> No
             print(f"{len(table)} rows: {point}: {before} -> {table[point]}", flush=True)
 
 
+def _arch(text: str) -> Arch:
+    return int(text) if text.isdigit() else text
+
+
 def main() -> int:
     """Run the sweeps and the fit that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("steps", nargs="+", choices=["again", "grid", "frontier", "fit"])
-    parser.add_argument("--arch", type=int, nargs="+", default=[80, 90, 100, 120])
+    parser.add_argument("--arch", type=_arch, nargs="+", default=[*SWEPT])
     parser.add_argument("--pad", type=int, nargs="+", default=[256, 128, 64, 32, 16])
     parser.add_argument("--fresh", action="store_true", help="forget the rows already measured")
     options = parser.parse_args()

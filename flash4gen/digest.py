@@ -45,13 +45,14 @@ def canonical(value: object) -> str:
             parts = (
                 f"{f.name}={canonical(getattr(value, f.name))}"
                 for f in fields(value)
-                if f.compare and not _is_left_out(f, getattr(value, f.name))
+                if f.compare and not is_left_out(f, getattr(value, f.name))
             )
             return f"{type(value).__name__}({','.join(parts)})"
     raise TypeError(f"no canonical form for {type(value).__name__}")
 
 
-def _is_left_out(field: Field[Any], value: object) -> bool:
+def is_left_out(field: Field[Any], value: object) -> bool:
+    """Whether a field leaves no trace: it is marked ``WHERE_SET`` and has its default."""
     return "digest" in field.metadata and value == field.default
 
 

@@ -17,6 +17,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("flash4gen")
     group.addoption("--update-golden", action="store_true", help="accept what tests produce now")
     group.addoption("--slow", action="store_true", help="also run the long matrix")
+    group.addoption(
+        "--record-support", action="store_true", help="write what works where; goes with --slow"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:

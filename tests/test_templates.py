@@ -7,6 +7,7 @@ architecture, and has no second opinion about what is undefined.
 from __future__ import annotations
 
 import ast
+import difflib
 import re
 from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
@@ -22,6 +23,8 @@ from tests.project import ROOT, TEMPLATES, shown
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.golden_files import Golden
 
 OVERRIDES = ROOT / "tests" / "overrides"
 FILES = sorted(TEMPLATES.rglob("*.j2"))
@@ -40,7 +43,8 @@ CONTEXT_OF = {
     "concern/exp2": context.Impl,
     "concern/fetch": context_blackwell.Fetch,
     "concern/key_mask": context_blackwell.KeyMask,
-    "concern/load": context.Impl,
+    "concern/lengths": context_blackwell.Lengths,
+    "concern/load": context.LoadText,
     "concern/mask": context.Mask,
     "concern/mma": context_blackwell.Mma,
     "concern/norm": context.NormText,
@@ -64,6 +68,7 @@ CONTEXT_OF = {
     "shared/inputs.py.j2": context.Inputs,
     "shared/interface.py.j2": context.Interface,
     "shared/layout.py.j2": context.Impl,
+    "shared/polynomial.py.j2": context.Impl,
     "shared/products.py.j2": context_blackwell.Mma,
     "shared/spans.py.j2": context_blackwell.Spans,
     "shared/launch.py.j2": context_blackwell.Specialised,
@@ -225,6 +230,15 @@ def test_an_override_extends_what_it_overrides(plan: Plan, folder: str, line: st
     # Besides the line itself, only digests differ: in the header, and in the op's name.
     assert line in added
     assert all(text == line or "sha256:" in text or "custom_op" in text for text in added)
+
+
+def test_a_concern_of_a_users_own_prints_what_its_golden_says(plan: Plan, golden: Golden) -> None:
+    """All that differs from the shipped module but digests, which differ with every template."""
+    plain, overridden = rendered(plan), rendered(plan, OVERRIDES / "guard")
+    lines = difflib.unified_diff(plain.text.splitlines(), overridden.text.splitlines(), n=1)
+    text = "\n".join(line.rstrip() for line in lines)
+    text = re.sub(r"sha256:\w+|(?<=_)[0-9a-f]{8}\b", "...", text)
+    golden("guard.diff", re.sub(r"^@@.*@@$", "@@", text, flags=re.MULTILINE) + "\n")
 
 
 def test_an_override_is_part_of_the_provenance(plan: Plan) -> None:

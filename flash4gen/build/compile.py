@@ -1,4 +1,4 @@
-"""Module file → cubin for its target, on a machine that need not have a GPU.
+"""Module file → binary for its target, on a machine that need not have a GPU.
 
 The module's own launcher is what asks Triton for the kernel, so what is compiled here is, option
 for option, what a GPU would run.
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from flash4gen.build.amdgcn import read_wave_facts
 from flash4gen.build.artefact import Artefact
 from flash4gen.build.facts import disassemble, read_facts
 from flash4gen.build.load import load_module
@@ -71,6 +72,8 @@ def compile_module(path: Path, attention: Attention, hardware: Hardware) -> Arte
 
 
 def _artefact(launch: Launch, hardware: Hardware) -> Artefact:
+    if "hsaco" in launch.asm:
+        return _wave_artefact(launch, hardware)
     cubin: bytes = launch.asm["cubin"]
     sass = disassemble(cubin)
     return Artefact(
@@ -81,6 +84,20 @@ def _artefact(launch: Launch, hardware: Hardware) -> Artefact:
         sass=sass,
         cubin=cubin,
         facts=read_facts(cubin, sass, launch.metadata),
+    )
+
+
+def _wave_artefact(launch: Launch, hardware: Hardware) -> Artefact:
+    amdgcn = launch.asm["amdgcn"]
+    return Artefact(
+        kernel=launch.name,
+        target=hardware.name,
+        ttgir=launch.asm["ttgir"],
+        ptx="",
+        sass="",
+        cubin=launch.asm["hsaco"],
+        facts=read_wave_facts(amdgcn, launch.metadata),
+        amdgcn=amdgcn,
     )
 
 

@@ -27,6 +27,7 @@ COMMANDS = (
     "validate",
     "explain",
     "list",
+    "templates",
     "vgpu",
     "bench",
     "tune",

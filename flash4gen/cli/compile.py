@@ -12,6 +12,7 @@ from flash4gen.cli import options
 from flash4gen.cli.guard import guard
 from flash4gen.cli.output import Output
 from flash4gen.cli.request import Request
+from flash4gen.cli.template_dirs import template_dirs
 from flash4gen.cli.written import Watch
 
 if TYPE_CHECKING:
@@ -37,16 +38,16 @@ def command(  # noqa: PLR0913 - typer reads the options from the parameters
     if mutate and (check or no_validate):
         raise typer.BadParameter("--mutate is about proofs, which --check and --no-validate skip")
     batch = jobs is not None or force or any(Path(spec).is_dir() for spec in specs)
+    output = Output(output_format)
     request = Request(
         targets=tuple(target or ()),
         out=out,
-        template_dirs=tuple(template_dir or ()),
+        template_dirs=template_dirs(template_dir, output),
         emit=kinds.split(emit),
         validate=not no_validate,
         force=force,
         mutate=mutate,
     )
-    output = Output(output_format)
     watch = Watch.of(out)
     with guard(output, watch.changes):
         if check:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-EMITTED = ("ttgir", "ptx", "sass", "cubin")
+EMITTED = ("ttgir", "ptx", "sass", "cubin", "amdgcn", "hsaco")
 
 
 def _emit_kinds(value: str) -> str:
@@ -29,7 +29,9 @@ Emit = Annotated[
     str,
     typer.Option(
         metavar="KINDS",
-        help="Write these beside the modules too: " + ",".join(EMITTED) + ".",
+        help="Write those of these that a target has beside the modules: "
+        + ",".join(EMITTED)
+        + ".",
         callback=_emit_kinds,
         show_default=False,
     ),

@@ -1,4 +1,4 @@
-"""`flash4gen list`: the specs, the models and the targets that are shipped."""
+"""`flash4gen list`: specs, models and targets that are shipped, and what works where."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from flash4gen.cli import options, shipped
+from flash4gen.cli import options, shipped, support
 from flash4gen.cli.guard import guard
 from flash4gen.cli.output import Output, print_rich
 
@@ -21,26 +21,38 @@ class Kind(StrEnum):
     SPECS = "specs"
     MODELS = "models"
     TARGETS = "targets"
+    SUPPORT = "support"
 
 
 def command(
     kind: Annotated[
         Kind,
-        typer.Argument(metavar="specs|models|targets", show_default=False, help="What to list."),
+        typer.Argument(
+            metavar="specs|models|targets|support", show_default=False, help="What to list."
+        ),
     ],
     output_format: options.OutputFormat = options.Format.TEXT,
 ) -> None:
-    """List what is shipped: example specs, specs of whole models, or targets."""
+    """List what is shipped: example specs, models, or targets; or what works on which target."""
     output = Output(output_format)
     with guard(output):
         rows = _ROWS[kind]()
         if output.json:
             output.document((), **{kind: rows})
+        elif kind is Kind.SUPPORT:
+            from flash4gen.cli.support_page import print_support
+
+            print_support(support.read_cells())
         else:
             _print(rows, _COLUMNS[kind])
 
 
-_ROWS = {Kind.SPECS: shipped.specs, Kind.MODELS: shipped.models, Kind.TARGETS: shipped.targets}
+_ROWS = {
+    Kind.SPECS: shipped.specs,
+    Kind.MODELS: shipped.models,
+    Kind.TARGETS: shipped.targets,
+    Kind.SUPPORT: support.rows,
+}
 _COLUMNS = {
     Kind.SPECS: ("name", "doc", "heads", "kv_heads", "head_dim", "target"),
     Kind.MODELS: ("name", "doc", "layers", "pattern"),

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from flash4gen.cli.output import print_rich
+from flash4gen.driver.model import emitted_for
 from flash4gen.schedule.text import shape_text
 
 if TYPE_CHECKING:
@@ -132,6 +133,13 @@ def _grid() -> Table:
 def _fact_lines(facts: Facts, hardware: Hardware) -> Iterable[tuple[str, str]]:
     spills = f"{facts.spill_bytes:,} bytes spilled" if facts.spill_bytes else "no spills"
     yield "registers", f"{facts.registers} of {hardware.registers_per_thread} per thread, {spills}"
+    if facts.wave is not None:
+        wave = facts.wave
+        yield (
+            "waves",
+            f"{wave.waves_per_simd} per SIMD; {wave.accumulation_registers} of the registers for "
+            f"accumulation; {wave.scalar_registers} scalar ones, {wave.scalar_spills} spilled",
+        )
     memory = f"shared {facts.smem_bytes:,} of {hardware.smem_per_block:,} bytes"
     if hardware.tmem_columns:
         memory += f"; tensor {facts.tmem_columns} of {hardware.tmem_columns} columns"
@@ -169,7 +177,8 @@ def _paths(module: ModuleResult, emitted: Sequence[str]) -> list[str]:
     suffixes = [".py", *([".certificate.json"] if module.certificate else [])]
     kernels = module.artefact.kernels if module.artefact else ()
     parts = ("", ".short")[: len(kernels)]
-    suffixes += [f"{part}.{kind}" for kind in emitted for part in parts]
+    there = emitted_for(module.plan.hardware, emitted)
+    suffixes += [f"{part}.{kind}" for kind in there for part in parts]
     return [str(module.path.with_suffix(suffix)) for suffix in suffixes]
 
 

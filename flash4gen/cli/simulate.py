@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flash4gen.cli import compile_options as kinds
 from flash4gen.cli import options
 from flash4gen.cli.guard import guard
 from flash4gen.cli.output import Output
+from flash4gen.cli.template_dirs import template_dirs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -46,6 +48,7 @@ def command(  # noqa: PLR0913 - typer reads the options from the parameters
     trace: Trace = None,
     html: Html = None,
     out: options.Out = options.OUT,
+    template_dir: kinds.TemplateDirs = None,
     output_format: options.OutputFormat = options.Format.TEXT,
 ) -> None:
     """Model the time of a kernel: turns, a whole launch, and what they wait for."""
@@ -59,12 +62,14 @@ def command(  # noqa: PLR0913 - typer reads the options from the parameters
         from flash4gen.driver.model import succeeded
         from flash4gen.driver.simulate import Asked
 
+        folders = template_dirs(template_dir, output)
         with shown_progress(output) as progress:
             found, problems = simulate_spec(
                 options.spec_path(spec),
                 target,
                 Asked(seq, batch, jitter, seeds),
                 out=out,
+                template_dirs=folders,
                 progress=progress,
             )
         files = _written(found, wanted) if wanted else []

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flash4gen.cli import compile_options as kinds
 from flash4gen.cli import options
 from flash4gen.cli.guard import guard
 from flash4gen.cli.output import Output
+from flash4gen.cli.template_dirs import template_dirs
 from flash4gen.cli.written import Watch
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ def command(
         bool,
         typer.Option("--mutate", help="Break every synchronisation; each must be found out."),
     ] = False,
+    template_dir: kinds.TemplateDirs = None,
     output_format: options.OutputFormat = options.Format.TEXT,
 ) -> None:
     """Prove the modules on disk again, and rewrite their certificates."""
@@ -36,11 +39,17 @@ def command(
         from flash4gen.cli.specs import each_spec
         from flash4gen.driver import validate_spec
 
+        folders = template_dirs(template_dir, output)
         with shown_progress(output) as progress:
 
             def run(path: Path) -> CompileResult:
                 return validate_spec(
-                    path, targets=target or (), out=out, progress=progress, mutate=mutate
+                    path,
+                    targets=target or (),
+                    out=out,
+                    template_dirs=folders,
+                    progress=progress,
+                    mutate=mutate,
                 )
 
             results = each_spec(specs, run)

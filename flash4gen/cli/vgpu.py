@@ -95,7 +95,7 @@ def _policies(schedule: Schedule) -> tuple[Policy, ...]:
     return (Policy[schedule.name],)
 
 
-def _arch(target: str) -> int:
+def _arch(target: str) -> int | str:
     from flash4gen.diagnostics.suggest import did_you_mean, one_of
     from flash4gen.ir import library
     from flash4gen.vgpu.user_file import refused
@@ -104,7 +104,4 @@ def _arch(target: str) -> int:
     if target not in known:
         helps = did_you_mean(target, known) or (f"one of {one_of(known)}",)
         raise refused(Code.UNKNOWN_TARGET, f"unknown target `{target}`", *helps)
-    hardware = library.target(target)
-    if hardware.backend != "cuda":
-        raise refused(Code.UNKNOWN_TARGET, f"the virtual GPU cannot be a `{target}`")
-    return int(hardware.arch)
+    return library.target(target).arch

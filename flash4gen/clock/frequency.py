@@ -24,7 +24,7 @@ BURST = "burst"
 NOMINAL = "nominal"
 SUSTAINED = "sustained"
 
-_KNOWN: dict[int, tuple[Clock, ...]] = {
+_KNOWN: dict[int | str, tuple[Clock, ...]] = {
     100: (
         Clock(NOMINAL, 1850, "2.25 PFLOPS of 148 SMs, as arXiv:2603.05451 section 2.2 counts"),
         Clock(SUSTAINED, 1580, "flashinfer PR 2899: FlashAttention-4 back to back, 1000 W"),

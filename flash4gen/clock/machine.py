@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flash4gen.clock.program import Operand
+from flash4gen.ir.hardware import arch_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from flash4gen.clock.program import Mma
-    from flash4gen.ir.hardware import Hardware
+    from flash4gen.ir.hardware import Arch, Hardware
 
 DATA = Path(__file__).with_name("data")
 SMSPS = 4
@@ -35,9 +36,12 @@ MMA_SYNC_FLOPS = 2 * 16 * 8 * 16
 class NoConstantsError(LookupError):
     """There are no published numbers for this target, so nothing can be said about its time."""
 
-    def __init__(self, arch: int) -> None:
+    def __init__(self, arch: Arch) -> None:
         known = ", ".join(f"sm_{known}" for known in known_archs())
-        super().__init__(f"the clock has no constants for sm_{arch}; it has them for {known}")
+        what = f"the clock has no constants for {arch_text(arch)}; it has them for {known}"
+        if isinstance(arch, str):
+            what = f"there is no model of time for AMD; {what}"
+        super().__init__(what)
         self.arch = arch
 
 
@@ -153,7 +157,7 @@ def machine_for(hardware: Hardware) -> ClockMachine:
     dense = hardware.mma_flops * of["mma_sync_efficiency"] / SMSPS
     return ClockMachine(
         name=hardware.name,
-        arch=hardware.arch,
+        arch=hardware.capability,
         sms=hardware.sms,
         clock_mhz=hardware.clock_mhz,
         mufu_interval=32 * SMSPS / hardware.exp2_rate,
@@ -181,7 +185,7 @@ def _rows(name: str) -> tuple[dict[str, str], ...]:
 
 
 @cache
-def _constants(arch: int) -> tuple[Constant, ...]:
+def _constants(arch: Arch) -> tuple[Constant, ...]:
     return tuple(
         Constant(
             row["name"], float(row["value"]), float(row["low"]), float(row["high"]), row["source"]

@@ -1,8 +1,8 @@
 """The registry of diagnostic codes: what each ``F4G###`` means, once and for all.
 
 The hundreds digit names the stage: 1 syntax, 2 names and types, 3 values of an attention item,
-4 hardware, 5 schedule, 6 build, 7 validation and simulation, 8 files, 9 internal. A code is never
-reused for something else.
+4 hardware, 5 schedule, 6 render and build, 7 validation and simulation, 8 files, 9 internal. A code
+is never reused for something else.
 """
 
 from __future__ import annotations
@@ -66,10 +66,12 @@ class Code(StrEnum):
     LOOKUP = "F4G317", "a look-up does not fit the input that it reads"
     SINK = "F4G318", "a sink reads what differs within a row or from row to row"
     NOT_WITH_SIGMOID = "F4G319", "a field that has no meaning with sigmoid weights"
-    BLOCKS = "F4G320", "keys in blocks where there are as many keys as queries"
     NORM = "F4G321", "a norm is not what a norm can be"
     NO_VALUE_HERE = "F4G322", "a variable is read where it has no value"
     BITS = "F4G323", "bits and a comparison without parentheses"
+    BLOCKS = "F4G324", "keys in blocks where there are as many keys as queries"
+
+    ONLY_8_BIT = "F4G320", "a field that goes with 8-bit elements only"
 
     NO_SOURCE = "F4G401", "a hardware number without a source"
     MISSING_NUMBER = "F4G402", "a hardware item lacks a number"
@@ -87,10 +89,18 @@ class Code(StrEnum):
     NOTHING_FITS = "F4G505", "no schedule fits the target"
     PIN_FAMILY = "F4G506", "a schedule pin belongs to a kernel family that cannot be used here"
     PIN_RULE = "F4G507", "schedule pins break a rule of their kernel family"
+    NO_DTYPE = "F4G508", "the target has no matrix instructions for the element type"
 
     COMPILE_FAILED = "F4G601", "Triton cannot compile the kernel"
     OVER_LIMIT = "F4G602", "the compiled kernel needs more than the target has"
     SPILLS = "F4G603", "every schedule that fits spills registers"
+
+    TEMPLATE_SYNTAX = "F4G611", "a template does not follow Jinja's syntax"
+    TEMPLATE_NAME = "F4G612", "a template uses a name that is not there"
+    TEMPLATE_MACRO = "F4G613", "a template lacks a macro that others call"
+    TEMPLATE_API = "F4G614", "a template was written for another version of the template API"
+    TEMPLATE_FAILED = "F4G615", "a template cannot be rendered"
+    TEMPLATE_UNUSED = "F4G616", "a template that nothing uses"
 
     VALIDATION_FAILED = "F4G701", "a generated module failed a rung of its certificate"
     CALL_FAILED = "F4G702", "a function that should launch kernels raised, or launched none"
@@ -103,3 +113,4 @@ class Code(StrEnum):
     NO_FUNCTION = "F4G804", "there is no function of that name to run"
     USE_CYCLE = "F4G805", "a file uses itself"
     USE_PATH = "F4G806", "a `use` has a path that it cannot have"
+    BAD_PROJECT = "F4G807", "the settings in pyproject.toml cannot be used"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from flash4gen.diagnostics.codes import Code
 from flash4gen.diagnostics.collect import Findings
 from flash4gen.diagnostics.model import Label
-from flash4gen.driver.model import StageError, succeeded
+from flash4gen.driver.model import StageError, emitted_for, succeeded
 from flash4gen.driver.plan import check_spec
 
 if TYPE_CHECKING:
@@ -183,7 +183,11 @@ def _is_fresh(job: Job, order: Order) -> bool:
     try:
         plans, _ = plan_spec(check_spec(job.spec), (job.target,))
         folder = order.out / job.target
-        emitted = [folder / f"{p.attention.name}.{kind}" for p in plans for kind in order.emit]
+        emitted = [
+            folder / f"{plan.attention.name}.{kind}"
+            for plan in plans
+            for kind in emitted_for(plan.hardware, order.emit)
+        ]
         if not plans or not all(path.is_file() for path in emitted):
             return False
         found = check_fresh(

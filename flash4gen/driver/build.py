@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flash4gen.diagnostics.codes import Code
+from flash4gen.diagnostics.model import DiagnosticError
 from flash4gen.driver.model import Event, IndexPlan, Plan, Progress, StageError
 from flash4gen.render.module import RenderedModule, render
 from flash4gen.schedule.choose import choose
@@ -60,7 +61,7 @@ class Run:
         self.tell(name, subject, "")
         try:
             yield details
-        except (StageError, OSError):
+        except (StageError, OSError, DiagnosticError):
             raise
         except Exception as error:
             raise StageError(name, subject) from error
@@ -80,7 +81,11 @@ class Built:
 
 
 def render_plan(plan: Plan, run: Run) -> RenderedModule:
-    """Return the module of a plan."""
+    """Return the module of a plan.
+
+    Raises:
+        DiagnosticError: a template of a user cannot be rendered.
+    """
     return render(plan.attention, plan.hardware, plan.choice, run.template_dirs)
 
 
@@ -157,9 +162,13 @@ def build_once(plan: Plan, run: Run, folder: Path, findings: Findings) -> Built 
     from flash4gen.build.compile import CompileError, compile_module
     from flash4gen.build.limits import limit_findings
 
-    with run.stage("render", plan.subject) as details:
-        rendered = render_plan(plan, run)
-        details.append(f"{rendered.text.count(chr(10))} lines")
+    try:
+        with run.stage("render", plan.subject) as details:
+            rendered = render_plan(plan, run)
+            details.append(f"{rendered.text.count(chr(10))} lines")
+    except DiagnosticError as error:
+        findings.add(*error.diagnostics)
+        return None
     file = folder / plan.hardware.name / f"{plan.attention.name}.py"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(rendered.text, encoding="utf-8")

@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING
 
 from flash4gen.diagnostics.codes import Code
+from flash4gen.diagnostics.model import DiagnosticError
 from flash4gen.driver.build import Run, recorded_plan, render_plan
 from flash4gen.render.index import render_index
 
@@ -29,7 +30,11 @@ def compare_plan(plan: Plan, run: Run, findings: Findings, *, certificates: bool
     if text is None:
         _missing(file, span, _command(name, span, plan.hardware.name), findings)
         return
-    rendered = render_plan(recorded_plan(plan, text), run)
+    try:
+        rendered = render_plan(recorded_plan(plan, text), run)
+    except DiagnosticError as error:
+        findings.add(*error.diagnostics)
+        return
     if text != rendered.text:
         help_line = _command(name, span, plan.hardware.name)
         _stale(file, (text, rendered.text), span, help_line, findings)

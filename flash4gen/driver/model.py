@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 from flash4gen.diagnostics.model import Diagnostic, Severity
 from flash4gen.ir import library
+from flash4gen.ir.hardware import Backend
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from flash4gen.build.artefact import Artefact
@@ -20,6 +22,18 @@ if TYPE_CHECKING:
     from flash4gen.schedule.model import Choice, Excluded
     from flash4gen.source import SourceFile
     from flash4gen.validate.certificate import Certificate
+
+
+EMITTED_FOR: dict[str, tuple[str, ...]] = {
+    Backend.CUDA: ("ttgir", "ptx", "sass", "cubin"),
+    Backend.HIP: ("ttgir", "amdgcn", "hsaco"),
+}
+"""What can be written beside a module, by the backend of its target."""
+
+
+def emitted_for(hardware: Hardware, wanted: Sequence[str]) -> tuple[str, ...]:
+    """Return those of the wanted kinds that there are for a target."""
+    return tuple(kind for kind in wanted if kind in EMITTED_FOR[hardware.backend])
 
 
 def succeeded(diagnostics: tuple[Diagnostic, ...]) -> bool:

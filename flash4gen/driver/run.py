@@ -17,6 +17,7 @@ from flash4gen.diagnostics.collect import Findings
 from flash4gen.driver.build import Built, Run, build_plan
 from flash4gen.driver.fresh import compare_index, compare_plan
 from flash4gen.driver.model import (
+    EMITTED_FOR,
     CompileResult,
     Event,
     IndexPlan,
@@ -24,10 +25,12 @@ from flash4gen.driver.model import (
     ModuleResult,
     Plan,
     Progress,
+    emitted_for,
     succeeded,
 )
 from flash4gen.driver.plan import check_spec, plan_indexes, plan_spec
 from flash4gen.render.index import render_index
+from flash4gen.render.overrides import check_overrides
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +38,7 @@ if TYPE_CHECKING:
     from flash4gen.diagnostics.model import Diagnostic
     from flash4gen.validate.certificate import Certificate
 
-EMITTED = ("ttgir", "ptx", "sass", "cubin")
+EMITTED = tuple(dict.fromkeys(kind for kinds in EMITTED_FOR.values() for kind in kinds))
 """What ``compile_spec`` can write beside a module."""
 
 
@@ -109,14 +112,23 @@ def validate_spec(
     *,
     targets: Sequence[str] = (),
     out: Path | str = "generated",
+    template_dirs: Sequence[Path] = (),
     progress: Progress | None = None,
     mutate: bool = False,
 ) -> CompileResult:
     """Prove the modules that are on disk, which must be fresh, and rewrite their certificates."""
-    stale = _compared(path, targets, Run(Path(out), (), _silent), certificates=False)
+    run = Run(Path(out), tuple(template_dirs), _silent)
+    stale = _compared(path, targets, run, certificates=False)
     if not succeeded(stale):
         return CompileResult((), stale)
-    return compile_spec(path, targets=targets, out=out, progress=progress, mutate=mutate)
+    return compile_spec(
+        path,
+        targets=targets,
+        out=out,
+        template_dirs=template_dirs,
+        progress=progress,
+        mutate=mutate,
+    )
 
 
 def check_fresh(
@@ -158,6 +170,7 @@ def _planned(
         if not checked.ok:
             return (), ()
         details.append(f"{len(checked.attentions)} attention")
+        findings.add(*check_overrides(run.template_dirs))
     with run.stage("schedule", name) as details:
         plans, problems = plan_spec(checked, targets)
         findings.add(*problems)
@@ -200,7 +213,7 @@ def _outputs(result: ModuleResult, emit: Sequence[str]) -> dict[Path, bytes]:
         name = result.path.with_suffix(".certificate.json")
         files[name] = result.certificate.to_json().encode()
     if result.artefact is not None:
-        for kind in emit:
+        for kind in emitted_for(result.plan.hardware, emit):
             for kernel, suffix in zip(result.artefact.kernels, ("", ".short"), strict=False):
                 content: str | bytes = getattr(kernel, kind)
                 data = content if isinstance(content, bytes) else content.encode()

@@ -14,13 +14,17 @@ from typing import TYPE_CHECKING, NamedTuple
 from flash4gen.clock.machine import NoConstantsError, machine_for
 from flash4gen.diagnostics.codes import Code
 from flash4gen.diagnostics.collect import Findings
+from flash4gen.diagnostics.model import DiagnosticError
 from flash4gen.diagnostics.suggest import one_of
 from flash4gen.driver.build import Built, Run, build_once, build_plan, recorded_plan, render_plan
 from flash4gen.driver.plan import check_spec, plan_spec
 from flash4gen.ir import library
+from flash4gen.render.overrides import check_overrides
 from flash4gen.validate.certificate import from_json
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from flash4gen.diagnostics.model import Diagnostic
     from flash4gen.driver.model import Event, Plan, Progress
     from flash4gen.simulate.timed import Timed
@@ -68,6 +72,7 @@ def simulate_spec(
     asked: Asked | None = None,
     *,
     out: Path | str = "generated",
+    template_dirs: Sequence[Path] = (),
     progress: Progress | None = None,
 ) -> tuple[tuple[Simulated, ...], tuple[Diagnostic, ...]]:
     """Return the modelled time of every module of a spec, and what was found.
@@ -77,15 +82,16 @@ def simulate_spec(
         target: name of a hardware item; the first that the spec names if left out.
         asked: the launch; by default of 8192 queries and keys.
         out: folder of the generated modules.
+        template_dirs: searched before the shipped templates. Templates are code.
         progress: called at the beginning and end of every stage.
 
     Raises:
         StageError: a fault of ours.
     """
-    run = Run(Path(out), (), progress or _silent)
+    run = Run(Path(out), tuple(template_dirs), progress or _silent)
     findings = Findings()
     checked = check_spec(path)
-    findings.add(*checked.diagnostics)
+    findings.add(*checked.diagnostics, *check_overrides(run.template_dirs))
     found: list[Simulated] = []
     if checked.ok:
         plans, problems = plan_spec(checked, (target,) if target else ())
@@ -136,7 +142,11 @@ def _simulated(
     from flash4gen.validate.subject import Subject
 
     file = run.module_path(plan)
-    built, fresh = _built(plan, file, run, scratch, findings)
+    try:
+        built, fresh = _built(plan, file, run, scratch, findings)
+    except DiagnosticError as error:
+        findings.add(*error.diagnostics)
+        return None
     if built is None:
         return None
     made = built.plan
@@ -147,6 +157,7 @@ def _simulated(
         rendered=built.rendered,
         path=built.file,
         artefact=built.artefact,
+        overrides=run.template_dirs,
     )
     with run.stage("simulate", plan.subject) as details:
         try:

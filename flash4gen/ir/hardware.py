@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from flash4gen.source import Span
@@ -19,17 +19,45 @@ class Feature(StrEnum):
     TCGEN05 = "tcgen05"
     TMEM_REDUCE = "tmem_reduce"
     FP8 = "fp8"
+    MFMA = "mfma"
+    LDS_DMA = "lds_dma"
+
+
+class Backend(StrEnum):
+    """Triton's backends: CUDA for NVIDIA's GPUs, HIP for AMD's."""
+
+    CUDA = "cuda"
+    HIP = "hip"
+
+
+Arch: TypeAlias = int | str
+"""An architecture as Triton names it: the compute capability of CUDA, LLVM's processor of HIP."""
+
+
+FEATURES_OF: dict[Backend, frozenset[Feature]] = {
+    Backend.CUDA: frozenset(Feature) - {Feature.MFMA, Feature.LDS_DMA},
+    Backend.HIP: frozenset({Feature.MFMA, Feature.LDS_DMA, Feature.FP8}),
+}
+"""Which instructions there can be. MFMA: products of a whole wave. LDS_DMA: copies from global
+memory to the LDS, 16 bytes a lane, that pass no register."""
+
+
+def arch_text(arch: Arch) -> str:
+    """Return an architecture as people write it: sm_90, gfx942."""
+    return f"sm_{arch}" if isinstance(arch, int) else arch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hardware:
     """One GPU.
 
+    Names are CUDA's. AMD's compute units are SMs here, their waves warps, their LDS shared memory.
+
     Attributes:
         name: identifier, such as ``b200``; also the folder name under ``generated/``.
         doc: the product's name.
         backend: Triton's backend name.
-        arch: compute capability as Triton wants it (80, 90, 100, 103, 120).
+        arch: as Triton wants it: 80, 90, 100, 103, 120, or gfx942, gfx950.
         warp_size: threads per warp.
         sms: streaming multiprocessors.
         clock_mhz: highest clock, MHz.
@@ -55,7 +83,7 @@ class Hardware:
     name: str
     doc: str
     backend: str
-    arch: int
+    arch: Arch
     warp_size: int
     sms: int
     clock_mhz: int
@@ -76,6 +104,17 @@ class Hardware:
     features: frozenset[Feature]
     sources: tuple[tuple[str, str], ...] = ()
     span: Span | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def capability(self) -> int:
+        """The compute capability.
+
+        Raises:
+            TypeError: the GPU is not one of CUDA's and has none.
+        """
+        if isinstance(self.arch, int):
+            return self.arch
+        raise TypeError(f"{self.arch} is no compute capability")
 
     def has(self, feature: Feature) -> bool:
         """Whether the target has an instruction."""

@@ -12,13 +12,14 @@ from flash4gen.ir.lower_alignment import check_alignment
 from flash4gen.ir.lower_calls import bare_window
 from flash4gen.ir.lower_expr import Expressions
 from flash4gen.ir.lower_fields import check_item_name, choose, gather, value_text
+from flash4gen.ir.lower_formats import check_widths, lower_formats
 from flash4gen.ir.lower_inputs import check_read, lower_inputs
 from flash4gen.ir.lower_numbers import lower_numbers
 from flash4gen.ir.lower_rows import RowFields
 from flash4gen.ir.lower_schedule import lower_pins
 from flash4gen.ir.lower_scope import Scope
 from flash4gen.ir.lower_targets import target_names
-from flash4gen.ir.nodes import Attention, DType, EmptyRow, FieldSource, Lengths, Pass, Weights
+from flash4gen.ir.nodes import Attention, EmptyRow, FieldSource, Lengths, Pass, Weights
 from flash4gen.syntax import ast
 
 if TYPE_CHECKING:
@@ -26,9 +27,9 @@ if TYPE_CHECKING:
     from flash4gen.ir.lower_functions import Functions
 
 FIELDS = (
-    "doc", "dtype", "heads", "kv_heads", "head_dim", "scale", "score", "mask", "sink",
-    "q_norm", "k_norm", "output", "weights", "empty_row", "lengths", "block_size", "passes",
-    "target",
+    "doc", "dtype", "out_dtype", "scales", "heads", "kv_heads", "head_dim", "scale", "score",
+    "mask", "sink", "q_norm", "k_norm", "output", "weights", "empty_row", "lengths",
+    "block_size", "passes", "target",
 )  # fmt: skip
 VARYING = (Var.S, Var.Q, Var.K)
 """What differs between the scores of one head."""
@@ -54,6 +55,9 @@ ADVICE = {
     "gate": "what becomes of the output is the field `output = out * sigmoid(gate[b, q, h, d])`",
     "page_size": "keys and values in blocks have the field `block_size`",
     "paged": "keys and values in blocks have the field `block_size`",
+    "descale": "factors of 8-bit elements are tensors: write `scales = per_kv_head`",
+    "kv_scale": "factors of 8-bit elements are tensors: write `scales = per_kv_head`",
+    "out_type": "the output's element type is `out_dtype`",
     "targets": "the field is `target`, for one name or several: `target = b200, rtx5090`",
 }  # fmt: skip
 
@@ -96,7 +100,7 @@ class _Item:
         self._check_written()
         doc = self._fields.text("doc")
         lengths = self._fields.choice("lengths", Lengths, Lengths.ANY)
-        dtype = self._fields.choice("dtype", DType, None)
+        formats = lower_formats(self._fields, self._item.inputs, self._findings)
         empty_row = self._fields.choice("empty_row", EmptyRow, EmptyRow.ZERO)
         weights = self._fields.choice("weights", Weights, Weights.SOFTMAX)
         self._check_weights(weights, empty_row)
@@ -117,14 +121,17 @@ class _Item:
         head_dim, value_dim, scale = numbers.head_dim, numbers.value_dim, numbers.scale
         if heads is None or kv_heads is None or head_dim is None or value_dim is None:
             return None
+        dtype = formats.dtype
         if dtype is None or empty_row is None or lengths is None or weights is None:
             return None
         if scale is None or score is None or mask is None:
             return None
         if sink is None and self._fields.get("sink") is not None:
             return None
+        check_widths(self._fields, dtype, (head_dim, value_dim), self._findings)
         if (numbers.block_size is None and paged) or rows.damaged:
             return None
+        rows.check_elements(dtype)
         result = Attention(
             name=self._item.name.text,
             doc=doc,
@@ -145,13 +152,15 @@ class _Item:
                 FieldSource(name, value_text(field), field.span)
                 for name, field in self._fields.by_name.items()
             ),
-            inputs=tuple(tensor for tensor in inputs.values() if tensor is not None),
+            inputs=(*(item for item in inputs.values() if item is not None), *formats.inputs),
             sink=sink,
             weights=weights,
             block_size=numbers.block_size,
             q_norm=q_norm,
             k_norm=k_norm,
             epilogue=epilogue,
+            out_dtype=formats.out_dtype,
+            scales=formats.scales,
             span=self._item.name.span,
         )
         check_read(inputs, result.expressions, self._findings)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from flash4gen.diagnostics.codes import Code
 from flash4gen.diagnostics.model import Label
 from flash4gen.diagnostics.suggest import did_you_mean, one_of
-from flash4gen.ir.hardware import Feature, Hardware
+from flash4gen.ir.hardware import FEATURES_OF, Arch, Backend, Feature, Hardware
 from flash4gen.ir.lower_fields import Fields, check_item_name, gather
 from flash4gen.syntax import ast
 
@@ -66,7 +66,10 @@ NUMBERS: dict[str, Quantity] = {
 """Every number of a hardware item and what it may be."""
 
 FIELDS = ("doc", "backend", *NUMBERS, "features")
-BACKENDS = ("cuda",)
+BACKENDS = tuple(backend.value for backend in Backend)
+PROCESSORS = ("gfx942", "gfx950")
+"""AMD's architectures, as LLVM names them: those whose waves have 64 lanes and matrix cores that
+Triton's products use. The portable kernel is known to fit them."""
 
 
 def lower_hardware(
@@ -138,9 +141,11 @@ _QUOTE = '"where it is written"'
 _EXAMPLES = {"doc": "", "backend": ""}
 
 
-def _number(name: str, field: ast.Field, findings: Findings) -> int | None:
+def _number(name: str, field: ast.Field, findings: Findings) -> Arch | None:
     kind = NUMBERS[name]
     value = field.values[0]
+    if name == "arch" and isinstance(value, ast.Name) and len(field.values) == 1:
+        return _processor(value, findings)
     if len(field.values) != 1 or not isinstance(value, ast.Number | ast.Quantity):
         findings.error(Code.BAD_HARDWARE, f"`{name}` is a number", field.values_span)
         return None
@@ -159,6 +164,18 @@ def _number(name: str, field: ast.Field, findings: Findings) -> int | None:
         )
         return None
     return _in_range(name, value, value.value * factor, findings)
+
+
+def _processor(value: ast.Name, findings: Findings) -> str | None:
+    if value.text in PROCESSORS:
+        return value.text
+    findings.error(
+        Code.BAD_HARDWARE,
+        f"`arch` is a compute capability such as 90, or {one_of(PROCESSORS)}",
+        value.span,
+        helps=did_you_mean(value.text, PROCESSORS),
+    )
+    return None
 
 
 def _wrong_unit(name: str, value: ast.Quantity, findings: Findings) -> None:
@@ -225,10 +242,43 @@ def _backend(fields: Fields, findings: Findings) -> str:
             Code.BAD_HARDWARE,
             f"`backend` is {one_of(BACKENDS)}",
             value.span,
-            notes=("kernels for other vendors are not available yet",),
+            notes=("`cuda` is for GPUs of NVIDIA, `hip` for those of AMD",),
             helps=did_you_mean(value.span.text, BACKENDS),
         )
     return ""
+
+
+_ARCHES = {Backend.CUDA: "compute capabilities such as 90", Backend.HIP: one_of(PROCESSORS)}
+_LANES = {Backend.CUDA: 32, Backend.HIP: 64}
+
+
+Check: TypeAlias = tuple[str, str, bool, str]
+"""Two fields, whether they agree, and what is wrong if they do not."""
+
+
+def _backend_checks(hardware: Hardware) -> tuple[Check, ...]:
+    """Return what must hold of a GPU of one vendor; where the vendor is unclear, that alone."""
+    backend = Backend(hardware.backend)
+    agree = isinstance(hardware.arch, str) == (backend is Backend.HIP)
+    if not agree:
+        return (("arch", "backend", False, f"`{backend}` has {_ARCHES[backend]}"),)
+    foreign = sorted(hardware.features - FEATURES_OF[backend])
+    lanes = _LANES[backend]
+    return (
+        ("features", "backend", not foreign, f"`{backend}` has no {one_of(foreign)}"),
+        (
+            "features",
+            "backend",
+            hardware.has(Feature.MFMA) == (backend is Backend.HIP),
+            "`hip` and `mfma` go together: kernels have no other products there",
+        ),
+        (
+            "warp_size",
+            "backend",
+            hardware.warp_size == lanes,
+            f"kernels for `{backend}` have warps of {lanes} lanes",
+        ),
+    )
 
 
 def _check_consistent(
@@ -237,6 +287,7 @@ def _check_consistent(
     """Report numbers that cannot hold of one GPU."""
     has_tmem = hardware.tmem_columns > 0
     checks = (
+        *_backend_checks(hardware),
         (
             "smem_per_block",
             "smem_per_sm",

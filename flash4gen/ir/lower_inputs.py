@@ -39,8 +39,8 @@ TAKEN = frozenset(
      "live_end", "live_start", "lse", "name", "one", "out", "p", "picked", "place",
      "places", "q", "q_tiles", "queries", "rows", "run", "scores", "second", "seen", "seq",
      "seq_k", "seq_q", "seqused_k", "shape", "shapes", "size", "starts", "stride",
-     "table_row", "target", "tl",
-     "torch", "total", "total_k", "total_q", "triton", "v", "value", "values", "visible",
+     "table_row", "target", "tl", "to_log2", "torch", "total", "total_k", "total_q", "triton",
+     "v", "value", "values", "visible",
      "wanted", "weights", "x"}
 )  # fmt: skip
 """Names of a generated module's own, and of what they would look like."""

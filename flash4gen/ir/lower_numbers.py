@@ -10,6 +10,7 @@ from flash4gen.diagnostics.codes import Code
 from flash4gen.diagnostics.model import Label
 from flash4gen.ir.expr import Literal
 from flash4gen.ir.lower_constants import MAX_FLOAT
+from flash4gen.ir.widths import HEAD_DIMS, LEAST_WIDTH, MOST_WIDTH, STEP
 from flash4gen.syntax import ast
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from flash4gen.ir.lower_scope import Scope
 
 MAX_COUNT = 65535
-HEAD_DIMS = range(16, 257, 8)
 _SMALLEST_SCALE = 2.0**-126
 
 
@@ -127,7 +127,7 @@ class _Lowering:
         nearest = min(HEAD_DIMS, key=lambda n: (abs(n - number), -n))
         self._findings.error(
             Code.HEAD_DIM,
-            "`head_dim` must be between 16 and 256, in steps of 8",
+            f"`head_dim` must be between {LEAST_WIDTH} and {MOST_WIDTH}, in steps of {STEP}",
             Label(value.span, f"this is {number}"),
             notes=("`head_dim = 192 / 128` gives two widths: of q and k, then of v",),
             helps=(f"the nearest that works is {nearest}; pad with zeros to reach it",)

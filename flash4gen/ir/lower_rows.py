@@ -13,7 +13,7 @@ from flash4gen.diagnostics.model import Label
 from flash4gen.diagnostics.suggest import did_you_mean
 from flash4gen.ir.expr import Literal, Type, Var, Variable, walk
 from flash4gen.ir.lower_constants import MAX_FLOAT
-from flash4gen.ir.nodes import Norm
+from flash4gen.ir.nodes import DType, Norm
 from flash4gen.syntax import ast
 
 if TYPE_CHECKING:
@@ -69,6 +69,15 @@ class RowFields:
             self._no_value("output", found, node, (Var.S, Var.K))
         self.damaged |= self._findings.errors > before
         return None if found == Variable(Var.OUT) else found
+
+    def check_elements(self, dtype: DType) -> None:
+        """Refuse norms of 8-bit elements: normalised queries would be rounded to 8 bits again."""
+        for name in ("q_norm", "k_norm"):
+            field = self._fields.get(name)
+            if field is not None and dtype is DType.FP8_E4M3:
+                message = "norms take elements of 16 bits"
+                helps = ("normalise queries and keys before they are made 8-bit ones",)
+                self._wrong(message, Label(field.name.span), helps)
 
     def check(self, others: Mapping[str, Expr | None]) -> None:
         """Refuse elements of rows in the fields that know of none."""

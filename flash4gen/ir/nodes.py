@@ -7,23 +7,35 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from flash4gen.digest import WHERE_SET
-from flash4gen.ir.expr import Extent
+from flash4gen.ir.expr import Apply, Extent, Input, InputDType, Literal, Lookup, Op, Var, Variable
 
 if TYPE_CHECKING:
-    from flash4gen.ir.expr import Expr, Input
+    from flash4gen.ir.expr import Expr
     from flash4gen.source import Span
 
 
 class DType(StrEnum):
-    """Element types of q, k, v and out."""
+    """Element types of q, k and v, and of the output, which is never 8-bit.
+
+    FP8_E4M3 is OCP's E4M3: 4 exponent bits, 3 of mantissa, no infinities, 448 the largest number
+    (PTX's ``e4m3``, PyTorch's ``float8_e4m3fn``).
+    """
 
     FP16 = "fp16"
     BF16 = "bf16"
+    FP8_E4M3 = "fp8_e4m3"
 
     @property
     def bytes(self) -> int:
         """Size of one element in bytes."""
-        return 2
+        return 1 if self is DType.FP8_E4M3 else 2
+
+
+class Scales(StrEnum):
+    """For what q, k and v each have a factor of their own, by which their elements count."""
+
+    PER_TENSOR = "per_tensor"
+    PER_KV_HEAD = "per_kv_head"
 
 
 class EmptyRow(StrEnum):
@@ -88,6 +100,20 @@ class Norm:
     weight: Expr
 
 
+_OWNER: dict[Scales, tuple[tuple[Extent | int, ...], tuple[Expr, ...]]] = {
+    Scales.PER_TENSOR: ((1,), (Literal(0),)),
+    Scales.PER_KV_HEAD: ((Extent.BATCH, Extent.KV_HEADS), (Variable(Var.B), Variable(Var.HKV))),
+}
+"""Axes of the factors' tensors, and at which element of them an attention head finds its own."""
+
+
+def descales(scales: Scales) -> tuple[Input, Input, Input]:
+    """Return the tensors of the factors that elements of q, k and v are to be multiplied by."""
+    axes, _ = _OWNER[scales]
+    q, k, v = (Input(f"descale_{name}", InputDType.F32, axes) for name in "qkv")
+    return q, k, v
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attention:
     """One attention variant.
@@ -107,13 +133,19 @@ class Attention:
     Where there are norms, rows of q and k are normalised first; where there is an epilogue, it
     makes each element of out what it says, last.
 
+    With ``scales`` elements of q, k and v stand for numbers that are ``descale_q``, ``descale_k``
+    and ``descale_v`` times as large, each > 0::
+
+        s   = (q · k) · descale_q · descale_k · scale
+        out = descale_v · Σ_j ...
+
     Attributes:
         name: identifier of the generated function.
         doc: one line for people.
-        dtype: element type of q, k, v, out.
+        dtype: element type of q, k, v and, unless ``out_dtype`` says otherwise, of out.
         heads: query heads.
         kv_heads: key/value heads; divides ``heads``.
-        head_dim: width of q and k, 16 to 256 in steps of 8.
+        head_dim: width of q and k, 16 to 512 in steps of 8.
         value_dim: width of v and out, same range.
         scale: factor on q·k, > 0, already evaluated in float64.
         score: FLOAT expression, may read ``s``; the identity is ``Variable(Var.S)``.
@@ -135,6 +167,8 @@ class Attention:
         q_norm, k_norm: norms of the rows of q and k, before their products; None for none.
         epilogue: FLOAT expression that each element of the output becomes, over ``out``, ``d``,
             ``q``, heads, batch entry and lengths; None where it stays.
+        out_dtype: element type of out where it is not that of q; None where it is.
+        scales: whether q, k and v have factors, which are the last three inputs.
         span: the item's name in the spec.
     """
 
@@ -161,6 +195,8 @@ class Attention:
     q_norm: Norm | None = field(default=None, metadata=WHERE_SET)
     k_norm: Norm | None = field(default=None, metadata=WHERE_SET)
     epilogue: Expr | None = field(default=None, metadata=WHERE_SET)
+    out_dtype: DType | None = field(default=None, metadata=WHERE_SET)
+    scales: Scales | None = field(default=None, metadata=WHERE_SET)
     span: Span | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -196,9 +232,30 @@ class Attention:
         return self.weights is Weights.SOFTMAX
 
     @property
+    def output(self) -> DType:
+        """Element type of out."""
+        return self.out_dtype or self.dtype
+
+    @property
+    def score_factor(self) -> Expr | None:
+        """The factor on q·k beside ``scale``: FLOAT, of heads and batch entry; None for none."""
+        if self.scales is None:
+            return None
+        q, k = (Lookup(tensor, _OWNER[self.scales][1]) for tensor in descales(self.scales)[:2])
+        return Apply(Op.MUL, (q, k))
+
+    @property
+    def value_factor(self) -> Expr | None:
+        """The factor on the output, likewise."""
+        if self.scales is None:
+            return None
+        return Lookup(descales(self.scales)[2], _OWNER[self.scales][1])
+
+    @property
     def expressions(self) -> tuple[Expr, ...]:
-        """All expressions: score, mask, and where there are any, sink, norms' weights, epilogue."""
-        more = (self.sink, *self.norm_weights, self.epilogue)
+        """All expressions: score, mask; where there are any, sink, factors, norms, epilogue."""
+        more = (self.sink, self.score_factor, self.value_factor)
+        more = (*more, *self.norm_weights, self.epilogue)
         return (self.score, self.mask, *(expr for expr in more if expr is not None))
 
     @property

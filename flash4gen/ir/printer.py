@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from flash4gen.ir.expr import Apply, Expr, Literal, Lookup, Op, Var, Variable
 from flash4gen.ir.masks import Compute, RowPosition
+from flash4gen.ir.nodes import descales
 
 if TYPE_CHECKING:
     from flash4gen.ir.expr import Input
@@ -74,6 +75,8 @@ def format_attention(attention: Attention) -> str:
     fields = [
         ("doc", _quoted(attention.doc)),
         ("dtype", attention.dtype.value),
+        ("out_dtype", "" if attention.out_dtype is None else attention.out_dtype.value),
+        ("scales", "" if attention.scales is None else attention.scales.value),
         ("heads", str(attention.heads)),
         ("kv_heads", str(attention.kv_heads)),
         ("head_dim", _widths(attention)),
@@ -91,7 +94,9 @@ def format_attention(attention: Attention) -> str:
         ("passes", ", ".join(item.value for item in attention.passes)),
         ("target", ", ".join(attention.targets)),
     ]
-    lines = [f"    input {format_input(tensor)}" for tensor in attention.inputs]
+    own = () if attention.scales is None else descales(attention.scales)
+    declared = (tensor for tensor in attention.inputs if tensor not in own)
+    lines = [f"    input {format_input(tensor)}" for tensor in declared]
     lines += [f"    {name:<9} = {text}" for name, text in fields if text]
     if attention.pins:
         pins = "".join(f"        {pin.name} = {pin.value}\n" for pin in attention.pins)

@@ -25,14 +25,21 @@ from flash4gen.ir.expr import (
     variables,
     walk,
 )
-from flash4gen.ir.nodes import Attention, DType, EmptyRow, Lengths, Norm, Pass, Weights
+from flash4gen.ir.nodes import (
+    Attention,
+    DType,
+    EmptyRow,
+    Lengths,
+    Norm,
+    Pass,
+    Weights,
+    descales,
+)
+from flash4gen.ir.widths import HEAD_DIMS, HEAD_DIMS_8_BIT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from enum import StrEnum
-
-DIMS = range(16, 257, 8)
-"""Widths that the kernels are made for."""
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _INT32 = range(-(2**31), 2**31)
@@ -58,6 +65,7 @@ def verify(attention: Attention) -> tuple[str, ...]:
         *_mask_variables(attention.mask),
         *_sink(attention.sink),
         *_weights(attention),
+        *_formats(attention),
         *_blocks(attention),
         *_norms(attention),
         *_epilogue(attention.epilogue),
@@ -104,9 +112,14 @@ def _sizes(attention: Attention) -> Iterator[str]:
     heads, kv_heads = attention.heads, attention.kv_heads
     if _is_count(heads) and _is_count(kv_heads) and heads % kv_heads != 0:
         yield f"heads {heads} is not a multiple of kv_heads {kv_heads}"
+    eight = attention.dtype is DType.FP8_E4M3
+    widths = HEAD_DIMS_8_BIT if eight else HEAD_DIMS
     for name in ("head_dim", "value_dim"):
-        if not _is_count(getattr(attention, name)) or getattr(attention, name) not in DIMS:
-            yield f"{name} is {getattr(attention, name)!r}, not one of 16, 24, ... 256"
+        if not _is_count(getattr(attention, name)) or getattr(attention, name) not in widths:
+            yield (
+                f"{name} is {getattr(attention, name)!r}, "
+                f"not one of {widths[0]}, {widths[1]}, ... {widths[-1]}"
+            )
     scale = attention.scale
     if not isinstance(scale, float) or not math.isfinite(scale) or scale <= 0:
         yield f"scale is {scale!r}, not a finite float above 0"
@@ -199,6 +212,16 @@ def _elements(attention: Attention) -> Iterator[str]:
         expr: Expr | None = getattr(attention, name)
         if expr is not None and {Var.D, Var.OUT} & variables(expr):
             yield f"{name} reads an element of a row"
+
+
+def _formats(attention: Attention) -> Iterator[str]:
+    eight = attention.dtype is DType.FP8_E4M3
+    if attention.output is DType.FP8_E4M3:
+        yield "out has 8-bit elements"
+    if not eight and (attention.out_dtype is not None or attention.scales is not None):
+        yield f"{attention.dtype} has an output type of its own, or factors"
+    if attention.scales is not None and attention.inputs[-3:] != descales(attention.scales):
+        yield "the last three inputs are not the factors of q, k and v"
 
 
 def _inputs(attention: Attention) -> Iterator[str]:

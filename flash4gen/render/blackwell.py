@@ -13,11 +13,13 @@ from flash4gen.render import expressions
 from flash4gen.render.blackwell_cluster import Sharing, sharing
 from flash4gen.render.blackwell_constants import FRAGMENT, blackwell_constants, chunk
 from flash4gen.render.blackwell_kernel import specialised, tiles
+from flash4gen.render.blackwell_lengths import lengths
 from flash4gen.render.context import Header, Impl, Interface
 from flash4gen.render.context_blackwell import (
     BlackwellContext,
     Correction,
     Fetch,
+    Lengths,
     Mma,
     RowMaximum,
     Run,
@@ -61,15 +63,16 @@ def blackwell_context(
     schedule = choice.schedule
     assert isinstance(schedule, BlackwellSchedule)
     folded = fold(attention.score, attention.scale)
-    mask = expressions.mask(attention, rows="ROWS")
-    walk = _walk(mask)
+    where = lengths(attention, schedule)
+    mask = expressions.mask(attention, rows=where.rows)
+    walk = _walk(mask, where)
     element = ELEMENT[attention.dtype]
     shared = sharing(schedule)
     zero = attention.empty_row is EmptyRow.ZERO
     empty = "0.0" if zero else 'float("nan")'
-    names = _element_names(schedule)
+    names = _element_names(schedule, where)
     read = (var for var in expressions.ORDER if var in variables(attention.mask))
-    masked = key_mask(attention, mask, tuple(names[var] for var in read))
+    masked = key_mask(attention, mask, tuple(names[var] for var in read), where.holder)
     tanh = "tanh_approx" if schedule.tanh is Tanh.APPROX else "tanh_packed"
     helpers = expressions.arithmetic(attention, folded.body, tanh)
     return BlackwellContext(
@@ -80,19 +83,21 @@ def blackwell_context(
         eager=expressions.eager(attention, empty),
         interface=interface,
         mask=mask,
-        spans=_spans(mask),
+        spans=_spans(mask, where),
+        lengths=where,
         place=Impl(_PLACE[schedule.order]),
         cluster=Impl(shared.impl),
         work=Work("clc" if schedule.dispatch is Dispatch.CLC else "strided", shared.answer_layout),
         plan=TensorMemory(schedule.plan.value, element, shared.score_layout, tiles(schedule, "")),
-        fetch=_fetch(schedule, shared, walk),
+        fetch=_fetch(schedule, shared, walk, where),
         mma=_products_role(schedule, shared, walk),
         score=expressions.score(attention, folded.body),
         key_mask=masked,
-        row_max=_row_max(schedule, folded),
-        exp2=Impl("mixed" if schedule.emulated else "hardware"),
-        softmax=_softmax(attention, schedule, folded, walk, bits=masked.impl == "bits"),
+        row_max=_row_max(schedule, folded, where),
+        exp2=Impl(_EXP2[schedule.normalised, bool(schedule.emulated)]),
+        softmax=_softmax(attention, schedule, folded, walk, where, bits=masked.impl == "bits"),
         correction=Correction(
+            impl="threshold" if schedule.normalised else "none",
             walk=walk,
             dtype=element,
             vote=shared.vote,
@@ -101,10 +106,17 @@ def blackwell_context(
             empty_text="0" if zero else "NaN",
             tiles=tiles(schedule),
         ),
-        store=StoreRole(_places(schedule)[1], tiles(schedule)),
-        specialised=specialised(schedule, hardware, empty),
+        store=StoreRole(walk, where.tiles, f"[{where.queries}, column]", tiles(schedule)),
+        specialised=specialised(schedule, hardware, where, empty),
     )
 
+
+_EXP2 = {
+    (True, True): "mixed",
+    (True, False): "hardware",
+    (False, True): "sigmoid_mixed",
+    (False, False): "sigmoid",
+}
 
 _QK = ("memory", "bars", "TILE: gl.constexpr", "stage", "turn")
 
@@ -119,13 +131,17 @@ def _order(schedule: BlackwellSchedule) -> str:
     return "behind" if schedule.plan is TensorPlan.P_IN_S else "ahead"
 
 
-def _fetch(schedule: BlackwellSchedule, shared: Sharing, walk: Walk) -> Fetch:
+def _fetch(schedule: BlackwellSchedule, shared: Sharing, walk: Walk, where: Lengths) -> Fetch:
     """Return the load warp."""
     chunked = chunk(schedule) is not None
+    column = "chunk * CHUNK" if chunked else "0"
     return Fetch(
         impl=_order(schedule),
         chunked=chunked,
-        q_place=_places(schedule)[0],
+        tile=where.tiles,
+        q_place=f"[{where.queries}, {column}]",
+        key_place=f"[{where.keys}, {column}]",
+        entry=where.entry,
         ring=shared.ring,
         slot=shared.slot,
         keys=shared.keys,
@@ -176,17 +192,17 @@ def _names(mask: Mask) -> tuple[str, ...]:
     return tuple(name for name in _HEADS if name in mask.range_parameters)
 
 
-def _spans(mask: Mask) -> Spans:
+def _spans(mask: Mask, where: Lengths) -> Spans:
     read = _names(mask)
     known = {"h": "h = pack * PACK", "hkv": "hkv = pack * PACK // GROUP"}
     keep = "(begin, full_begin, full_end, end)"
     least = "end = gl.maximum(end, begin + 1)\n    "
     names = ("first", "second") if mask.two else ("span",)
     return Spans(
-        parameters=_span_arguments(mask),
+        parameters=_span_arguments(mask, where),
         lines=(
-            "seq_q, seq_k = problem.seq_q, problem.seq_k",
-            "q_first = q_tile * ROWS",
+            f"seq_q, seq_k = {where.holder}.seq_q, {where.holder}.seq_k",
+            f"q_first = q_tile * {where.rows}",
             *(known[name] for name in read if name in known),
         ),
         spans=tuple(
@@ -197,30 +213,25 @@ def _spans(mask: Mask) -> Spans:
     )
 
 
-def _span_arguments(mask: Mask) -> tuple[str, ...]:
+def _span_arguments(mask: Mask, where: Lengths) -> tuple[str, ...]:
     read = _names(mask)
     pack = ("pack",) if {"h", "hkv"} & {*read} else ()
-    return ("q_tile", *pack, *(("b",) if "b" in read else ()), "problem")
+    holders = dict.fromkeys((where.holder, *(("problem",) if "." in where.rows else ())))
+    return ("q_tile", *pack, *(("b",) if "b" in read else ()), *holders)
 
 
-def _walk(mask: Mask) -> Walk:
+def _walk(mask: Mask, where: Lengths) -> Walk:
     names = ("first", "second") if mask.two else ("span",)
     down = names[::-1]
     return Walk(
         place=(
-            "q_tile, pack, b = _place(work, problem)",
-            f"{', '.join(names)} = _spans({', '.join(_span_arguments(mask))})",
+            where.place,
+            f"{', '.join(names)} = _spans({', '.join(_span_arguments(mask, where))})",
         ),
+        alone=where.place,
         spans=down,
         count=" + ".join(f"{name}[3] - {name}[0]" for name in down),
     )
-
-
-def _places(schedule: BlackwellSchedule) -> tuple[str, str]:
-    """Return the coordinates of a query tile, and of a part of an output tile."""
-    inner = "0, " if schedule.pack > 1 else ""
-    column = "chunk * CHUNK" if chunk(schedule) is not None else "0"
-    return f"[b, q, pack, {inner}{column}]", f"[b, q, pack, {inner}column]"
 
 
 def _products(schedule: BlackwellSchedule) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -244,12 +255,12 @@ def _product(part: tuple[int, int]) -> str:
     return f"bw.tcgen05_mma(p.slice({at}), v.slice({at}), o{add})"
 
 
-def _row_max(schedule: BlackwellSchedule, folded: FoldedScore) -> RowMaximum:
+def _row_max(schedule: BlackwellSchedule, folded: FoldedScore, where: Lengths) -> RowMaximum:
     load = schedule.row_max is RowMax.LOAD
     if folded.identity:
         return RowMaximum(impl="load" if load else "reduce", score="", row_score="")
     scaled = "bw.mul2(part, gl.full_like(part, PRESCALE))"
-    names = _element_names(schedule)
+    names = _element_names(schedule, where)
     read = variables(folded.body) - {Var.S}
     arguments = ", ".join([scaled, *(names[var] for var in expressions.ORDER if var in read)])
     call = f"_score({arguments})"
@@ -259,7 +270,7 @@ def _row_max(schedule: BlackwellSchedule, folded: FoldedScore) -> RowMaximum:
     return RowMaximum(impl="reduce", score=call, row_score="")
 
 
-def _element_names(schedule: BlackwellSchedule) -> dict[Var, str]:
+def _element_names(schedule: BlackwellSchedule, where: Lengths) -> dict[Var, str]:
     """Return what variables are called in the softmax step: rows down, keys across."""
     return {
         Var.Q: "q[:, None]",
@@ -267,8 +278,8 @@ def _element_names(schedule: BlackwellSchedule) -> dict[Var, str]:
         Var.H: "h[:, None]" if schedule.pack > 1 else "h",
         Var.HKV: "hkv",
         Var.B: "b",
-        Var.SEQ_Q: "problem.seq_q",
-        Var.SEQ_K: "problem.seq_k",
+        Var.SEQ_Q: f"{where.holder}.seq_q",
+        Var.SEQ_K: f"{where.holder}.seq_k",
     }
 
 
@@ -277,6 +288,7 @@ def _softmax(
     schedule: BlackwellSchedule,
     folded: FoldedScore,
     walk: Walk,
+    where: Lengths,
     *,
     bits: bool,
 ) -> SoftmaxRole:
@@ -285,11 +297,15 @@ def _softmax(
         read |= variables(attention.mask) | {Var.K}
     state = tuple(var.value for var in (Var.Q, Var.H, Var.HKV, Var.B) if var in read)
     state += ("keys",) if bits else ()
-    fixed = ("memory", "bars", "problem", "row_max", "row_sum", "turn", "done")
+    running = ("row_max", "row_sum", "turn", "done") if schedule.normalised else ("row_sum", "turn")
+    fixed = ("memory", "bars", where.holder, *running)
     fragments = schedule.tile_k // FRAGMENT
     return SoftmaxRole(
+        impl="online" if schedule.normalised else "sigmoid",
         walk=walk,
-        row_place=_row_place(schedule, with_kv=Var.HKV in read),
+        row_place=_row_place(schedule, where, with_kv=Var.HKV in read),
+        second=where.second,
+        holder=where.holder,
         runs=_runs(attention, walk, (*fixed, *state)),
         step_parameters=(*fixed, *state, "key", "MASKED: gl.constexpr", "TILE: gl.constexpr"),
         step_lines=(),
@@ -301,10 +317,10 @@ def _softmax(
     )
 
 
-def _row_place(schedule: BlackwellSchedule, *, with_kv: bool) -> tuple[str, ...]:
+def _row_place(schedule: BlackwellSchedule, where: Lengths, *, with_kv: bool) -> tuple[str, ...]:
     kv = ("hkv = pack * PACK // GROUP",) if with_kv else ()
     if schedule.pack == 1:
-        first = "(q_tile * QUERY_TILES + TILE) * TILE_Q"
+        first = f"(q_tile * {where.tiles} + TILE) * TILE_Q"
         return (f"q = {first} + gl.arange(0, TILE_Q, rows)", "h = pack", *kv)
     return (
         "row = gl.arange(0, TILE_Q, rows)",

@@ -36,11 +36,15 @@ def blackwell_constants(
     assert isinstance(schedule, BlackwellSchedule)
     reasons = {decision.field: decision.reason for decision in choice.decisions}
     return Constants(
-        variant=(*described(attention, hardware), *_factors(folded)),
+        variant=(
+            *described(attention, hardware),
+            *_factors(folded, normalised=schedule.normalised),
+        ),
         schedule=(
             *_tiles(attention, schedule, reasons),
             *_techniques(schedule, reasons),
             *_limits(schedule, hardware),
+            *(_FAR if attention.packed else ()),
         ),
         options=(
             Option("num_warps", "4"),
@@ -51,14 +55,15 @@ def blackwell_constants(
     )
 
 
-def _factors(folded: FoldedScore) -> tuple[Constant, ...]:
+def _factors(folded: FoldedScore, *, normalised: bool) -> tuple[Constant, ...]:
     to_log2 = folded.factor * math.log2(math.e)
     if folded.identity:
         return (decimal("TO_LOG2", to_log2, "SCALE · log2(e): e^(SCALE · s) = 2^(TO_LOG2 · s)"),)
     share = "" if folded.factor == 1 else f"{folded.factor:g} · "
+    weights = "2^(TO_LOG2 · (x − row_max))" if normalised else "1 / (1 + 2^(−TO_LOG2 · x))"
     return (
         decimal("PRESCALE", folded.prescale, "SCALE, and the factor of s in the score"),
-        decimal("TO_LOG2", to_log2, f"{share}log2(e): weights are 2^(TO_LOG2 · (x − row_max))"),
+        decimal("TO_LOG2", to_log2, f"{share}log2(e): weights are {weights}"),
     )
 
 
@@ -101,10 +106,13 @@ def _techniques(schedule: BlackwellSchedule, reasons: dict[str, str]) -> tuple[C
         integer("FRAGMENT", FRAGMENT, "columns that a thread loads or stores at a time"),
         integer("COLUMNS", columns, "likewise, of an output"),
         integer("OUT_COLUMNS", min(STAGED_COLUMNS, schedule.value_pad), "of one staging buffer"),
-        decimal(
-            "THRESHOLD", float(schedule.rescale_threshold), reasons.get("rescale_threshold", "")
-        ),
     ]
+    if schedule.normalised:
+        found.append(
+            decimal(
+                "THRESHOLD", float(schedule.rescale_threshold), reasons.get("rescale_threshold", "")
+            )
+        )
     if schedule.emulated:
         shares = spread(schedule.emulated, schedule.tile_k // FRAGMENT)
         text = f"tl.constexpr(({', '.join(map(str, shares))}))"
@@ -153,6 +161,9 @@ def _chunks(schedule: BlackwellSchedule) -> tuple[Constant, ...]:
     if schedule.ctas > 1:
         return found  # keys and values have rings of their own
     return (*found, integer("SLOT_CHUNKS", max(heads, values), "of a slot of the ring"))
+
+
+_FAR = (integer("FAR", 1 << 30, "where rows end for the copy engine, whatever they are cut to"),)
 
 
 def _limits(schedule: BlackwellSchedule, hardware: Hardware) -> tuple[Constant, ...]:

@@ -6,29 +6,42 @@ import math
 from typing import TYPE_CHECKING
 
 from flash4gen.ir.expr import SCORE
+from flash4gen.ir.hardware import Feature
 from flash4gen.ir.nodes import DType
 from flash4gen.render.context import Constant, Constants, Option
 from flash4gen.schedule.model import as_portable
+from flash4gen.schedule.units import MFMA_ROWS
 
 if TYPE_CHECKING:
     from flash4gen.ir.hardware import Hardware
     from flash4gen.ir.nodes import Attention
     from flash4gen.schedule.model import Choice
 
-TORCH_DTYPE = {DType.FP16: "torch.float16", DType.BF16: "torch.bfloat16"}
+TORCH_DTYPE = {
+    DType.FP16: "torch.float16",
+    DType.BF16: "torch.bfloat16",
+    DType.FP8_E4M3: "torch.float8_e4m3fn",
+}
+
+SHIFT = 8
+"""Power of two that weights of 8 bits are scaled by: they reach 256 of e4m3's 448, which leaves
+room for their rounding, and weights down to 2^-14 of the largest keep their four bits (the offset
+of FlashAttention-4's fp8 kernels)."""
 
 
 def constants(attention: Attention, hardware: Hardware, choice: Choice) -> Constants:
     """Return all constants, those of the variant first."""
-    return Constants(_variant(attention, hardware), _schedule(choice), _options(choice))
+    options = (*_options(choice), *(_wave_options() if hardware.has(Feature.MFMA) else ()))
+    return Constants(_variant(attention, hardware), _schedule(choice), options)
 
 
 def described(attention: Attention, hardware: Hardware) -> tuple[Constant, ...]:
     """Return the constants that say what is computed, and for what."""
     written = attention.field_source("scale")
     return (
-        Constant("TARGET", f'("{hardware.backend}", {hardware.arch})', hardware.doc),
+        Constant("TARGET", _target(hardware), hardware.doc),
         Constant("DTYPE", TORCH_DTYPE[attention.dtype], ""),
+        *_out_dtype(attention),
         integer("HEADS", attention.heads),
         integer("KV_HEADS", attention.kv_heads),
         integer("GROUP", attention.group, "query heads per key/value head"),
@@ -45,6 +58,11 @@ def _blocks(attention: Attention) -> tuple[Constant, ...]:
     return (integer("BLOCK_SIZE", attention.block_size, "keys and values in a block"),)
 
 
+def _target(hardware: Hardware) -> str:
+    arch = hardware.arch if isinstance(hardware.arch, int) else f'"{hardware.arch}"'
+    return f'("{hardware.backend}", {arch})'
+
+
 def _variant(attention: Attention, hardware: Hardware) -> tuple[Constant, ...]:
     exponent = attention.scale if attention.score == SCORE else 1.0
     return (
@@ -56,7 +74,26 @@ def _variant(attention: Attention, hardware: Hardware) -> tuple[Constant, ...]:
             if attention.score == SCORE
             else "log2(e): e^x = 2^(TO_LOG2 · x), one multiply-add before exp2",
         ),
+        *_weights(attention),
     )
+
+
+def _out_dtype(attention: Attention) -> tuple[Constant, ...]:
+    if attention.output is attention.dtype:
+        return ()
+    return (Constant("OUT_DTYPE", TORCH_DTYPE[attention.output], ""),)
+
+
+def _weights(attention: Attention) -> tuple[Constant, ...]:
+    """Return what 8-bit weights are scaled by on their way to the values."""
+    if attention.dtype is not DType.FP8_E4M3:
+        return ()
+    if not attention.normalised:
+        return (decimal("UNIT", 2.0**SHIFT, f"a weight of 1: {_ROOM}"),)
+    return (decimal("SHIFT", float(SHIFT), f"the largest weight is 2^SHIFT: {_ROOM}"),)
+
+
+_ROOM = "e4m3 ends at 448, and is coarse below 2^-6"
 
 
 def _schedule(choice: Choice) -> tuple[Constant, ...]:
@@ -77,6 +114,16 @@ def _options(choice: Choice) -> tuple[Option, ...]:
         Option("num_stages", "STAGES.value"),
         Option("num_ctas", "1"),
         Option("enable_fp_fusion", "True"),
+    )
+
+
+def _wave_options() -> tuple[Option, ...]:
+    """Return the options that Triton has for AMD alone."""
+    return (
+        Option("matrix_instr_nonkdim", str(MFMA_ROWS), "rows of an MFMA instruction"),
+        Option("waves_per_eu", "0", "as many as the registers leave room for"),
+        Option("kpack", "1"),
+        Option("allow_flush_denorm", "False"),
     )
 
 

@@ -62,7 +62,7 @@ class Constants:
 
 @dataclass(frozen=True, slots=True)
 class Arithmetic:
-    """Which helper functions the printed expressions call; tanh has three forms."""
+    """Which helper functions the printed expressions call; tanh has four forms."""
 
     tanh: bool
     tanh_approx: bool
@@ -70,6 +70,7 @@ class Arithmetic:
     floor_div: bool
     floor_mod: bool
     libdevice: bool
+    tanh_reciprocal: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,32 @@ class Impl:
     """A concern that needs no more than the name of its file."""
 
     impl: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoadText:
+    """How tiles come from global memory.
+
+    Attributes:
+        impl: ``pointer`` or ``tma``.
+        purpose: for the banner of the former.
+        group: elements of 16 bytes, in which strides are counted.
+    """
+
+    impl: str
+    purpose: str
+    group: int
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How the kernel is called.
+
+    Attributes:
+        any_size: whether Triton must not see the size of tensors, which it would specialise on.
+    """
+
+    any_size: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -280,18 +307,22 @@ class Attend:
     Attributes:
         parameters, arguments: what it is handed for the expressions.
         scales: whether scores are scaled before their expression.
+        factor: what they are scaled by then.
+        score_sum: what is said of how the products of a score are summed.
+        promotes: whether a tile's products with values are summed apart from the output.
         rescales: whether there is a running maximum, whose growth rescales the output so far.
-        key_factor: the factor of each key on its products, with its sign; empty if there is none.
     """
 
     parameters: tuple[str, ...]
     arguments: tuple[str, ...]
     scales: bool
+    factor: str
+    score_sum: str
+    promotes: bool
     rescales: bool
-    key_factor: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Epilogue:
     """What becomes of rows without keys, and which columns are stored.
 
@@ -299,7 +330,11 @@ class Epilogue:
         empty_text, empty_factor, empty_value: of a row without keys.
         store_mask: which elements are stored.
         sink: the logit that joins the denominator; empty if there is none.
-        arguments: of the function that normalises.
+        parameters, arguments: of the function that normalises.
+        log_max: the largest score of a row, in base 2 and on the scale of its sum.
+        unit: what an output that is not scaled otherwise counts.
+        value_factor: the factor on values; empty if there is none.
+        out, total: what is stored of an output, and of a sum, that is not normalised.
         normalises: whether there is one.
         first_row, second_row: rows of out, and of the second result, before a tile's.
     """
@@ -309,7 +344,13 @@ class Epilogue:
     empty_value: str
     store_mask: str
     sink: str
+    parameters: tuple[str, ...]
     arguments: tuple[str, ...]
+    log_max: str
+    unit: str
+    value_factor: str
+    out: str
+    total: str
     normalises: bool
     first_row: str
     second_row: str
@@ -329,6 +370,8 @@ class Eager:
         look_up: whether they read tensors at indices that may lie outside.
         signature: the parameters with their types.
         packed: whether sequences are packed.
+        out_dtype: of the output.
+        out_option: the same as an argument of what allocates it; empty where it is that of q.
         query_axes, key_axes, second_axes: of q and out, of k and v, of the second result.
         second: name of the second result.
         sequence_signature: of the function for one sequence.
@@ -355,6 +398,8 @@ class Eager:
     normalises: bool
     signature: tuple[str, ...]
     packed: bool
+    out_dtype: str
+    out_option: str
     second: str
     sequence_signature: tuple[str, ...]
     sequence_names: tuple[str, ...]
@@ -395,6 +440,8 @@ class Interface:
     Attributes:
         inputs: the parameters besides q, k and v.
         signature: all parameters with their types.
+        dtype, out_dtype: of q, k and v, and of the output.
+        out_option: its dtype as an argument of what allocates it; empty where it is that of q.
         second: name of the second result.
         lse: what it is.
         public: the same where the tensors besides q, k and v must be named.
@@ -414,6 +461,8 @@ class Interface:
     target: str
     title: str
     dtype: str
+    out_dtype: str
+    out_option: str
     heads: int
     kv_heads: int
     head_dim: int
@@ -439,7 +488,10 @@ class Interface:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RenderContext:
-    """Everything that one module is printed from; templates know it as ``ctx``."""
+    """Everything that one module is printed from; templates know it as ``ctx``.
+
+    ``factors`` are the lines that compute what scores count by, where that is no constant.
+    """
 
     header: Header
     imports: tuple[str, ...]
@@ -447,9 +499,10 @@ class RenderContext:
     arithmetic: Arithmetic
     order: Impl
     sequences: Sequences
-    load: Impl
+    load: LoadText
     inputs: Inputs
     norm: NormText
+    factors: tuple[str, ...]
     score: Score
     mask: Mask
     softmax: Impl
@@ -458,3 +511,4 @@ class RenderContext:
     epilogue: Epilogue
     eager: Eager
     interface: Interface
+    launch: Launch

@@ -31,16 +31,50 @@ class Named:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Lengths:
+    """How the sequences of a batch lie, and what a work tile is told of its own.
+
+    Attributes:
+        impl: ``batched`` or ``packed``.
+        holder: what has seq_q and seq_k.
+        place: the statement that assigns q_tile, pack, b, and the holder where it is not known.
+        tiles: how many query tiles a work tile has, as ``q_tile`` counts them.
+        rows: query positions of a work tile.
+        host_rows: the same in the launch.
+        key_length: keys of a sequence, in the launch; on average, where they differ.
+        before: statements of the launch ahead of the number of work tiles.
+        queries, keys: coordinates of row ``q``, and of row ``key``, for the copy engine.
+        entry: what is handed on to where keys are copied, beside their position.
+        second: address of the second result's row ``q``, from its pointer on.
+    """
+
+    impl: str
+    holder: str
+    place: str
+    tiles: str
+    rows: str
+    host_rows: str
+    key_length: str
+    before: tuple[str, ...]
+    queries: str
+    keys: str
+    entry: str
+    second: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Walk:
     """How a role finds the key tiles of a work tile.
 
     Attributes:
         place: statements that assign q_tile, pack, b and spans.
+        alone: the first of them, without spans.
         spans: the ranges of key tiles, in the order in which they are walked.
         count: how many key tiles there are.
     """
 
     place: tuple[str, ...]
+    alone: str
     spans: tuple[str, ...]
     count: str
 
@@ -91,7 +125,9 @@ class Fetch:
     Attributes:
         impl: in which order key and value tiles come.
         chunked: whether the head dimension comes in several parts.
-        q_place: coordinates of a query tile.
+        tile: where a query tile starts, in query tiles.
+        q_place: coordinates of a query tile; ``key_place``: of a tile of keys or values.
+        entry: the argument of ``_fetch`` that says which sequence is read.
         ring, slot: what ``_fetch`` is given to find slots in, and one of them.
         keys, values: what it is given for a key tile, and for a value tile.
         key_chunks, value_chunks: the last argument at copies of a tile, where there are chunks.
@@ -100,7 +136,10 @@ class Fetch:
 
     impl: str
     chunked: bool
+    tile: str
     q_place: str
+    key_place: str
+    entry: str
     ring: str
     slot: str
     keys: str
@@ -146,6 +185,7 @@ class KeyMask:
         impl: ``bits`` where the keys of a row are one or two intervals, else ``expr``.
         title, text, parameters, body, origin: as for ``Score``.
         arguments: of ``_visible`` in the softmax step.
+        holder: what has seq_k there.
         row_parameters: of ``_row_keys``.
         row_arguments: at its call.
         visible: the assignment of the bounds of a row.
@@ -160,6 +200,7 @@ class KeyMask:
     body: str
     origin: str
     arguments: tuple[str, ...]
+    holder: str
     row_parameters: tuple[str, ...]
     row_arguments: tuple[str, ...]
     visible: str
@@ -196,8 +237,11 @@ class SoftmaxRole:
     """The softmax warps.
 
     Attributes:
+        impl: ``online``, or ``sigmoid``.
         walk: of its work tiles.
         row_place: statements that assign each row's q and h.
+        second: address of a row of the second result, from its pointer on.
+        holder: what has seq_q.
         runs: the loops over key tiles.
         step_parameters: of ``_softmax_step``.
         step_lines: statements at its start.
@@ -208,8 +252,11 @@ class SoftmaxRole:
         early: whether some weights are released before the others.
     """
 
+    impl: str
     walk: Walk
     row_place: tuple[str, ...]
+    second: str
+    holder: str
     runs: tuple[Run, ...]
     step_parameters: tuple[str, ...]
     step_lines: tuple[str, ...]
@@ -225,6 +272,7 @@ class Correction:
     """The correction warps.
 
     Attributes:
+        impl: ``threshold``, or ``none`` where nothing is rescaled.
         walk: of their work tiles.
         dtype: the outputs' element type.
         vote: statements that find the least factor of a CTA's rows.
@@ -232,6 +280,7 @@ class Correction:
         empty_factor, empty_text: what a row without keys is multiplied with, and its output.
     """
 
+    impl: str
     walk: Walk
     dtype: str
     vote: tuple[str, ...]
@@ -243,8 +292,10 @@ class Correction:
 
 @dataclass(frozen=True, slots=True)
 class StoreRole:
-    """The store warp: where an output tile goes."""
+    """The store warp: where an output tile is, in query tiles, and where it goes."""
 
+    walk: Walk
+    tile: str
     out_place: str
     tiles: str
 
@@ -255,10 +306,13 @@ class Roles:
 
     Attributes:
         softmax_tiles: the query tiles.
+        weights, output: the functions of the roles softmax and correction.
         warps, registers: of all roles but the correction.
     """
 
     softmax_tiles: tuple[int, ...]
+    weights: str
+    output: str
     warps: str
     registers: tuple[str, ...]
 
@@ -282,7 +336,8 @@ class Specialised:
         rows_layout: of a number for each row, in shared memory.
         sections: statements of the launch that assign the integers which the order needs.
         grid: how many programs are launched.
-        empty_value: output of a row without keys.
+        empty_value: output of a row without keys; ``empty_second``: its second result.
+        statistics: whether softmax and correction tell each other about rows.
     """
 
     integers: tuple[Named, ...]
@@ -304,6 +359,8 @@ class Specialised:
     sections: tuple[str, ...]
     grid: str
     empty_value: str
+    empty_second: str
+    statistics: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -318,6 +375,7 @@ class BlackwellContext:
     interface: Interface
     mask: Mask
     spans: Spans
+    lengths: Lengths
     place: Impl
     cluster: Impl
     work: Work

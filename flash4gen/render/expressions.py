@@ -82,6 +82,7 @@ def arithmetic(attention: Attention, score: Expr | None = None, tanh: str = "tan
         tanh_packed=Helper.TANH in used and tanh == "tanh_packed",
         floor_div=Helper.FLOOR_DIV in used,
         floor_mod=Helper.FLOOR_MOD in used,
+        tanh_reciprocal=Helper.TANH in used and tanh == "tanh_reciprocal",
         libdevice=any(uses_libdevice(expr) for expr in printed),
     )
 
@@ -165,13 +166,14 @@ def eager(attention: Attention, empty_value: str) -> Eager:
     """Return the formula in PyTorch."""
     read = frozenset[Var]().union(*(variables(expr) for expr in attention.expressions))
     names = {**variable_names(IN_EAGER), **attention_names(attention)}
-    sink = attention.sink
+    sink, own = attention.sink, attention.output is not attention.dtype
     masks = bool(variables(attention.mask) or lookups(attention.mask))
     targets = [("x = ", attention.score)] if attention.score != SCORE else []
     targets += [("visible = ", attention.mask)] if masks else []
     return Eager(
         body=(
             *eager_reads(attention, variable_names(IN_EAGER), *_on_scores(attention)),
+            *_factored(attention),
             *statements(targets, TORCH, names, _WIDTH),
         ),
         masks=masks,
@@ -187,6 +189,8 @@ def eager(attention: Attention, empty_value: str) -> Eager:
         sink="" if sink is None else "".join(statements([("", sink)], TORCH, names, 10**6)),
         signature=signature(attention),
         packed=attention.packed,
+        out_dtype="OUT_DTYPE" if own else "q.dtype",
+        out_option=", dtype=OUT_DTYPE" if own else "",
         second="lse" if attention.normalised else "total",
         sequence_signature=(
             *("q: Tensor", "k: Tensor", "v: Tensor", "entry: int"),
@@ -205,8 +209,8 @@ def eager(attention: Attention, empty_value: str) -> Eager:
 
 def _on_scores(attention: Attention) -> tuple[Expr, ...]:
     """Return the expressions of scores: they come after those of rows of q and k."""
-    sink = attention.sink
-    return (attention.score, attention.mask, *(() if sink is None else (sink,)))
+    more = (attention.sink, attention.score_factor, attention.value_factor)
+    return (attention.score, attention.mask, *(expr for expr in more if expr is not None))
 
 
 def _sequence_names(attention: Attention) -> tuple[str, ...]:
@@ -219,10 +223,24 @@ def _sequence_names(attention: Attention) -> tuple[str, ...]:
 
 def sink(attention: Attention) -> str:
     """Return the sink's logit as text in the kernel, empty where there is none."""
-    if attention.sink is None:
-        return ""
+    return "" if attention.sink is None else in_kernel(attention, attention.sink)
+
+
+def in_kernel(attention: Attention, expr: Expr) -> str:
+    """Return an expression of heads, batch entry and lengths as text in the kernel."""
     names = {**variable_names(IN_LOOP), **attention_names(attention)}
-    return "".join(statements([("", attention.sink)], TRITON, names, 10**6))
+    return "".join(statements([("", expr)], TRITON, names, 10**6))
+
+
+def _factored(attention: Attention) -> tuple[str, ...]:
+    """Return the lines that let scores and values count by their factors, in PyTorch."""
+    names = {**variable_names(IN_EAGER), **attention_names(attention)}
+    factors = (("x", attention.score_factor), ("values", attention.value_factor))
+    return tuple(
+        f"{name} = {name} * {''.join(statements([('', factor)], TORCH, names, 10**6))}"
+        for name, factor in factors
+        if factor is not None
+    )
 
 
 def short(text: str) -> str:

@@ -18,22 +18,22 @@ if TYPE_CHECKING:
     from flash4gen.render.context import Mask
 
 
-def key_mask(attention: Attention, mask: Mask, step_arguments: tuple[str, ...]) -> KeyMask:
+def key_mask(
+    attention: Attention, mask: Mask, step_arguments: tuple[str, ...], holder: str
+) -> KeyMask:
     """Return the concern.
 
     Args:
         attention: the variant.
         mask: its mask as printed for the loop bounds.
         step_arguments: of ``_visible`` in the softmax step.
+        holder: what has seq_q and seq_k.
     """
     segments = bounds(attention.mask).segments
     bits = bool(segments) and all(_is_exact(segment) for segment in segments)
-    per_row = tuple(
-        {"q_first": "q", "q_last": "q", "seq_q": "problem.seq_q", "seq_k": "problem.seq_k"}.get(
-            name, name
-        )
-        for name in mask.range_arguments
-    )
+    own = {"q_first": "q", "q_last": "q"}
+    own |= {name: f"{holder}.{name}" for name in ("seq_q", "seq_k")}
+    per_row = tuple(own.get(name, name) for name in mask.range_arguments)
     parameters = tuple(
         name
         for name in mask.range_parameters
@@ -48,15 +48,16 @@ def key_mask(attention: Attention, mask: Mask, step_arguments: tuple[str, ...]) 
         body=mask.body,
         origin=mask.origin,
         arguments=step_arguments,
-        row_parameters=("q", *parameters, "problem"),
-        row_arguments=("q", *parameters, "problem"),
+        holder=holder,
+        row_parameters=("q", *parameters, holder),
+        row_arguments=("q", *parameters, holder),
         visible=f"{', '.join(names)} = _visible_keys({', '.join(per_row)})",
         bounds=tuple(
             text
             for name in names
             for text in (
                 f"{name}[0] + 0 * q",
-                f"gl.minimum({name}[1], problem.seq_k) + 0 * q",
+                f"gl.minimum({name}[1], {holder}.seq_k) + 0 * q",
             )
         ),
         bits=tuple(_bits(index, segment) for index, segment in enumerate(segments)),

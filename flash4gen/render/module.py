@@ -10,15 +10,17 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from flash4gen.ir.expr import SCORE, Var
+from flash4gen.ir.expr import Var
+from flash4gen.ir.hardware import Backend, Feature
 from flash4gen.ir.masks import minimal
 from flash4gen.ir.nodes import EmptyRow
 from flash4gen.ir.simplify import simplify
-from flash4gen.render import expressions, rows
+from flash4gen.render import expressions, formats, rows
 from flash4gen.render.blackwell import blackwell_context
 from flash4gen.render.constants import TORCH_DTYPE, constants
-from flash4gen.render.context import Attend, Epilogue, Impl, Interface, RenderContext, Sequences
+from flash4gen.render.context import Impl, Interface, Launch, RenderContext, Sequences
 from flash4gen.render.environment import NOTHING, environment
+from flash4gen.render.faults import blamed
 from flash4gen.render.inputs import arguments
 from flash4gen.render.provenance import Provenance, header, op_digest, provenance, seal, title
 from flash4gen.schedule.blackwell.model import BlackwellSchedule
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
     from flash4gen.ir.hardware import Hardware
     from flash4gen.ir.nodes import Attention, Norm
+    from flash4gen.render.context_blackwell import BlackwellContext
     from flash4gen.schedule.model import Choice
 
 
@@ -60,16 +63,24 @@ def render(
         hardware: the target.
         choice: its schedule, with the reasons that are printed beside the constants.
         overrides: template directories searched before the shipped one.
+
+    Raises:
+        DiagnosticError: a template of these directories cannot be rendered.
     """
     env = environment(overrides)
     origin = provenance(attention, hardware, choice, overrides)
     lean, schedule = _lean(attention), choice.schedule
-    skeleton = env.get_template(f"skeleton/{schedule.family.value}_forward.py.j2")
+    context: RenderContext | BlackwellContext
     if isinstance(schedule, BlackwellSchedule):
         head, face = header(lean, hardware, choice, origin), _interface(lean, hardware, origin)
-        text = in_gluon(skeleton.render(ctx=blackwell_context(lean, hardware, choice, head, face)))
+        context = blackwell_context(lean, hardware, choice, head, face)
     else:
-        text = skeleton.render(ctx=_context(lean, hardware, choice, origin))
+        context = _context(lean, hardware, choice, origin)
+    with blamed(overrides):
+        skeleton = env.get_template(f"skeleton/{schedule.family.value}_forward.py.j2")
+        text = skeleton.render(ctx=context)
+    if isinstance(schedule, BlackwellSchedule):
+        text = in_gluon(text)
     text, sealed = seal(tidied(text), origin)
     return RenderedModule(name=attention.name, target=hardware.name, text=text, provenance=sealed)
 
@@ -118,57 +129,54 @@ def _context(
     schedule = as_portable(choice.schedule)
     zero = attention.empty_row is EmptyRow.ZERO
     empty_value = "0.0" if zero else 'float("nan")'
-    identity = attention.score == SCORE
     read = expressions.loop_reads(attention)
     inputs = expressions.input_tensors(attention)
     handed = read | {Var.B, Var.HKV} if schedule.load is Load.TMA else read
     handed = handed | {Var.SEQ_Q} if inputs.needs_seq_q else handed
     names = (*expressions.loop_arguments(handed), *inputs.handed)
-    exact = schedule.value_pad == attention.value_dim
-    helpers, sink = expressions.arithmetic(attention), expressions.sink(attention)
+    waves = hardware.backend == Backend.HIP
+    helpers = expressions.arithmetic(attention, tanh="tanh_reciprocal" if waves else "tanh")
+    sigmoid = "sigmoid_reciprocal" if waves else "sigmoid"
+    load = formats.load(schedule, _purpose(hardware))
+    epilogue = formats.epilogue(attention, schedule, empty_value)
     return RenderContext(
         header=header(attention, hardware, choice, origin),
         constants=constants(attention, hardware, choice),
-        imports=_imports(uses_tma=schedule.load is Load.TMA, uses_libdevice=helpers.libdevice),
+        imports=_imports(
+            uses_tma=schedule.load is Load.TMA,
+            uses_libdevice=helpers.libdevice
+            or helpers.tanh_reciprocal
+            or (waves and not attention.normalised),
+        ),
         arithmetic=helpers,
         order=Impl(schedule.order.value),
         sequences=_sequences(attention),
-        load=Impl("paged" if attention.paged else schedule.load.value),
+        load=replace(load, impl="paged") if attention.paged else load,
         inputs=inputs,
+        factors=formats.factors(attention),
         norm=rows.norm(attention),
         score=expressions.score(attention),
         mask=expressions.mask(attention),
-        softmax=Impl("online" if attention.normalised else "sigmoid"),
-        attend=Attend(
-            parameters=names,
-            arguments=names,
-            scales=not identity and attention.k_norm is None,
-            rescales=attention.normalised,
-            key_factor=rows.key_factor(attention, scales=not identity),
-        ),
-        output=rows.output(attention),
-        epilogue=Epilogue(
-            empty_text="0" if zero else "NaN",
-            empty_factor=empty_value,
-            empty_value=empty_value,
-            normalises=attention.normalised,
-            first_row="q_start.to(tl.int64) + q_first"
-            if attention.packed
-            else "b.to(tl.int64) * seq_q + q_first",
-            second_row="h.to(tl.int64) * total_q + q_start"
-            if attention.packed
-            else "(b * HEADS + h).to(tl.int64) * seq_q",
-            sink=sink,
-            arguments=("acc", "row_max", "row_sum", *([sink] if sink else [])),
-            store_mask="row < rows_left" if exact else "(row < rows_left) & (column < VALUE_DIM)",
-        ),
+        softmax=Impl(formats.softmax_impl(attention, sigmoid)),
+        attend=formats.attend(attention, schedule, names),
+        output=rows.output(attention, epilogue.out),
+        epilogue=replace(epilogue, out="acc") if attention.epilogue is not None else epilogue,
         eager=replace(
             expressions.eager(attention, empty_value),
             norms=rows.eager_norms(attention),
             output=rows.eager_output(attention),
         ),
         interface=_interface(attention, hardware, origin),
+        launch=Launch(any_size=waves),
     )
+
+
+def _purpose(hardware: Hardware) -> str:
+    """Return why tiles are loaded by an address per element, where they are."""
+    if hardware.has(Feature.MFMA):
+        way = " straight into the LDS" if hardware.has(Feature.LDS_DMA) else ""
+        return f"an address per element, 16 bytes a lane{way}"
+    return "an address per element, so that Triton can use cp.async"
 
 
 def _sequences(attention: Attention) -> Sequences:
@@ -220,6 +228,8 @@ def _interface(attention: Attention, hardware: Hardware, origin: Provenance) -> 
         target=hardware.name,
         title=hardware.doc,
         dtype=TORCH_DTYPE[attention.dtype].removeprefix("torch."),
+        out_dtype=formats.out_dtype(attention),
+        out_option=formats.out_option(attention),
         heads=attention.heads,
         kv_heads=attention.kv_heads,
         head_dim=attention.head_dim,

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from flash4gen.ir.expr import Expr
     from flash4gen.ir.hardware import Hardware
     from flash4gen.ir.nodes import Attention
     from flash4gen.schedule.model import AnySchedule, Choice
@@ -135,7 +136,7 @@ def meaning(attention: Attention) -> tuple[str, ...]:
         f"Forward attention. For query q of head h and the keys k of key/value head {kv}:",
         "",
         *_rows(attention),
-        f"    s      = (Q[q] · K[k]) · {attention.scale!r}",
+        f"    s      = (Q[q] · K[k]) · {attention.scale!r}{_times(attention.score_factor)}",
         f"    x      = {score}{where}",
     ]
     if where:
@@ -171,11 +172,16 @@ def _result(attention: Attention) -> tuple[str, str]:
     if not attention.normalised:
         return (
             "    total[q] = Σ_k sigmoid(x)",
-            "    out[q] = Σ_k sigmoid(x) · V[k]",
+            f"    out[q] = Σ_k sigmoid(x) · V[k]{_times(attention.value_factor)}",
         )
     sink = attention.sink
     total = "Σ_k exp(x)" if sink is None else f"(exp({format_expr(sink)}) + Σ_k exp(x))"
-    return f"    lse[q] = log {total}", "    out[q] = Σ_k exp(x − lse[q]) · V[k]"
+    out = f"    out[q] = Σ_k exp(x − lse[q]) · V[k]{_times(attention.value_factor)}"
+    return f"    lse[q] = log {total}", out
+
+
+def _times(factor: Expr | None) -> str:
+    return "" if factor is None else f" · {format_expr(factor)}"
 
 
 def _changed(attention: Attention) -> list[str]:

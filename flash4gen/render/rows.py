@@ -55,20 +55,20 @@ def norm(attention: Attention) -> NormText:
     )
 
 
-def key_factor(attention: Attention, *, scales: bool) -> str:
-    """Return the factor of a key on its products, in the key loop; ``scales``: with the scale."""
+def product_factor(attention: Attention, scale: str) -> str:
+    """Return the factor on products, in the key loop: the scale, if any, and the norm's."""
     if attention.k_norm is None:
-        return ""
-    return " * (_key_factor(k) * SCALE)" if scales else " * _key_factor(k)"
+        return scale
+    return f"(_key_factor(k) * {scale})" if scale else "_key_factor(k)"
 
 
-def output(attention: Attention) -> OutputText:
-    """Return what the kernel does to its output before it stores it."""
+def output(attention: Attention, sums: str) -> OutputText:
+    """Return what the kernel does to its output last; ``sums``: it, where not normalised."""
     made = attention.epilogue
     if made is None:
         return OutputText()
     rows = "out" if attention.normalised else "acc"
-    names = {**IN_LOOP, Var.OUT: rows}
+    names = {**IN_LOOP, Var.OUT: "out" if attention.normalised else sums}
     read, values = reads_of(made), values_of(made, attention)
     written = attention.field_source("output")
     return OutputText(

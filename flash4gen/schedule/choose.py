@@ -15,6 +15,7 @@ from flash4gen.ir import library
 from flash4gen.ir.hardware import Feature
 from flash4gen.schedule.blackwell.search import search as search_blackwell
 from flash4gen.schedule.blackwell.traits import unsupported
+from flash4gen.schedule.formats import no_dtype
 from flash4gen.schedule.model import BUILD, Choice, Family, Rejected, Schedule
 from flash4gen.schedule.pins import (
     PIN_FAMILY,
@@ -59,6 +60,9 @@ def choose(
     Returns:
         The choice and its log; diagnostics if a pin is wrong or nothing fits.
     """
+    lacking = no_dtype(attention, hardware)
+    if lacking is not None:
+        return (lacking,)
     problems = pin_problems(attention)
     if problems:
         return problems

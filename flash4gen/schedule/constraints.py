@@ -26,8 +26,8 @@ TMA_BOX = 256
 TMA_BYTES = 16
 """A row of a box is a multiple of this many bytes."""
 
-ELEMENT = 2
-"""Bytes of one fp16 or bf16 element."""
+PRODUCT_BYTES = 32
+"""Bytes of a row of both factors that one matrix instruction multiplies, at least."""
 
 
 class Violation(NamedTuple):
@@ -43,13 +43,26 @@ def power_of_two(schedule: Schedule, _hardware: Hardware) -> str | None:
         side = getattr(schedule, name)
         if side < LEAST_PAD or side & (side - 1):
             return f"{name} = {side} is not a power of two of at least {LEAST_PAD}"
+    for name in ("tile_k", "head_pad"):
+        if getattr(schedule, name) * schedule.element < PRODUCT_BYTES:
+            least = PRODUCT_BYTES // schedule.element
+            return f"{name} = {getattr(schedule, name)} is less than the {least} of one product"
     if schedule.warps < 1 or schedule.warps & (schedule.warps - 1):
         return f"warps = {schedule.warps} is not a power of two"
     return None
 
 
-def stages(schedule: Schedule, _hardware: Hardware) -> str | None:
-    """A pipeline has at least one stage."""
+MOST_MFMA_STAGES = 3
+"""Stages beyond which Triton schedules chained MFMA products for two groups of warps in turn."""
+
+
+def stages(schedule: Schedule, hardware: Hardware) -> str | None:
+    """A pipeline has at least one stage, and no more than the virtual GPU can follow."""
+    if schedule.stages > MOST_MFMA_STAGES and hardware.has(Feature.MFMA):
+        return (
+            f"with {schedule.stages} stages Triton lets halves of the warps take turns at barriers "
+            "that only one half waits at: the virtual GPU cannot prove that"
+        )
     return None if schedule.stages >= 1 else f"stages = {schedule.stages} is less than one"
 
 
@@ -67,7 +80,7 @@ def tma_box(schedule: Schedule, _hardware: Hardware) -> str | None:
     for name in ("tile_q", "tile_k", "head_pad", "value_pad"):
         if getattr(schedule, name) > TMA_BOX:
             return f"needs TMA boxes with {name} = {getattr(schedule, name)}, the most is {TMA_BOX}"
-    width = min(schedule.head_pad, schedule.value_pad) * ELEMENT
+    width = min(schedule.head_pad, schedule.value_pad) * schedule.element
     if width % TMA_BYTES:
         return f"needs rows of {width} bytes, TMA copies multiples of {TMA_BYTES}"
     return None

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from flash4gen.schedule.model import Schedule
     from flash4gen.schedule.workload import Workload
 
-ELEMENT = 2
-"""Bytes of one fp16 or bf16 element."""
+HALF = 2
+"""Bytes of the elements that rates of matrix instructions are given for; of half the size, twice as
+many are multiplied (vendor spec sheets of all targets that have them)."""
 
 SOFTMAX_PLAIN = 5.5
 """Instructions per score: scale, max, subtract, sum, half a conversion, and exp2 itself."""
@@ -33,14 +34,15 @@ SOFTMAX_PLAIN = 5.5
 MAX_RATE = 64
 """Maxima, comparisons and selections per clock and SM."""
 
-ISSUE_RATE = 128
-"""Thread instructions issued per clock and SM: four schedulers, one warp each."""
+ISSUE_RATE = {Unit.MMA_SYNC: 128, Unit.WGMMA: 128, Unit.TCGEN05: 128, Unit.MFMA: 64}
+"""Thread instructions issued per clock and SM: four schedulers, one warp each; AMD's four SIMDs
+take four clocks for a wave of 64 lanes (CDNA 3 ISA)."""
 
 ROW_PLAIN = 16
 """Instructions per row, step and thread that holds part of the row: exchanges of the maximum and
 the sum, the safe maximum, the rescaling factor."""
 
-ROW_HOLDERS = {Unit.MMA_SYNC: 4, Unit.WGMMA: 4, Unit.TCGEN05: 1}
+ROW_HOLDERS = {Unit.MMA_SYNC: 4, Unit.WGMMA: 4, Unit.TCGEN05: 1, Unit.MFMA: 4}
 """Threads of a warp that hold part of one row."""
 
 SYNC_FLOPS = 4096
@@ -69,24 +71,24 @@ SYNC_FALLBACK = {Unit.WGMMA: 0.63, Unit.TCGEN05: 0.25}
 """Share of the peak that mma.sync reaches where there is a newer unit (arXiv 2402.13499; B300
 microbenchmarks give a quarter)."""
 
-STEP_LATENCY = {Unit.MMA_SYNC: 300, Unit.WGMMA: 400, Unit.TCGEN05: 450}
+STEP_LATENCY = {Unit.MMA_SYNC: 300, Unit.WGMMA: 400, Unit.TCGEN05: 450, Unit.MFMA: 300}
 """Cycles of hand-offs in one step: block barriers; the latency of a chain of matrix instructions,
 of shared-memory reads, of the exchanges inside a row (25 each); with tcgen05 the completion barrier
-(136 to 170 on B200) and the way of the weights back (92)."""
+(136 to 170 on B200) and the way of the weights back (92). MFMA's is a guess from mma.sync's."""
 
 CROSS_WARP_LATENCY = 160
 """Cycles for a row maximum and a row sum that cross warps through shared memory."""
 
 LOAD_LATENCY = {Load.POINTER: 600, Load.TMA: 750}
-"""Cycles from asking for a tile to having it, mostly from L2."""
+"""Cycles from asking for a tile to having it, mostly from L2 (790 on gfx950 from memory)."""
 
-L2_RATE = {Unit.MMA_SYNC: 18, Unit.WGMMA: 30, Unit.TCGEN05: 70}
+L2_RATE = {Unit.MMA_SYNC: 18, Unit.WGMMA: 30, Unit.TCGEN05: 70, Unit.MFMA: 54}
 """Bytes per clock and SM from L2, by the newest unit of the target (A100 2008, H800 3942 bytes per
-clock in all; B200 20.4 TB/s)."""
+clock in all; B200 20.4 TB/s; an XCD of CDNA 3 2048 for 38 compute units, its white paper)."""
 
-HIDDEN_STEPS = {Unit.MMA_SYNC: 2, Unit.WGMMA: 2, Unit.TCGEN05: 1}
+HIDDEN_STEPS = {Unit.MMA_SYNC: 2, Unit.WGMMA: 2, Unit.TCGEN05: 1, Unit.MFMA: 1}
 """Stages that hide nothing: with mma.sync and wgmma a tile is asked for at the end of a step, with
-tcgen05 before its last product."""
+tcgen05 before its last product, with MFMA at its beginning."""
 
 POINTER_INSTRUCTIONS = 6
 """Instructions per 16-byte copy: address, predicate and the copy."""
@@ -97,8 +99,8 @@ BLOCK_OVERHEAD = 2500
 MOST_BLOCKS = 32
 """Resident blocks of an SM at most."""
 
-REGISTER_UNIT = 256
-"""Registers are handed to a warp in this many."""
+REGISTER_UNIT = {Unit.MMA_SYNC: 256, Unit.WGMMA: 256, Unit.TCGEN05: 256, Unit.MFMA: 512}
+"""Registers are handed to a warp in this many: 8 for each thread, or lane."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +152,8 @@ def cost(schedule: Schedule, work: Workload, hardware: Hardware) -> Cost:
 def resident_blocks(schedule: Schedule, hardware: Hardware) -> int:
     """Return how many blocks share an SM, by registers, memories and warps."""
     threads = schedule.warps * hardware.warp_size
-    per_warp = -(-schedule.registers * hardware.warp_size // REGISTER_UNIT) * REGISTER_UNIT
+    unit = REGISTER_UNIT[best_unit(hardware)]
+    per_warp = -(-schedule.registers * hardware.warp_size // unit) * unit
     limits = [
         hardware.registers_per_sm // (per_warp * schedule.warps),
         hardware.smem_per_sm // (schedule.smem_bytes + hardware.smem_reserved),
@@ -167,7 +170,7 @@ def _busy(schedule: Schedule, work: Workload, hardware: Hardware) -> dict[str, f
     unit = matrix_unit(hardware, schedule.tile_q, schedule.warps)
     scores = schedule.tile_q * schedule.tile_k
     outputs = schedule.tile_q * schedule.value_pad
-    tile_bytes = schedule.tile_k * (schedule.head_pad + schedule.value_pad) * ELEMENT
+    tile_bytes = schedule.tile_k * (schedule.head_pad + schedule.value_pad) * schedule.element
     copies = tile_bytes / 16 * POINTER_INSTRUCTIONS if schedule.load is Load.POINTER else 0
     grid = warp_grid(unit, schedule.tile_q, schedule.value_pad, schedule.warps)
     plain = scores * (SOFTMAX_PLAIN + work.score.plain + work.score.mufu) + outputs + copies
@@ -176,13 +179,14 @@ def _busy(schedule: Schedule, work: Workload, hardware: Hardware) -> dict[str, f
     shared = _shared_bytes(schedule, unit, tile_bytes)
     if unit is Unit.MMA_SYNC:
         flops = 2 * scores * (schedule.head_pad + schedule.value_pad)
-        plain += hardware.warp_size * (flops / SYNC_FLOPS + shared / LDMATRIX_BYTES)
+        per_mma = SYNC_FLOPS * HALF / schedule.element
+        plain += hardware.warp_size * (flops / per_mma + shared / LDMATRIX_BYTES)
     fused = (scores * (3 + work.score.plain) + outputs) / hardware.fma_rate
     exps = scores * (1 + work.score.mufu) + schedule.tile_q
     busy = {
         "tensor cores": _tensor(schedule, unit, hardware),
         "exponentials": exps / hardware.exp2_rate,
-        "arithmetic": max(plain / ISSUE_RATE, fused, scores / MAX_RATE),
+        "arithmetic": max(plain / ISSUE_RATE[unit], fused, scores / MAX_RATE),
         "shared memory": shared / hardware.smem_read_rate,
         "L2": tile_bytes / L2_RATE[best_unit(hardware)],
     }
@@ -205,9 +209,9 @@ def _tensor(schedule: Schedule, unit: Unit, hardware: Hardware) -> float:
     (both measured on B200, SemiAnalysis' tables).
     """
     flops = 2 * schedule.tile_q * schedule.tile_k
-    rate = float(hardware.mma_flops)
+    rate = hardware.mma_flops * HALF / schedule.element
     best = best_unit(hardware)
-    if unit is Unit.MMA_SYNC:
+    if unit in (Unit.MMA_SYNC, Unit.MFMA):
         return (
             flops * (schedule.head_pad + schedule.value_pad) / (rate * SYNC_FALLBACK.get(best, 1.0))
         )
@@ -219,9 +223,11 @@ def _tensor(schedule: Schedule, unit: Unit, hardware: Hardware) -> float:
 
 def _shared_bytes(schedule: Schedule, unit: Unit, tile_bytes: float) -> float:
     """Return the bytes that one step moves through shared memory, the arriving tiles included."""
-    query = schedule.tile_q * schedule.head_pad * ELEMENT
-    weights = schedule.tile_q * schedule.tile_k * ELEMENT
+    query = schedule.tile_q * schedule.head_pad * schedule.element
+    weights = schedule.tile_q * schedule.tile_k * schedule.element
     grid = warp_grid(unit, schedule.tile_q, schedule.value_pad, schedule.warps)
+    if unit is Unit.MFMA:  # the query is in registers, and every warp reads all of the tile
+        return tile_bytes * (1 + grid.rows)
     if unit is not Unit.MMA_SYNC:
         rows = 128 if unit is Unit.TCGEN05 else 64
         return tile_bytes * (1 + max(1, schedule.tile_q // rows)) + query

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from flash4gen.ir.hardware import Feature
+from flash4gen.ir.hardware import Feature, arch_text
 from flash4gen.schedule.model import Decision, Load, TileOrder
 from flash4gen.schedule.registers import measured_arch, pressure, thread_limit
-from flash4gen.schedule.space import CHOICES, shape_of
+from flash4gen.schedule.space import CHOICES, pad, shape_of
 from flash4gen.schedule.units import matrix_unit
 
 if TYPE_CHECKING:
@@ -45,9 +45,10 @@ def decisions(
         Decision("family", schedule.family, request.reason, pinned="family" in pins),
         *free,
         order,
-        Decision("head_pad", schedule.head_pad, padding("head_dim", attention.head_dim)),
-        Decision("value_pad", schedule.value_pad, padding("value_dim", attention.value_dim)),
+        Decision("head_pad", schedule.head_pad, _padding(schedule, "head", attention.head_dim)),
+        Decision("value_pad", schedule.value_pad, _padding(schedule, "value", attention.value_dim)),
         *_budgets(schedule, work, hardware),
+        *_eight_bit(schedule),
     )
 
 
@@ -109,9 +110,24 @@ def _same_but(a: Schedule, b: Schedule, name: str) -> bool:
     return all(getattr(a, other) == getattr(b, other) for other in CHOICES if other != name)
 
 
-def padding(name: str, dim: int) -> str:
+def _eight_bit(schedule: Schedule) -> tuple[Decision, ...]:
+    """Return what half the bytes decide, where elements have 8 bits."""
+    if schedule.element != 1:
+        return ()
+    found = [Decision("element", 1, "bytes of an element of q, k and v, by the spec's dtype")]
+    if schedule.promotes:
+        reason = "tensor cores sum 8-bit products to 13 bits of mantissa: one key tile at a time"
+        found.append(Decision("promotes", schedule.promotes, reason))
+    return tuple(found)
+
+
+def _padding(schedule: Schedule, of: str, dim: int) -> str:
+    return padding(f"{of}_dim", dim, schedule.element)
+
+
+def padding(name: str, dim: int, element: int = 2) -> str:
     """Return why a width of heads is padded as it is."""
-    padded = max(16, 1 << (dim - 1).bit_length())
+    padded = pad(dim, element)
     if padded == dim:
         return f"{name} is a power of two already"
     share = 100 * (padded - dim) / padded
@@ -137,7 +153,7 @@ def _budgets(schedule: Schedule, work: Workload, hardware: Hardware) -> tuple[De
         Decision(
             "registers",
             schedule.registers,
-            f"of {limit} per thread, {origin} for sm_{measured_arch(hardware)}",
+            f"of {limit} per thread, {origin} for {arch_text(measured_arch(hardware))}",
         ),
         Decision("tmem_columns", schedule.tmem_columns, columns),
     )

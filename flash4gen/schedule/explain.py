@@ -120,7 +120,7 @@ def _budget(
 ) -> dict[str, dict[str, Any]]:
     """Return planned resources and limits; shared memory with its buffers."""
     shape, widths = shape_of(schedule), (schedule.head_pad, schedule.value_pad)
-    buffers = shared_memory(hardware, shape, *widths, reads)
+    buffers = shared_memory(hardware, shape, *widths, reads, element=schedule.element)
     return {
         "shared_memory": {
             "planned": schedule.smem_bytes,

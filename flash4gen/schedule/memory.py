@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from flash4gen.ir.hardware import Feature
 from flash4gen.schedule.model import Load
 from flash4gen.schedule.units import GROUP_ROWS, Unit, matrix_unit, warp_grid
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from flash4gen.schedule.workload import TileRead
 
 ELEMENT = 2
-"""Bytes of one fp16 or bf16 element."""
+"""Bytes of one fp16 or bf16 element: what an element is unless it is said."""
 
 BARRIERS = 64
 """Bytes set aside for mbarriers where something signals through them."""
@@ -45,22 +46,27 @@ def shared_memory(
     head_pad: int,
     value_pad: int,
     reads: tuple[TileRead, ...] = (),
+    *,
+    element: int = ELEMENT,
 ) -> tuple[Buffer, ...]:
     """Return the buffers of one block; their sum is what the block asks for.
 
     The query tile stays for the whole loop, unless the unit takes it from registers: then its
     buffer is free once it is read, and only what it has over the rings counts. What is looked up
     in words comes by cp.async and has a ring too; 16-bit elements, and what is left of the others,
-    go through scratch to the layout of the scores, and so do factors of keys.
+    go through scratch to the layout of the scores, and so do factors of keys. With wgmma, 8-bit
+    values lie in one slot less, and in a buffer in which they are transposed: it reads no others.
     """
     unit = matrix_unit(hardware, shape.tile_q, shape.warps)
+    if unit is Unit.MFMA:
+        return _local_data_share(hardware, shape, head_pad, value_pad, reads)
     slots = ring_slots(unit, shape.stages)
-    key_ring = slots * shape.tile_k * head_pad * ELEMENT
-    value_ring = slots * shape.tile_k * value_pad * ELEMENT
-    query = shape.tile_q * head_pad * ELEMENT
+    key_ring = slots * shape.tile_k * head_pad * element
+    value_ring = slots * shape.tile_k * value_pad * element
+    query = shape.tile_q * head_pad * element
     weights = 0
     if unit is Unit.MMA_SYNC and warp_grid(unit, shape.tile_q, value_pad, shape.warps).columns > 1:
-        weights = shape.tile_q * shape.tile_k * ELEMENT
+        weights = shape.tile_q * shape.tile_k * element
     reused = shape.load is Load.TMA and unit is not Unit.TCGEN05
     name = "q, beyond the rings it leaves its place to" if reused else "q"
     if reused:
@@ -77,6 +83,41 @@ def shared_memory(
         Buffer("look-ups", _look_ups(shape, slots, reads)),
     )
     return tuple(buffer for buffer in plan if buffer.bytes)
+
+
+def _local_data_share(
+    hardware: Hardware, shape: Shape, head_pad: int, value_pad: int, reads: tuple[TileRead, ...]
+) -> tuple[Buffer, ...]:
+    """Return the buffers of one block in AMD's LDS.
+
+    The query tile passes through it on its way into registers, before the rings are there. Copies
+    that pass registers fill a slot late, as with mma.sync; those that do not need one for each
+    stage, and of one ring a pad of 16 elements after each 512. Without a pipeline, values take the
+    place of the keys.
+    """
+    copies = hardware.has(Feature.LDS_DMA)
+    query = shape.tile_q * head_pad * ELEMENT
+    keys = shape.tile_k * head_pad * ELEMENT
+    values = shape.tile_k * value_pad * ELEMENT
+    slots = shape.stages if copies else shape.stages - 1
+    rings = [
+        Buffer(f"k, {slots} slots", slots * keys),
+        Buffer(f"v, {slots} slots", slots * values),
+        Buffer("padding", slots * max(keys, values) // _PADDED if copies else 0),
+    ]
+    if shape.stages == 1:
+        slots, rings = 1, [Buffer("k, then v", max(keys, values))]
+    taken = sum(buffer.bytes for buffer in rings)
+    plan = (
+        Buffer("q, beyond the rings it leaves its place to", max(0, query - taken)),
+        *rings,
+        Buffer("look-ups", _look_ups(shape, slots, reads)),
+    )
+    return tuple(buffer for buffer in plan if buffer.bytes)
+
+
+_PADDED = 32
+"""The share of a ring that its padding is: 16 of 512 elements (Triton 3.9, gfx950)."""
 
 
 def _look_ups(shape: Shape, slots: int, reads: tuple[TileRead, ...]) -> int:
@@ -107,19 +148,21 @@ def ring_slots(unit: Unit, stages: int) -> int:
     return max(1, stages - 1) if unit is Unit.MMA_SYNC else max(1, stages)
 
 
-def tensor_columns(hardware: Hardware, shape: Shape, value_pad: int) -> int:
+def tensor_columns(hardware: Hardware, shape: Shape, value_pad: int, element: int = ELEMENT) -> int:
     """Return the columns of tensor memory, 0 where the tile does not use any.
 
-    Accumulator and scores are 32-bit, a column each; the 16-bit weights take half. Triton
+    Accumulator and scores are 32-bit, a column each; 16-bit weights take half, 8-bit ones a
+    quarter. Triton
     allocates a power of two. Tiles of 64 rows use half the lanes: scores that are wider than the
     accumulator share their columns with it and the weights, else the weights lie beside them.
     """
     if matrix_unit(hardware, shape.tile_q, shape.warps) is not Unit.TCGEN05:
         return 0
     if shape.tile_q > GROUP_ROWS:
-        columns = (value_pad + shape.tile_k * 3 // 2) * (shape.tile_q // MMA_ROWS)
+        weights = shape.tile_k * element // 4
+        columns = (value_pad + shape.tile_k + weights) * (shape.tile_q // MMA_ROWS)
     elif shape.tile_k > value_pad:
-        columns = max(shape.tile_k, value_pad + shape.tile_k // 2)
+        columns = max(shape.tile_k, value_pad + shape.tile_k * element // 4)
     else:
         columns = value_pad + shape.tile_k
     return max(LEAST_COLUMNS, 1 << (columns - 1).bit_length())

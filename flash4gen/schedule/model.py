@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, TypeAlias
+
+from flash4gen.digest import WHERE_SET
 
 if TYPE_CHECKING:
     from flash4gen.schedule.blackwell.model import BlackwellSchedule
@@ -63,6 +65,9 @@ class Schedule:
         smem_bytes: planned shared memory of one block (an estimate; the build checks the fact).
         registers: planned registers per thread (an estimate; the build checks for spills).
         tmem_columns: planned tensor-memory columns, 0 without tensor memory.
+        element: bytes of an element of q, k and v, and of a weight on its way to its product.
+        promotes: whether the products of each key tile are summed on their own, and then added to
+            the output in float32 registers; ``units.promotes`` says why.
     """
 
     family: Family
@@ -78,6 +83,8 @@ class Schedule:
     smem_bytes: int
     registers: int
     tmem_columns: int
+    element: int = field(default=2, metadata=WHERE_SET)
+    promotes: bool = field(default=False, metadata=WHERE_SET)
 
     @property
     def tile_rows(self) -> int:

@@ -31,6 +31,7 @@ PINS_DO_NOT_FIT = "F4G504"
 NOTHING_FITS = "F4G505"
 PIN_FAMILY = "F4G506"
 PIN_RULE = "F4G507"
+NO_DTYPE = "F4G508"
 
 SCHEDULE_CODES: dict[str, str] = {
     UNKNOWN_PIN: "a schedule pin names a field that cannot be pinned",
@@ -39,6 +40,7 @@ SCHEDULE_CODES: dict[str, str] = {
     NOTHING_FITS: "no schedule fits the target",
     PIN_FAMILY: "a schedule pin belongs to a kernel family that cannot be used here",
     PIN_RULE: "schedule pins break a rule of their kernel family",
+    NO_DTYPE: "the target has no matrix instructions for the element type",
 }
 """The codes that this stage raises, with the titles of their pages."""
 

@@ -7,6 +7,8 @@ the model falls short by on the worst row that spills.
 from __future__ import annotations
 
 FITS: dict[str, tuple[float, ...]] = {
+    "mfma gfx942": (0.983, 1.71, 0.491, 0.845, 0.845, 3.442, 15.505, 31.99, 16.0),
+    "mfma gfx950": (1.342, 2.207, 0.671, 0.508, 0.508, 0.0, 0.0, 31.034, 16.0),
     "mma.sync pointer new": (1.003, 1.026, 0.0, 0.0, 0.426, 1.977, 2.634, 79.088, 64.0),
     "mma.sync pointer old": (0.837, 0.609, 0.0, 0.0, 0.283, 1.737, 2.137, 115.868, 16.0),
     "mma.sync tma": (0.789, 1.177, 1.035, 0.173, 0.136, 0.342, 2.771, 51.02, 16.0),

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from flash4gen.schedule.model import Load
 from flash4gen.schedule.register_fit import FITS
-from flash4gen.schedule.units import Unit, matrix_unit, warp_grid
+from flash4gen.schedule.units import MFMA_ROWS, Unit, matrix_unit, warp_grid
 
 if TYPE_CHECKING:
-    from flash4gen.ir.hardware import Hardware
+    from flash4gen.ir.hardware import Arch, Hardware
     from flash4gen.schedule.space import Shape
     from flash4gen.schedule.workload import Workload
 
@@ -93,7 +93,7 @@ class Modelled(NamedTuple):
 class Config(NamedTuple):
     """A configuration of the measured table."""
 
-    arch: int
+    arch: Arch
     load: Load
     head_pad: int
     value_pad: int
@@ -189,7 +189,7 @@ def facts(path: Path = FACTS) -> dict[Config, dict[Variant, Fact]]:
     with path.open(newline="") as file:
         for row in csv.DictReader(file):
             config = Config(
-                int(row["arch"]),
+                int(row["arch"]) if row["arch"].isdigit() else row["arch"],
                 Load(row["load"]),
                 int(row["head_pad"]),
                 int(row["value_pad"]),
@@ -205,13 +205,18 @@ def facts(path: Path = FACTS) -> dict[Config, dict[Variant, Fact]]:
 
 @cache
 def _swept() -> tuple[int, ...]:
-    return tuple(sorted({config.arch for config in facts()}))
+    return tuple(sorted({it.arch for it in facts() if isinstance(it.arch, int)}))
 
 
-def measured_arch(hardware: Hardware) -> int:
-    """Return the swept compute capability that stands for a target: its own, or the last before."""
+def measured_arch(hardware: Hardware) -> Arch:
+    """Return the swept architecture that stands for a target.
+
+    That is its own, or the last compute capability before; AMD's are all swept.
+    """
+    if isinstance(hardware.arch, str):
+        return hardware.arch
     swept = _swept()
-    before = [arch for arch in swept if arch <= hardware.arch]
+    before = [arch for arch in swept if arch <= hardware.capability]
     return before[-1] if before else swept[0]
 
 
@@ -227,8 +232,13 @@ def modelled(hardware: Hardware, shape: Shape, head_pad: int, value_pad: int) ->
     return Modelled(total, margin)
 
 
-def fit_key(unit: Unit, arch: int, load: Load) -> str:
-    """Return the name of the fit: by unit, by load, and by which of Triton's two ptxas is used."""
+def fit_key(unit: Unit, arch: Arch, load: Load) -> str:
+    """Return the name of the fit: by unit, by load, and by which of Triton's two ptxas is used.
+
+    LLVM compiles for AMD, where the architecture decides how tiles come into the LDS.
+    """
+    if isinstance(arch, str):
+        return f"{unit} {arch}"
     if load is Load.TMA and unit is Unit.MMA_SYNC:
         return f"{unit} {load}"
     return f"{unit} {load} {'new' if arch >= NEW_PTXAS else 'old'}"
@@ -244,6 +254,8 @@ def features(unit: Unit, shape: Shape, head_pad: int, value_pad: int) -> Feature
     With mma.sync a warp holds its fragments of all operands; the newer units read keys, values and
     mostly queries where they lie. ``loads`` counts 16-byte copies per step, each with an address.
     """
+    if unit is Unit.MFMA:
+        return _wave_features(shape, head_pad, value_pad)
     grid = warp_grid(unit, shape.tile_q, value_pad, shape.warps)
     loads = shape.tile_k * (head_pad + value_pad) / (32 * shape.warps) / 8
     if unit is not Unit.MMA_SYNC:
@@ -269,4 +281,18 @@ def features(unit: Unit, shape: Shape, head_pad: int, value_pad: int) -> Feature
         width * shape.tile_k / 64,
         loads,
         rows / 8,
+    )
+
+
+def _wave_features(shape: Shape, head_pad: int, value_pad: int) -> Features:
+    """Return the same of a lane of a wave; every wave reads all keys and values."""
+    rows = max(MFMA_ROWS, shape.tile_q // shape.warps)
+    return Features(
+        rows * value_pad / 64,
+        rows * shape.tile_k / 64,
+        rows * head_pad / 128,
+        shape.tile_k * head_pad / 128,
+        shape.tile_k * value_pad / 128,
+        shape.tile_k * (head_pad + value_pad) / (64 * shape.warps) / 8,
+        rows / MFMA_ROWS,
     )

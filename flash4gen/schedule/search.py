@@ -25,6 +25,7 @@ from flash4gen.schedule.model import (
 from flash4gen.schedule.pins import misfit
 from flash4gen.schedule.registers import pressure
 from flash4gen.schedule.space import Shape, shape_of, shapes
+from flash4gen.schedule.units import matrix_unit, promotes
 from flash4gen.schedule.workload import Workload, workload
 
 if TYPE_CHECKING:
@@ -86,10 +87,11 @@ def search(
     out = {shape_of(schedule): reason for schedule, reason in exclude}
     everything = judge(work, hardware, _order(work, pins), out)
     judged = _pinned(everything, pins)
-    if pins and not judged.fitting:
-        # A pin is refused for facts, not for the register model's margin: the build will tell.
+    if not judged.fitting and (pins or not _was_built(judged)):
+        # Pins and targets are refused for facts, not for the margin of the register model, which
+        # knows no head wider than 256: the build will tell.
         hopeful = judge(work, hardware, _order(work, pins), out, optimistic=True)
-        judged = _pinned(hopeful, pins)
+        judged = _pinned(hopeful if pins else _leanest_first(hopeful), pins)
     if not judged.fitting:
         closest = min(judged.rejected, key=lambda item: _miss(item, hardware))
         return misfit(attention, hardware, closest, _nearest(everything, pins))
@@ -143,7 +145,8 @@ def estimate(
     optimistic: bool = False,
 ) -> Schedule:
     """Return the schedule of a shape with its planned memory and registers."""
-    buffers = shared_memory(hardware, shape, work.head_pad, work.value_pad, work.reads)
+    widths = work.head_pad, work.value_pad
+    buffers = shared_memory(hardware, shape, *widths, work.reads, element=work.element)
     needed = pressure(hardware, shape, work, optimistic=optimistic)
     return Schedule(
         family=Family.PORTABLE,
@@ -158,8 +161,21 @@ def estimate(
         value_pad=work.value_pad,
         smem_bytes=sum(buffer.bytes for buffer in buffers),
         registers=needed.registers,
-        tmem_columns=tensor_columns(hardware, shape, work.value_pad),
+        tmem_columns=tensor_columns(hardware, shape, work.value_pad, work.element),
+        element=work.element,
+        promotes=promotes(matrix_unit(hardware, shape.tile_q, shape.warps), work.element),
     )
+
+
+def _leanest_first(judged: Judged) -> Judged:
+    """Return candidates that may spill in the order of their need of registers."""
+    leanest = sorted(judged.fitting, key=lambda item: (item.schedule.registers, _rank(item)))
+    return Judged(tuple(leanest), judged.rejected)
+
+
+def _was_built(judged: Judged) -> bool:
+    """Whether a candidate passed every constraint, and was compiled and found wanting."""
+    return any(item.constraint == BUILD for item in judged.rejected)
 
 
 def _order(work: Workload, pins: Pins) -> TileOrder:

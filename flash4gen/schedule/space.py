@@ -29,6 +29,9 @@ STAGES = (1, 2, 3, 4)
 LEAST_PAD = 16
 """The shortest side that a matrix instruction takes."""
 
+LEAST_PAD_8_BIT = 32
+"""The same for elements of 8 bits."""
+
 
 class Shape(NamedTuple):
     """The free choices of a schedule."""
@@ -50,9 +53,9 @@ CHOICES: dict[str, tuple[int, ...] | tuple[Load, ...]] = {
 """Every free field of a schedule with the values that are tried."""
 
 
-def pad(dim: int) -> int:
-    """Return the power of two, at least 16, that a head dimension is padded to."""
-    return max(LEAST_PAD, 1 << (dim - 1).bit_length())
+def pad(dim: int, element: int = 2) -> int:
+    """Return the power of two that a head dimension is padded to, for elements of so many bytes."""
+    return max(LEAST_PAD_8_BIT if element == 1 else LEAST_PAD, 1 << (dim - 1).bit_length())
 
 
 def shapes() -> Iterator[Shape]:

@@ -17,12 +17,14 @@ class Unit(StrEnum):
 
     MMA_SYNC is issued by one warp and works from registers. WGMMA is issued by four warps and reads
     keys and values from shared memory. TCGEN05 is issued by one thread and keeps scores, weights
-    and the accumulator in tensor memory.
+    and the accumulator in tensor memory. MFMA is AMD's: issued by one wave of 64 lanes, from
+    registers.
     """
 
     MMA_SYNC = "mma.sync"
     WGMMA = "wgmma"
     TCGEN05 = "tcgen05"
+    MFMA = "mfma"
 
 
 class Grid(NamedTuple):
@@ -42,8 +44,19 @@ MOST_TCGEN05_WARPS = 8
 """Warps beyond which Triton falls back from tcgen05 to mma.sync."""
 
 
+MFMA_ROWS = 16
+"""Rows of an MFMA instruction: of 16 and 32, which Triton's `matrix_instr_nonkdim` chooses from.
+
+Both compute as much per clock (CDNA 3 and CDNA 4 ISA, passes of v_mfma). All waves share the rows:
+with 32, a tile of 64 rows would be computed twice by four waves. Compiles for gfx950 need fewer
+registers with 16, 248 for 296 with 128 x 64 tiles at head_dim 128, so that two waves share a SIMD.
+"""
+
+
 def best_unit(hardware: Hardware) -> Unit:
     """Return the newest matrix instructions that the target has."""
+    if hardware.has(Feature.MFMA):
+        return Unit.MFMA
     if hardware.has(Feature.TCGEN05):
         return Unit.TCGEN05
     return Unit.WGMMA if hardware.has(Feature.WGMMA) else Unit.MMA_SYNC
@@ -52,11 +65,24 @@ def best_unit(hardware: Hardware) -> Unit:
 def matrix_unit(hardware: Hardware, tile_q: int, warps: int) -> Unit:
     """Return the matrix instructions that a tile compiles to."""
     best = best_unit(hardware)
+    if best is Unit.MFMA:
+        return best
     if tile_q < GROUP_ROWS or warps < WARPGROUP:
         return Unit.MMA_SYNC
     if best is Unit.TCGEN05 and warps > MOST_TCGEN05_WARPS:
         return Unit.MMA_SYNC
     return best
+
+
+def promotes(unit: Unit, element: int) -> bool:
+    """Whether a tile's 8-bit products are summed on their own before they join the output.
+
+    Until tensor memory, tensor cores sum 8-bit products in registers of 22 bits, of which 13 are
+    mantissa (SageAttention2, arXiv:2411.10958, section 3.2; DeepSeek-V3, arXiv:2412.19437, section
+    3.3.2, counts 14 on an H800), and cut off the rest: over thousands of keys a bias. The output
+    has its rescaling anyway, so that to add a tile's sum costs no instruction, only registers.
+    """
+    return element == 1 and unit is not Unit.TCGEN05
 
 
 def warp_grid(unit: Unit, tile_q: int, value_pad: int, warps: int) -> Grid:
@@ -66,7 +92,10 @@ def warp_grid(unit: Unit, tile_q: int, value_pad: int, warps: int) -> Grid:
     is wide, and all to the columns otherwise: then every warp holds part of every row, the row
     maximum crosses warps, and the weights pass through shared memory. With the newer units a
     group of four warps owns 64 rows, and groups without rows of their own divide the columns.
+    With MFMA all warps share the rows, for as long as one product feeds another.
     """
+    if unit is Unit.MFMA:
+        return Grid(warps, 1)
     if unit is Unit.MMA_SYNC:
         return Grid(warps, 1) if tile_q >= value_pad else Grid(1, warps)
     rows = min(warps, tile_q // 16)

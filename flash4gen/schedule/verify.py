@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
+from flash4gen.digest import is_left_out
 from flash4gen.schedule.blackwell.memory import memory_plan
 from flash4gen.schedule.blackwell.plan_check import faults
 from flash4gen.schedule.blackwell.rules import MEANING_RULES, NONSENSE, RULES, broken
@@ -18,6 +19,7 @@ from flash4gen.schedule.constraints import CONSTRAINTS, Violation, violations
 from flash4gen.schedule.memory import shared_memory, tensor_columns
 from flash4gen.schedule.model import Schedule
 from flash4gen.schedule.space import shape_of
+from flash4gen.schedule.units import matrix_unit, promotes
 from flash4gen.schedule.workload import tile_reads
 
 if TYPE_CHECKING:
@@ -29,9 +31,15 @@ if TYPE_CHECKING:
 
 
 def schedule_text(schedule: AnySchedule) -> str:
-    """Return the schedule as ``field = value`` lines in the order of the data class."""
+    """Return the schedule as ``field = value`` lines in the order of the data class.
+
+    Fields that the digest leaves out, as it does where they came later and are not set, are left
+    out here too.
+    """
     return "".join(
-        f"{field.name} = {getattr(schedule, field.name)}\n" for field in fields(schedule)
+        f"{field.name} = {getattr(schedule, field.name)}\n"
+        for field in fields(schedule)
+        if not is_left_out(field, getattr(schedule, field.name))
     )
 
 
@@ -76,11 +84,14 @@ def _sums(
 ) -> tuple[Violation, ...]:
     """Return the planned numbers that do not follow from the free choices."""
     shape = shape_of(schedule)
-    buffers = shared_memory(hardware, shape, schedule.head_pad, schedule.value_pad, reads)
+    widths = schedule.head_pad, schedule.value_pad
+    buffers = shared_memory(hardware, shape, *widths, reads, element=schedule.element)
+    unit = matrix_unit(hardware, schedule.tile_q, schedule.warps)
     expected = {
         "hardware": hardware.name,
         "smem_bytes": sum(buffer.bytes for buffer in buffers),
-        "tmem_columns": tensor_columns(hardware, shape, schedule.value_pad),
+        "tmem_columns": tensor_columns(hardware, shape, schedule.value_pad, schedule.element),
+        "promotes": promotes(unit, schedule.element),
     }
     return tuple(
         Violation(name, f"{name} is {getattr(schedule, name)}, the plan adds up to {value}")

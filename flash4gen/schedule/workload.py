@@ -94,6 +94,7 @@ class Workload:
         paged: whether a tile of keys is found by way of a block table.
         output_reads: tensors that are read for each element of the output.
         reads: the look-ups that differ from key to key.
+        element: bytes of an element of q, k and v.
     """
 
     head_pad: int
@@ -106,6 +107,7 @@ class Workload:
     packed: bool = False
     paged: bool = False
     output_reads: int = 0
+    element: int = 2
 
     @property
     def identity(self) -> bool:
@@ -148,7 +150,8 @@ class Workload:
 
 def workload(attention: Attention) -> Workload:
     """Count the work of an attention."""
-    widths = pad(attention.head_dim), pad(attention.value_dim)
+    element = attention.dtype.bytes
+    widths = pad(attention.head_dim, element), pad(attention.value_dim, element)
     ragged = widths != (attention.head_dim, attention.value_dim)
     work = workload_of(attention.score, attention.mask, *widths)
     score = work.score
@@ -162,6 +165,7 @@ def workload(attention: Attention) -> Workload:
         packed=attention.packed,
         paged=attention.paged,
         output_reads=_output_reads(attention),
+        element=element,
     )
 
 

@@ -181,7 +181,7 @@ def _program(subject: Subject, case: Case) -> tuple[Program, tuple[Built, ...]]:
         recording,
         read_loops(subject.artefact.sass),
         subject.path.read_text(encoding="utf-8"),
-        packed=subject.hardware.arch in range(_PACKED, 120),
+        packed=subject.hardware.capability in range(_PACKED, 120),
         residents=resident_ctas(subject.artefact, subject.hardware),
     )
 

@@ -16,7 +16,7 @@ from flash4gen.clock.grid import Launch, Placement, TileCycles, WorkTile, launch
 from flash4gen.clock.machine import machine_for
 from flash4gen.ir.masks import QueryTile, loops
 from flash4gen.schedule.blackwell import pace, works
-from flash4gen.schedule.cost import ELEMENT, MAX_RATE
+from flash4gen.schedule.cost import MAX_RATE
 from flash4gen.schedule.model import Schedule, TileOrder
 from flash4gen.schedule.workload import workload
 
@@ -207,11 +207,13 @@ def _memory(subject: Subject, tiles: list[WorkTile], shape: Shape) -> tuple[floa
     memory delivers and takes all tensors once.
     """
     schedule, machine = subject.choice.schedule, machine_for(subject.hardware)
-    widths = (schedule.head_pad + schedule.value_pad) * ELEMENT
+    element, out = subject.attention.dtype.bytes, subject.attention.output.bytes
+    keys = (schedule.head_pad + schedule.value_pad) * element
+    queries = schedule.head_pad * element + schedule.value_pad * out
     steps = sum(work.plain + work.masked for work in tiles)
-    from_l2 = (steps * schedule.tile_k + len(tiles) * rows_of(schedule)) * widths
-    tensors = shape.batch * (shape.queries * shape.heads + shape.keys * shape.kv_heads)
-    from_memory = tensors * widths
+    from_l2 = steps * schedule.tile_k * keys + len(tiles) * rows_of(schedule) * queries
+    rows = shape.queries * shape.heads * queries + shape.keys * shape.kv_heads * keys
+    from_memory = shape.batch * rows
     return (
         from_l2 / machine.l2_rate / machine.sms,
         from_memory / machine.hbm_rate / machine.sms,

@@ -4,24 +4,31 @@ The compiled kernel runs on the checked virtual GPU in four schedules: vector cl
 not ordered, whichever schedule ran. On demand the checks are checked: every synchronising operation
 is deleted, weakened or moved, one at a time, and each such mutant must be found out, or the
 operation proven redundant.
+
+On AMD the text holds asynchronous copies to the LDS, if its target has any, and what waits for
+them. Barriers between the waves of a block are placed below the TTGIR: nothing is said about them.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from flash4gen.ir.hardware import Backend
 from flash4gen.validate.blame import Failure, blame
 from flash4gen.validate.certificate import Json, Rung, Status
 from flash4gen.validate.scenes import Scene, scenes
-from flash4gen.vgpu import Policy, Report, VirtualGpuError
+from flash4gen.vgpu import Policy, Report, VirtualGpuError, synchronises
 from flash4gen.vgpu.mutate import (
     Baseline,
     Launch,
     Mutant,
     MutationScore,
+    Pool,
     baseline,
+    runner,
     score_bases,
     usable_cores,
 )
@@ -31,6 +38,18 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from flash4gen.validate.subject import Subject
+
+
+NOTHING_ASYNCHRONOUS = (
+    "nothing in the TTGIR is asynchronous: tiles pass registers, and barriers between waves are "
+    "placed below it"
+)
+"""Why there is nothing to check of a kernel for AMD without copies to the LDS."""
+
+LDS_SCOPE = (
+    "copies to the LDS, what waits for them, and what reads and writes it; barriers between waves "
+    "are placed below the TTGIR and not checked"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +89,17 @@ def concurrency_rung(
         progress: told each step before it runs.
         mutate: run the mutants too; each that no scene flags must be proven redundant.
     """
-    seen = tuple(_watched(scene, progress) for scene in scenes(subject, module))
-    kernels = _by_kernel(seen)
-    failures = _failures(subject, seen)
-    scores = tuple(_score(one, progress) for one in kernels) if mutate and not failures else ()
+    on_amd = subject.hardware.backend == Backend.HIP
+    taken = scenes(subject, module)
+    if on_amd and not any(synchronises(scene.text) for scene in taken):
+        return Rung("concurrency", Status.NOT_RUN, f"not run: {NOTHING_ASYNCHRONOUS}")
+    # Processes for the mutants are under way, if wanted, while the kernel itself is watched.
+    with runner(usable_cores()) if mutate else nullcontext() as pool:
+        seen = tuple(_watched(scene, progress) for scene in taken)
+        kernels = _by_kernel(seen)
+        failures = _failures(subject, seen)
+        scored = () if pool is None or failures else kernels
+        scores = tuple(_score(one, pool, progress) for one in scored)
     failures += tuple(
         Failure(reason=_told(mutant)) for score in scores for mutant in _survivors(score)
     )
@@ -81,7 +107,7 @@ def concurrency_rung(
         "concurrency",
         Status.FAILED if failures else Status.PASSED,
         _summary(seen, failures, scores),
-        _details(kernels, failures, scores),
+        _details(kernels, failures, scores) | ({"scope": LDS_SCOPE} if on_amd else {}),
     )
 
 
@@ -112,10 +138,12 @@ def _failures(subject: Subject, seen: tuple[Seen, ...]) -> tuple[Failure, ...]:
     return tuple(found.values())
 
 
-def _score(seen: tuple[Seen, ...], progress: Callable[[str], None]) -> MutationScore:
+def _score(
+    seen: tuple[Seen, ...], pool: Pool | None, progress: Callable[[str], None]
+) -> MutationScore:
     bases = [view.base for view in seen]
     text = seen[0].scene.text
-    return score_bases(text, bases, progress=progress, processes=usable_cores())
+    return score_bases(text, bases, progress=progress, pool=pool)
 
 
 def _survivors(score: MutationScore) -> tuple[Mutant, ...]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
 
+    from flash4gen.ir.hardware import Arch
     from flash4gen.validate.subject import Subject
 
 
@@ -36,11 +37,23 @@ def device_rung(subject: Subject, module: ModuleType, progress: Callable[[str], 
     return run_rung("device", subject, module, runner, progress, tensor_core_products)
 
 
-def unavailable(arch: int) -> str:
-    """Return why nothing can be run on a GPU of this compute capability; "" if it can be."""
+def unavailable(arch: Arch) -> str:
+    """Return why nothing can be run on a GPU of this architecture; "" if it can be."""
+    if isinstance(arch, str):
+        return _unavailable_hip(arch)
+    if torch.version.hip is not None:
+        return "PyTorch is built for HIP here, the target is a CUDA device"
     if not torch.cuda.is_available():
         return "there is no CUDA device here"
     major, minor = torch.cuda.get_device_capability()
     if 10 * major + minor != arch:
         return f"the CUDA device here is sm_{major}{minor}, the target is sm_{arch}"
     return ""
+
+
+def _unavailable_hip(arch: str) -> str:
+    """Return the same for a GPU of AMD, which PyTorch reaches under CUDA's names."""
+    if torch.version.hip is None or not torch.cuda.is_available():
+        return "there is no HIP device here"
+    found = str(torch.cuda.get_device_properties(0).gcnArchName).partition(":")[0]
+    return "" if found == arch else f"the HIP device here is {found}, the target is {arch}"

@@ -18,8 +18,14 @@ from torch import Tensor
 
 from flash4gen.validate.blame import Failure, blame
 from flash4gen.validate.inputs import Inputs, make_inputs
-from flash4gen.validate.oracle import attention_reference, exact_products, working_precision
-from flash4gen.validate.packed import Sequence, apart
+from flash4gen.validate.oracle import (
+    TORCH_DTYPES,
+    WEIGHT_SCALES,
+    attention_reference,
+    exact_products,
+    rounded_at,
+)
+from flash4gen.validate.packed import Sequence, apart, longest_keys, mean_queries
 from flash4gen.validate.paged import gathered
 from flash4gen.validate.tolerance import (
     EXACT,
@@ -35,6 +41,7 @@ from flash4gen.vgpu import virtual_gpu
 if TYPE_CHECKING:
     from types import ModuleType
 
+    from flash4gen.ir.hardware import Arch
     from flash4gen.ir.nodes import Attention
     from flash4gen.validate.cases import Case
 
@@ -49,12 +56,14 @@ class Ran:
         out, lse: on the CPU.
         problems: what else is wrong with it.
         programs: how many of the launch's programs were executed, and how many it has; None if all.
+        idle: how many of these may have no rows.
     """
 
     out: Tensor
     lse: Tensor
     problems: tuple[str, ...] = ()
     programs: tuple[int, int] | None = None
+    idle: int = 0
 
     def completed(self, out: Tensor, lse: Tensor) -> Ran:
         """Return it with these numbers in the rows of programs that were not executed."""
@@ -62,14 +71,15 @@ class Ran:
             return self
         seen = ~self.lse.isnan()
         problems = self.problems
-        if int(seen.sum()) < self.programs[0]:
+        if int(seen.sum()) < self.programs[0] - self.idle:
             problems += (f"{self.programs[0]} programs stored {int(seen.sum())} rows",)
-        rows = seen.transpose(1, 2).unsqueeze(-1)
+        rows = seen.transpose(-1, -2).unsqueeze(-1)
         return Ran(
             torch.where(rows, self.out, out.to(self.out.dtype)),
             torch.where(seen, self.lse, lse.float()),
             problems,
             self.programs,
+            self.idle,
         )
 
 
@@ -188,13 +198,12 @@ def _truth(
     q, k, v, entry = given.q, given.k, given.v, given.entry
     accuracy = measure.accuracy
     out, lse = attention_reference(attention, q, k, v, tensors, entry=entry)
-    base_out, base_lse = working_precision(
-        attention, q, k, v, measure.product, tensors, entry=entry
-    )
+    scales = WEIGHT_SCALES[attention.dtype]
+    bases, base_lse = rounded_at(attention, q, k, v, scales, measure.product, tensors, entry=entry)
     allowance = lse_allowance(attention, q, k, lse, accuracy, tensors, entry=entry)
-    budget = output_budget(out, base_out)
+    budget = output_budget(out, *bases)
     if by_design := accuracy.weight + accuracy.rounding:
-        spread, _ = attention_reference(attention, q, k, v.abs(), tensors, entry=entry)
+        spread, _ = attention_reference(attention, q, k, v.double().abs(), tensors, entry=entry)
         budget = budget + by_design * spread.nan_to_num()
     return Truth(out, lse, budget, lse_budget(lse, base_lse, allowance))
 
@@ -251,7 +260,7 @@ def run_case(
 def on_virtual_gpu(
     attention: Attention,
     module: ModuleType,
-    arch: int,
+    arch: Arch,
     compiled: Callable[[int], str] | None = None,
     *,
     sampled: bool = False,
@@ -261,28 +270,33 @@ def on_virtual_gpu(
     Args:
         attention: for the function's name.
         module: the module, imported.
-        arch: compute capability of the target, as Triton writes it.
+        arch: of the target, as Triton writes it.
         compiled: gives the TTGIR of the kernel for a number of queries; a launch of another one is
             a problem.
         sampled: execute some programs of long launches only.
     """
 
     def run(inputs: Inputs) -> Ran:
-        most = _affordable(inputs.k.shape[1]) if sampled else None
+        packed = attention.packed
+        keys = longest_keys(inputs.tensors) if packed else inputs.k.shape[1]
+        queries = mean_queries(inputs.q, inputs.tensors) if packed else inputs.q.shape[1]
+        most = _affordable(keys) if sampled else None
         with virtual_gpu(arch, most=most) as gpu, poisoned_outputs():
             function = getattr(module, attention.name)
             out, lse = function(inputs.q, inputs.k, inputs.v, **inputs.tensors)
         problems = []
-        if bool(gpu.launches) != _launches(attention, inputs):
+        if bool(gpu.launches) not in _launches(attention, inputs):
             problems.append(f"{len(gpu.launches)} launches")
         if compiled is not None and any(
-            without_locations(launch.asm["ttgir"]) != without_locations(compiled(inputs.q.shape[1]))
+            without_locations(launch.asm["ttgir"]) != without_locations(compiled(queries))
             for launch in gpu.launches
         ):
             problems.append("launched another kernel than the one that was compiled")
         programs = math.prod(gpu.launches[-1].grid) if gpu.launches else 0
         part = (most, programs) if most is not None and most < programs else None
-        return Ran(out, lse, tuple(problems), part)
+        # Of packed sequences a head has more work tiles than some lengths fill, one a sequence.
+        empty = attention.heads * len(inputs.tensors["cu_seqlens_q"]) if packed else 0
+        return Ran(out, lse, tuple(problems), part, empty)
 
     return run
 
@@ -306,7 +320,7 @@ def on_device(attention: Attention, module: ModuleType) -> Runner:
         with poisoned_outputs():
             out, lse = getattr(module, attention.name)(*views, **tensors)
         pairs = zip(moved, inputs.copies, strict=True)
-        intact = all(torch.equal(a.cpu().view(torch.int16), b.view(torch.int16)) for a, b in pairs)
+        intact = all(torch.equal(a.cpu().view(torch.uint8), b.view(torch.uint8)) for a, b in pairs)
         return Ran(out.cpu(), lse.cpu(), () if intact else ("an input was written to",))
 
     return run
@@ -350,9 +364,11 @@ def without_locations(ttgir: str) -> str:
     return re.sub(r"(?m)^#loc.*\n| loc\(.*$", "", ttgir)
 
 
-def _launches(attention: Attention, inputs: Inputs) -> bool:
-    """Whether the call has anything to launch a kernel for."""
-    return inputs.q.numel() > 0 and (bool(attention.length_tensors) or inputs.k.shape[1] > 0)
+def _launches(attention: Attention, inputs: Inputs) -> tuple[bool, ...]:
+    """Whether the call has anything to launch a kernel for; packed queries without keys may do."""
+    if attention.packed and inputs.q.numel() and not inputs.k.numel():
+        return (True, False)
+    return (inputs.q.numel() > 0 and inputs.k.numel() > 0,)
 
 
 def same_view(x: Tensor, storages: tuple[Tensor, ...], moved: list[Tensor]) -> Tensor:
@@ -365,8 +381,9 @@ def same_view(x: Tensor, storages: tuple[Tensor, ...], moved: list[Tensor]) -> T
 def _form(attention: Attention, inputs: Inputs, outputs: Outputs) -> Iterator[str]:
     """Yield what is wrong with the types and shapes of a result."""
     *batch, seq_q, _, _ = inputs.q.shape
+    out_dtype = TORCH_DTYPES[attention.output]
     expected = (
-        ("out", outputs[0], (*batch, seq_q, attention.heads, attention.value_dim), inputs.q.dtype),
+        ("out", outputs[0], (*batch, seq_q, attention.heads, attention.value_dim), out_dtype),
         ("lse", outputs[1], (*batch, attention.heads, seq_q), torch.float32),
     )
     for name, x, shape, dtype in expected:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from flash4gen.ir.hardware import Backend
 from flash4gen.schedule.blackwell.model import BlackwellSchedule, Dispatch
 from flash4gen.validate.blame import Failure
 from flash4gen.validate.certificate import Json, Rung, Status, number
@@ -44,6 +45,9 @@ COLUMNS = (
     "closest; cpu_out, cpu_lse: of the module's CPU path"
 )
 
+EXECUTED = "the TTGIR for this target that was compiled on to the hsaco, on the virtual GPU"
+"""What certificates for AMD say that the numbers are from."""
+
 MOST_CRASHES = 3
 """After so many cases without any numbers the rest are not run: they would say the same."""
 
@@ -56,14 +60,25 @@ def function_rung(subject: Subject, module: ModuleType, progress: Callable[[str]
         module: its module, imported.
         progress: told the name of each case before it runs.
     """
-    runner = on_virtual_gpu(
+    return run_rung("function", subject, module, function_runner(subject, module), progress)
+
+
+def measure_of(
+    subject: Subject, product: Callable[[Tensor, Tensor], Tensor] = exact_products
+) -> Measure:
+    """Return how results are compared: what a kernel's own exp2 may add to the error."""
+    return Measure(accuracy_of(subject.choice.schedule, subject.attention.dtype), product)
+
+
+def function_runner(subject: Subject, module: ModuleType) -> Runner:
+    """Return what calls a module's function on the virtual GPU."""
+    return on_virtual_gpu(
         subject.attention,
         module,
         subject.hardware.arch,
         lambda seq_q: subject.kernel(seq_q).ttgir,
         sampled=_can_be_sampled(subject.choice.schedule),
     )
-    return run_rung("function", subject, module, runner, progress)
 
 
 def _can_be_sampled(schedule: AnySchedule) -> bool:
@@ -93,8 +108,8 @@ def run_rung(
         product: the matrix product that the working precision has; see ``working_precision``.
     """
     plan = plan_cases(subject.attention, subject.choice.schedule)
-    accuracy = accuracy_of(subject.choice.schedule, subject.attention.dtype)
-    measure = Measure(accuracy, product)
+    measure = measure_of(subject, product)
+    accuracy = measure.accuracy
     with one_thread():
         found = results_of(
             subject.attention, module, subject.rendered.text, plan, runner, progress, measure
@@ -114,6 +129,8 @@ def run_rung(
         "loops_too_long_to_run": [kind.value for kind in plan.too_long],
         "cases": [_row(result) for result in results],
     }
+    if subject.hardware.backend == Backend.HIP and name == "function":
+        details["executed"] = EXECUTED
     if failures:
         details["failures"] = [failure.to_json() for failure in failures]
     status = Status.FAILED if failures else Status.PASSED

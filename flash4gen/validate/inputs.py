@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from flash4gen.ir.expr import Var, variables
+from flash4gen.ir.nodes import DType
 from flash4gen.validate import packed, paged
 from flash4gen.validate.cases import Case, Layout, Values
 from flash4gen.validate.oracle import TORCH_DTYPES, visible
@@ -29,8 +30,11 @@ VALUE_SCALE = 4.0
 """Standard deviation of v. The budget has an absolute part made for outputs of about 1: among
 larger ones it hides less."""
 
-_LARGEST = 3.0e4
-"""Largest element of q and k: float16 ends at 65504."""
+_LARGEST = {DType.FP16: 3.0e4, DType.BF16: 3.0e4, DType.FP8_E4M3: 448.0}
+"""Largest element of q and k: float16 ends at 65504, e4m3 at 448."""
+
+_TINY = {DType.FP16: 1e-4, DType.BF16: 1e-4, DType.FP8_E4M3: 2.0**-6}
+"""Standard deviation of small elements; below its smallest normal number e4m3 has few others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,19 +61,18 @@ class Inputs:
     def untouched(self) -> bool:
         """Whether every bit of the storages is as it was."""
         pairs = zip(self.storages, self.copies, strict=True)
-        return all(torch.equal(a.view(torch.int16), b.view(torch.int16)) for a, b in pairs)
+        return all(torch.equal(a.view(torch.uint8), b.view(torch.uint8)) for a, b in pairs)
 
 
 def make_inputs(attention: Attention, case: Case) -> Inputs:
     """Return the inputs of a case, in the attention's dtype, on the CPU."""
-    dtype = TORCH_DTYPES[attention.dtype]
     if attention.block_size is not None:
         return _paged_inputs(attention, case, attention.block_size)
     if attention.packed:
         return _packed_inputs(attention, case)
     tensors = make_tensors(attention, case)
     values = _values(attention, case, tensors)
-    q, k, v = (x.clamp(-_LARGEST, _LARGEST).to(dtype) for x in values)
+    q, k, v = (_rounded(x, attention.dtype) for x in values)
     views, storages = _arranged(q, k, v, case.layout)
     placed = {name: placed_tensor(x, case.layout) for name, x in tensors.items()}
     storages = (*storages, *(storage for _, storage in placed.values()))
@@ -79,13 +82,12 @@ def make_inputs(attention: Attention, case: Case) -> Inputs:
 
 def _packed_inputs(attention: Attention, case: Case) -> Inputs:
     """Return the inputs of a case with its sequences one behind the other."""
-    dtype = TORCH_DTYPES[attention.dtype]
     sequences = packed.parts(case)
     tensors = make_tensors(attention, replace(case, batch=len(sequences)))
     made = [_values(attention, replace(case, batch=0), tensors)]
     made += [_values(attention, part, tensors, n) for n, part in enumerate(sequences)]
     rows = ([x.flatten(0, 1) for x in group] for group in zip(*made, strict=True))
-    q, k, v = (torch.cat(x)[None].clamp(-_LARGEST, _LARGEST).to(dtype) for x in rows)
+    q, k, v = (_rounded(torch.cat(x)[None], attention.dtype) for x in rows)
     views, storages = _arranged(q, k, v, case.layout)
     placed = {name: placed_tensor(x, case.layout) for name, x in tensors.items()}
     # Where sequences start cannot be one number, repeated.
@@ -99,7 +101,6 @@ def _packed_inputs(attention: Attention, case: Case) -> Inputs:
 
 def _paged_inputs(attention: Attention, case: Case, block_size: int) -> Inputs:
     """Return the inputs of a case with its keys and values in the blocks of a pool, in no order."""
-    dtype = TORCH_DTYPES[attention.dtype]
     lengths = paged.lengths_of(case, packed_queries=attention.packed)
     tensors = make_tensors(attention, replace(case, batch=len(lengths)))
     made = [_values(attention, replace(case, batch=0), tensors)]
@@ -109,7 +110,7 @@ def _paged_inputs(attention: Attention, case: Case, block_size: int) -> Inputs:
     pool = paged.pool_of([seq_k for _, seq_k in lengths], block_size, case.seed)
     q = torch.cat([x.flatten(0, 1) for x in queries])[None] if attention.packed else None
     given = torch.cat(queries) if q is None else q, pool.filled(keys), pool.filled(values)
-    q, k, v = (x.clamp(-_LARGEST, _LARGEST).to(dtype) for x in given)
+    q, k, v = (_rounded(x, attention.dtype) for x in given)
     storages: tuple[Tensor, ...]
     if case.layout in paged.UNREADABLE:
         view, storage = _placed(q, case.layout)
@@ -125,6 +126,10 @@ def _paged_inputs(attention: Attention, case: Case, block_size: int) -> Inputs:
     q = views[0][0] if attention.packed else views[0]
     named = {name: view for name, (view, _) in placed.items()}
     return Inputs(q, views[1], views[2], storages, copies, named)
+
+
+def _rounded(x: Tensor, dtype: DType) -> Tensor:
+    return x.clamp(-_LARGEST[dtype], _LARGEST[dtype]).to(TORCH_DTYPES[dtype])
 
 
 def _values(
@@ -156,7 +161,7 @@ def _values(
         case Values.EQUAL:
             q, k = q[:, :1].expand_as(q), k[:, :1].expand_as(k)
         case Values.TINY:
-            q, k = q * 1e-4, k * 1e-4
+            q, k = q * _TINY[attention.dtype], k * _TINY[attention.dtype]
         case Values.RISING:
             factor = math.sqrt(60 / scale)
             ramp = torch.linspace(0, 1, seq_k)[:, None, None]

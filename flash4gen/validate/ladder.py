@@ -94,7 +94,8 @@ def _not_run(name: str, why: str) -> Rung:
 
 
 def _facts(kernel: Artefact) -> dict[str, Json]:
-    return asdict(kernel.facts) | {"tensor_instructions": dict(kernel.facts.tensor_instructions)}
+    facts = asdict(kernel.facts) | {"tensor_instructions": dict(kernel.facts.tensor_instructions)}
+    return {name: value for name, value in facts.items() if value is not None}
 
 
 def _certificate(subject: Subject, rungs: tuple[Rung, ...]) -> Certificate:

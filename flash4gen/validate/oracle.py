@@ -19,12 +19,28 @@ from flash4gen.ir.expr import WORD, Apply, Expr, Literal, Lookup, Op, Type, Var,
 from flash4gen.ir.nodes import Attention, DType, EmptyRow, Norm
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 NO_TENSORS: Mapping[str, Tensor] = MappingProxyType({})
 """For attentions without inputs."""
 
-TORCH_DTYPES = {DType.FP16: torch.float16, DType.BF16: torch.bfloat16}
+TORCH_DTYPES = {
+    DType.FP16: torch.float16,
+    DType.BF16: torch.bfloat16,
+    DType.FP8_E4M3: torch.float8_e4m3fn,
+}
+
+WEIGHT_SCALES = {
+    DType.FP16: (1.0,),
+    DType.BF16: (1.0,),
+    DType.FP8_E4M3: tuple(2.0 ** (8 - n / 8) for n in range(8)),
+}
+"""What the largest weight is on its way to the values: 8 bits are used up to about their end.
+
+In steps of an eighth of a power of two, where rounding is as coarse as that of 8 bits. A kernel
+rounds the weights of a tile on the scale of the maximum so far, and is as right with one scale as
+with another. A few weights often decide a row, and the luck of one scale is no measure then.
+"""
 
 _MEANING: dict[Op, Callable[..., Tensor]] = {
     Op.ADD: torch.add,
@@ -149,16 +165,16 @@ def attention_reference(
             own.normed(attention.k_norm, k[b, :, hkv].double()).T
         )
         scores = _scores(attention, products, b + entry, h, tensors)
+        values = v[b, :, hkv].double() * _value_factor(attention, b + entry, h, tensors)
         if not attention.normalised:
             weights = torch.sigmoid(scores)
-            out[b, :, h] = own.finished(weights @ v[b, :, hkv].double())
-            lse[b, h] = weights.sum(dim=-1)
+            out[b, :, h], lse[b, h] = own.finished(weights @ values), weights.sum(dim=-1)
             continue
         row_lse = torch.logsumexp(scores, dim=-1)  # −inf over no keys
         sink = _sink(attention, sizes[1], products, b + entry, h, tensors)
         row_lse = torch.logaddexp(row_lse, sink)
         weights = torch.exp(scores - row_lse[:, None])
-        rows = _with_empty_rows(attention, weights @ v[b, :, hkv].double(), row_lse)
+        rows = _with_empty_rows(attention, weights @ values, row_lse)
         out[b, :, h] = own.finished(rows)
         lse[b, h] = row_lse
     return out, lse
@@ -168,7 +184,7 @@ def exact_products(a: Tensor, b: Tensor) -> Tensor:
     """Return a @ b in float32, where every addition rounds to nearest.
 
     Args:
-        a: [m, n], 16-bit.
+        a: [m, n], 16-bit or 8-bit.
         b: [n, p], the same dtype.
     """
     return a.float() @ b.float()
@@ -188,9 +204,10 @@ def working_precision(  # noqa: PLR0913 - three have defaults
 
     Products accumulate in float32; scores, maximum, exponentials and row sums are float32; the
     exponentials are rounded to the element type before they meet ``v``, the row sum is not; the
-    output is divided by the row sum, changed by the epilogue, and rounded last. Where there are
-    norms, the weights of both are multiplied into the rows of q, which are rounded once; products
-    get the factor of each key in float32.
+    output is divided by the row sum, changed by the epilogue, and rounded last. Exponentials are
+    rounded at the first of ``WEIGHT_SCALES`` times their size. Where there are norms, the weights
+    of both are multiplied into the rows of q, which are rounded once; products get the factor of
+    each key in float32.
 
     Args:
         attention: the variant.
@@ -203,27 +220,52 @@ def working_precision(  # noqa: PLR0913 - three have defaults
         entry: number of the first batch entry.
 
     Returns:
-        out [batch, seq_q, heads, value_dim] in the dtype, lse [batch, heads, seq_q] float32.
+        out [batch, seq_q, heads, value_dim] in the output's dtype; lse [batch, heads, seq_q]
+        float32.
 
     Raises:
         ValueError: a shape or a dtype does not fit; the text names the argument.
+    """
+    scales = WEIGHT_SCALES[attention.dtype][:1]
+    (out,), lse = rounded_at(attention, q, k, v, scales, product, tensors, entry=entry)
+    return out, lse
+
+
+def rounded_at(  # noqa: PLR0913 - three have defaults
+    attention: Attention,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    scales: Sequence[float],
+    product: Callable[[Tensor, Tensor], Tensor] = exact_products,
+    tensors: Mapping[str, Tensor] = NO_TENSORS,
+    *,
+    entry: int = 0,
+) -> tuple[tuple[Tensor, ...], Tensor]:
+    """Return what ``working_precision`` does, with an output for each of some scales.
+
+    Weights are multiplied by a scale before they are rounded.
     """
     dtype = TORCH_DTYPES[attention.dtype]
     for name, tensor in (("q", q), ("k", k), ("v", v)):
         if tensor.dtype is not dtype:
             raise ValueError(f"{name} must be {dtype}, not {tensor.dtype}")
     sizes = _sizes(attention, q, k, v, tensors)
-    out = torch.empty(*sizes, attention.heads, attention.value_dim, dtype=dtype)
+    shape = *sizes, attention.heads, attention.value_dim
+    outs = tuple(torch.empty(shape, dtype=TORCH_DTYPES[attention.output]) for _ in scales)
     lse = torch.empty(sizes[0], attention.heads, sizes[1], dtype=torch.float32)
     for b, h in _heads(attention, sizes[0]):
         hkv = h // attention.group
         own = Head(attention, b + entry, h, q.shape[1], k.shape[1], tensors)
         products = own.products(q[b, :, h], k[b, :, hkv], product)
         scores = _scores(attention, products, b + entry, h, tensors)
+        factor = _value_factor(attention, b + entry, h, tensors).float()
         if not attention.normalised:
             weights = torch.sigmoid(scores)
-            out[b, :, h] = own.finished(product(weights.to(dtype), v[b, :, hkv])).to(dtype)
             lse[b, h] = weights.sum(dim=-1)
+            for out, unit in zip(outs, scales, strict=True):
+                summed = product((weights * unit).to(dtype), v[b, :, hkv]) * (factor / unit)
+                out[b, :, h] = own.finished(summed).to(out.dtype)
             continue
         # A row that sees no key has no maximum to subtract.
         sink = _sink(attention, sizes[1], products, b + entry, h, tensors)
@@ -232,11 +274,12 @@ def working_precision(  # noqa: PLR0913 - three have defaults
         weights = torch.exp(scores - safe_peak[:, None])
         total = weights.sum(dim=-1) + torch.exp(sink - safe_peak)
         row_lse = safe_peak + torch.log(total)
-        summed = product(weights.to(dtype), v[b, :, hkv])
-        rows = _with_empty_rows(attention, summed / total[:, None], row_lse)
-        out[b, :, h] = own.finished(rows).to(dtype)
+        for out, unit in zip(outs, scales, strict=True):
+            summed = product((weights * unit).to(dtype), v[b, :, hkv]) * (factor / unit)
+            rows = _with_empty_rows(attention, summed / total[:, None], row_lse)
+            out[b, :, h] = own.finished(rows).to(out.dtype)
         lse[b, h] = row_lse
-    return out, lse
+    return outs, lse
 
 
 def visible(
@@ -259,10 +302,28 @@ def _scores(
     """Return the masked scores of one head, [seq_q, seq_k], in the dtype of ``products``."""
     seq_q, seq_k = products.shape
     env = _positions(attention, seq_q, seq_k, b, h)
-    env[Var.S] = products * attention.scale
+    env[Var.S] = products * score_scale(attention, b, h, tensors).to(products.dtype)
     score = evaluate(attention.score, env, float_dtype=products.dtype, tensors=tensors)
     seen = visible(attention, seq_q, seq_k, b=b, h=h, tensors=tensors)
     return torch.where(seen, score, -math.inf)
+
+
+def score_scale(attention: Attention, b: int, h: int, tensors: Mapping[str, Tensor]) -> Tensor:
+    """Return what q·k of one head counts by, with ``descale_q`` and ``descale_k``: float64."""
+    return attention.scale * _factor(attention, attention.score_factor, b, h, tensors)
+
+
+def _value_factor(attention: Attention, b: int, h: int, tensors: Mapping[str, Tensor]) -> Tensor:
+    return _factor(attention, attention.value_factor, b, h, tensors)
+
+
+def _factor(
+    attention: Attention, factor: Expr | None, b: int, h: int, tensors: Mapping[str, Tensor]
+) -> Tensor:
+    """Return the value of a factor for one head, float64; 1 where there is none."""
+    if factor is None:
+        return torch.ones((), dtype=torch.float64)
+    return evaluate(factor, _positions(attention, 0, 0, b, h), tensors=tensors)
 
 
 def _sink(
@@ -306,18 +367,18 @@ class Head:
 
     def normed(self, norm: Norm | None, rows: Tensor) -> Tensor:
         """Return rows [seq, dim] of q or k normalised, in their own dtype."""
-        return rows if norm is None else rows * _factor(norm, rows) * self._weight(norm, rows)
+        return rows if norm is None else rows * _inverse_rms(norm, rows) * self._weight(norm, rows)
 
     def products(self, q: Tensor, k: Tensor, product: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         """Return the products of rows, [seq_q, seq_k] float32, as a kernel's formats allow them."""
         q_norm, k_norm = self.attention.q_norm, self.attention.k_norm
         rows = q.float()
         if q_norm is not None:
-            rows = rows * _factor(q_norm, rows) * self._weight(q_norm, rows)
+            rows = rows * _inverse_rms(q_norm, rows) * self._weight(q_norm, rows)
         if k_norm is not None:
             rows = rows * self._weight(k_norm, rows)
         found = product(rows.to(q.dtype), k.T)
-        return found if k_norm is None else found * _factor(k_norm, k.float()).T
+        return found if k_norm is None else found * _inverse_rms(k_norm, k.float()).T
 
     def finished(self, rows: Tensor) -> Tensor:
         """Return rows [seq_q, value_dim] of the output as the epilogue leaves them."""
@@ -337,7 +398,7 @@ class Head:
         return env | {Var.D: torch.arange(rows.shape[-1])[None, :]}
 
 
-def _factor(norm: Norm, rows: Tensor) -> Tensor:
+def _inverse_rms(norm: Norm, rows: Tensor) -> Tensor:
     """Return one over the root mean square of each row, [seq, 1]."""
     return torch.rsqrt(rows.square().mean(-1, keepdim=True) + norm.eps)
 

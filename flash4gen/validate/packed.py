@@ -41,15 +41,31 @@ class Sequence:
 
 
 def lengths_of(case: Case) -> tuple[Lengths, ...]:
-    """Return the lengths of a case's sequences: its own for each batch entry, and others between.
+    """Return the lengths of a case's sequences: its own for each batch entry, others, its own.
 
-    No keys and no queries stay no keys and no queries, in all of them.
+    A launch begins with the first sequence or with the last one. No keys and no queries stay no
+    keys and no queries, in all of them.
     """
     if case.batch == 0:
         return ()
     seq_q, seq_k = case.seq_q, case.seq_k
-    others = ((0, seq_k // 3), (seq_q // 2, seq_k), (min(1, seq_q), 0))
-    return (*((seq_q, seq_k),) * case.batch, *others, (seq_q - seq_q // 3, (seq_k + 1) // 2))
+    others: tuple[Lengths, ...] = ((0, seq_k // 3), (seq_q // 2, seq_k), (min(1, seq_q), 0))
+    others += ((seq_q - seq_q // 3, (seq_k + 1) // 2),)
+    own = (seq_q, seq_k)
+    return (*(own,) * case.batch, *others, own)
+
+
+def mean_queries(q: Tensor, tensors: Mapping[str, Tensor]) -> int:
+    """Return how many queries the sequences of a call have on average, rounded up."""
+    sequences = tensors["cu_seqlens_q"].numel() - 1
+    return -(-q.shape[0] // max(1, sequences))
+
+
+def longest_keys(tensors: Mapping[str, Tensor]) -> int:
+    """Return the keys of the longest sequence of a call."""
+    known = tensors.get("seqused_k")
+    lengths = tensors["cu_seqlens_k"].diff() if known is None else known
+    return int(lengths.max()) if lengths.numel() else 0
 
 
 def parts(case: Case, lengths: tuple[Lengths, ...] | None = None) -> tuple[Case, ...]:

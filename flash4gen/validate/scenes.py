@@ -62,7 +62,7 @@ def scenes(subject: Subject, module: ModuleType) -> tuple[Scene, ...]:
             shape=f"{case.batch} x {case.seq_q} x {case.seq_k}",
             text=launch.asm["ttgir"],
             arguments=launch.arguments,
-            programs=_programs(subject, case),
+            programs=_programs(subject, case, launch),
             # The first program takes over what the others do not start on.
             most=None if _takes_over(subject.choice.schedule) else 1,
         )
@@ -95,7 +95,7 @@ def _takes_over(schedule: AnySchedule) -> bool:
     return isinstance(schedule, BlackwellSchedule) and schedule.dispatch is Dispatch.CLC
 
 
-def _programs(subject: Subject, case: Case) -> int:
+def _programs(subject: Subject, case: Case, launch: Launch) -> int:
     """Return the size of a grid in which the first program has enough to do, and not too much.
 
     A portable program computes what its number says. Specialised ones share the work tiles out;
@@ -106,6 +106,8 @@ def _programs(subject: Subject, case: Case) -> int:
         return 1
     if _takes_over(schedule):
         return _WORKS
+    if subject.attention.packed:
+        return max(1, launch.grid[0] // _WORKS)
     tiles = -(-case.seq_q // schedule.tile_rows)
     return max(1, case.batch * tiles * (subject.attention.heads // schedule.pack) // _WORKS)
 

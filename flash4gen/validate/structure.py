@@ -14,7 +14,7 @@ from flash4gen.schedule.blackwell.model import BlackwellSchedule
 from flash4gen.schedule.blackwell.registers import FIELDS
 from flash4gen.schedule.blackwell.short import one_tile
 from flash4gen.schedule.model import Schedule
-from flash4gen.schedule.units import Unit, matrix_unit
+from flash4gen.schedule.units import MFMA_ROWS, Unit, matrix_unit
 from flash4gen.schedule.verify import constraint_names, verify
 from flash4gen.validate.blame import Failure
 from flash4gen.validate.certificate import Json, Rung, Status
@@ -25,11 +25,18 @@ if TYPE_CHECKING:
 
     from flash4gen.build.artefact import Artefact, Facts
     from flash4gen.ir.hardware import Hardware
+    from flash4gen.ir.nodes import DType
     from flash4gen.schedule.model import AnySchedule
     from flash4gen.validate.subject import Subject
 
-MATRIX_INSTRUCTIONS = {Unit.MMA_SYNC: "HMMA", Unit.WGMMA: "HGMMA", Unit.TCGEN05: "UTCHMMA"}
+MATRIX_INSTRUCTIONS = {
+    2: {Unit.MMA_SYNC: "HMMA", Unit.WGMMA: "HGMMA", Unit.TCGEN05: "UTCHMMA"},
+    1: {Unit.MMA_SYNC: "QMMA", Unit.WGMMA: "QGMMA", Unit.TCGEN05: "UTCQMMA"},
+}
 """The SASS mnemonics, up to the first dot, of 16-bit products with 32-bit accumulation."""
+
+WAVE_INSTRUCTION = f"v_mfma_f32_{MFMA_ROWS}x{MFMA_ROWS}"
+"""How AMD's mnemonic of such a product begins; its depth and the type of its operands follow."""
 
 PTX_INSTRUCTIONS = {
     Unit.MMA_SYNC: "mma.sync",
@@ -82,12 +89,14 @@ def compile_rung(subject: Subject) -> Rung:
         for reason in _binary_faults(subject, kernel, unit)
     ]
     facts = subject.artefact.facts
-    wanted, found = _products(subject.artefact, unit)
+    wanted, found = _products(subject.artefact, unit, subject.attention.dtype)
     spills = f"{facts.spill_bytes} bytes spilled" if facts.spill_bytes else "no spills"
     summary = (
         f"{facts.registers} registers, {spills}, {facts.smem_bytes:,} bytes of shared memory, "
         f"{found} {wanted}"
     )
+    if facts.wave is not None:
+        summary += f", {facts.wave.waves_per_simd} waves per SIMD"
     details: dict[str, Json] = {
         "kernel": subject.artefact.kernel,
         "matrix_instruction": wanted,
@@ -132,16 +141,20 @@ def _binary_faults(subject: Subject, kernel: Artefact, unit: Unit) -> Iterator[s
     yield from (it.message for it in limit_findings(kernel.facts, subject.hardware, None))
     if not kernel.cubin:
         yield "there is no binary"
-    wanted, found = _products(kernel, unit)
+    wanted, found = _products(kernel, unit, subject.attention.dtype)
     # Where no query ever sees a key there is no product to compute, and Triton finds that out.
     if found < LEAST_PRODUCTS and not never_true(subject.attention.mask):
         there = ", ".join(name for name, _ in kernel.facts.tensor_instructions) or "none"
         yield f"{found} {wanted} instructions where {unit} should run (matrix ones: {there})"
 
 
-def _products(kernel: Artefact, unit: Unit) -> tuple[str, int]:
+def _products(kernel: Artefact, unit: Unit, dtype: DType) -> tuple[str, int]:
     """Return which matrix instructions a kernel should have, and how many of them there are."""
-    wanted = MATRIX_INSTRUCTIONS[unit]
+    if unit is Unit.MFMA:
+        counts = kernel.facts.tensor_instructions
+        found = sum(n for name, n in counts if name.startswith(f"{WAVE_INSTRUCTION}x"))
+        return WAVE_INSTRUCTION, found
+    wanted = MATRIX_INSTRUCTIONS[dtype.bytes][unit]
     if not kernel.sass:
         # ptxas knows the architecture before nvdisasm does: what it was given says as much.
         name = PTX_INSTRUCTIONS[unit]

@@ -40,7 +40,7 @@ class Subject:
     overrides: tuple[Path, ...] = ()
 
     def kernel(self, seq_q: int) -> Artefact:
-        """Return the kernel that is to be launched for a number of queries."""
+        """Return the kernel that is to be launched for so many queries, on average if packed."""
         short, schedule = self.artefact.short, self.choice.schedule
         if short is None or not isinstance(schedule, BlackwellSchedule):
             return self.artefact

@@ -13,6 +13,7 @@ import torch
 
 from flash4gen.build.compile import INPUT_DTYPES
 from flash4gen.ir.expr import BITWISE, Apply, Extent, Input, Lookup, Type, walk
+from flash4gen.ir.nodes import descales
 from flash4gen.validate.cases import Case, Layout
 
 if TYPE_CHECKING:
@@ -30,9 +31,10 @@ _GARBAGE = -(2**30)
 def make_tensors(attention: Attention, case: Case) -> dict[str, Tensor]:
     """Return the input tensors of a case, contiguous, on the CPU.
 
-    Floats are normal. Whole numbers that belong to positions rise along the sequence in runs, as
-    the numbers of packed documents do, and tensors of equally long axes hold the same; words that
-    are read bit by bit are any; all others are lengths, from 0 to the longer one.
+    Floats are normal; factors of 8-bit elements, which must be above 0, lie around 1. Whole numbers
+    that belong to positions rise along the sequence in runs, as the numbers of packed documents do,
+    and tensors of equally long axes hold the same; words that are read bit by bit are any; all
+    others are lengths, from 0 to the longer one.
     """
     return {tensor.name: _values(attention, tensor, case) for tensor in attention.inputs}
 
@@ -42,7 +44,8 @@ def _values(attention: Attention, tensor: Input, case: Case) -> Tensor:
     dtype = INPUT_DTYPES[tensor.dtype]
     if tensor.dtype.type is Type.FLOAT:
         random = torch.Generator().manual_seed(case.seed + sum(tensor.name.encode()))
-        return torch.randn(shape, generator=random).to(dtype)
+        drawn = torch.randn(shape, generator=random)
+        return (_descale(drawn) if tensor in _factors(attention) else drawn).to(dtype)
     random = torch.Generator().manual_seed(case.seed + 1)
     if tensor.axes[-1] in (Extent.SEQ_Q, Extent.SEQ_K):
         starts = torch.rand(shape, generator=random) < 1 / _DOCUMENT
@@ -62,6 +65,15 @@ def _holds_bits(attention: Attention, tensor: Input) -> bool:
         if isinstance(node, Apply) and node.op in BITWISE
         for arg in node.args
     )
+
+
+def _factors(attention: Attention) -> tuple[Input, ...]:
+    return () if attention.scales is None else descales(attention.scales)
+
+
+def _descale(x: Tensor) -> Tensor:
+    """Return factors that differ, and change no scores out of what a case is made for."""
+    return torch.exp(x.clamp(-2, 2) / 8)
 
 
 def placed_tensor(x: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:

@@ -22,7 +22,7 @@ import torch
 from flash4gen.ir.expr import Apply, Expr, Literal, Op, Var, walk
 from flash4gen.ir.nodes import DType
 from flash4gen.schedule.blackwell.model import BlackwellSchedule, Tanh
-from flash4gen.validate.oracle import NO_TENSORS, Head, evaluate, visible
+from flash4gen.validate.oracle import NO_TENSORS, Head, evaluate, score_scale, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -62,7 +62,8 @@ class Accuracy:
     """What a kernel's techniques cost by design, beside the working precision.
 
     Attributes:
-        weight: relative error of a weight, and so of a row's sum, of which LSE is the logarithm.
+        weight: relative error of a weight, and so of a row's sum, of which LSE is the logarithm
+            where weights are those of a softmax.
         rounding: of the largest weight of a row on its way to the tensor core. With the running
             maximum itself as reference that weight is 1, which is exact; with an older one it is
             not, and its error is one that the working precision, by the rule above, lacks.
@@ -78,7 +79,7 @@ EXACT = Accuracy()
 """Of kernels that compute exp2 and the score's functions to float32's precision."""
 
 
-ROUNDING = {DType.BF16: 2.0**-9, DType.FP16: 2.0**-12}
+ROUNDING = {DType.BF16: 2.0**-9, DType.FP16: 2.0**-12, DType.FP8_E4M3: 2.0**-5}
 """Half a unit in the last place, relative to the number."""
 
 
@@ -116,16 +117,18 @@ class Comparison:
         return self.error / self.budget if self.budget else math.inf
 
 
-def output_budget(ref: Tensor, base: Tensor) -> Tensor:
+def output_budget(ref: Tensor, base: Tensor, *others: Tensor) -> Tensor:
     """Return the budget of the output, float64, of the shape of ``ref``.
 
     Args:
         ref: float64 reference, [batch, seq_q, heads, value_dim].
         base: the same maths in the working precision, in the output's dtype.
+        others: the same again, as right, with another luck of its roundings.
     """
     rounded = ref.to(base.dtype)
     wobble = torch.where(ref.isfinite(), (rounded + 0.3 - 0.3 - rounded).double().abs(), 0.0)
-    return 2 * _group_maxima(_distance(base, ref)) + 2 * _group_maxima(wobble)
+    distance = torch.stack([_distance(each, ref) for each in (base, *others)]).amax(0)
+    return 2 * _group_maxima(distance) + 2 * _group_maxima(wobble)
 
 
 def lse_budget(ref: Tensor, base: Tensor, allowance: float) -> Tensor:
@@ -164,12 +167,14 @@ def lse_allowance(  # noqa: PLR0913 - three have defaults
     perturbed = tuple(_perturbed(attention.score, accuracy))
     for b in range(q.shape[0]):
         for h in range(attention.heads):
-            env = _environment(attention, q, k, b, h) | {Var.B: torch.tensor(b + entry)}
+            factor = score_scale(attention, b + entry, h, tensors)
+            env = _environment(attention, q, k, (b, h), factor)
+            env |= {Var.B: torch.tensor(b + entry)}
             if attention.norm_weights:
                 own = Head(attention, b + entry, h, q.shape[1], k.shape[1], tensors)
                 rows = own.normed(attention.q_norm, q[b, :, h].double())
                 keys = own.normed(attention.k_norm, k[b, :, h // attention.group].double())
-                env[Var.S] = rows @ keys.T * attention.scale
+                env[Var.S] = rows @ keys.T * factor
             seen = visible(attention, q.shape[1], k.shape[1], b=b + entry, h=h, tensors=tensors)
             score = evaluate(attention.score, env, tensors=tensors).expand(seen.shape)
             peak = max(peak, _largest(_row_maxima(score, seen).abs()))
@@ -182,7 +187,8 @@ def lse_allowance(  # noqa: PLR0913 - three have defaults
                 shifts = [(evaluate(other, env, tensors=tensors) - sink).abs() for other in others]
                 spread = max(spread, sum(map(_largest, shifts)))
     if not attention.normalised:
-        return _total_allowance(peak, spread, k.shape[1])
+        by_design = accuracy.weight * _largest(lse)
+        return _total_allowance(peak, spread, k.shape[1]) + by_design
     if peak == 0:
         return spread + accuracy.weight
     return 2 * _ulp_in_base_2(peak) + spread + accuracy.weight
@@ -277,14 +283,17 @@ def _row_maxima(score: Tensor, seen: Tensor) -> Tensor:
     return peaks[peaks > -math.inf]
 
 
-def _environment(attention: Attention, q: Tensor, k: Tensor, b: int, h: int) -> dict[Var, Tensor]:
-    """Return the variables of one head's score expression."""
+def _environment(
+    attention: Attention, q: Tensor, k: Tensor, head: tuple[int, int], factor: Tensor
+) -> dict[Var, Tensor]:
+    """Return the variables of one head's score expression; ``factor`` is that on q·k."""
+    b, h = head
     hkv = h // attention.group
     scalars = {Var.H: h, Var.HKV: hkv, Var.B: b, Var.SEQ_Q: q.shape[1], Var.SEQ_K: k.shape[1]}
     env = {var: torch.tensor(value) for var, value in scalars.items()}
     env[Var.Q] = torch.arange(q.shape[1])[:, None]
     env[Var.K] = torch.arange(k.shape[1])[None, :]
-    env[Var.S] = (q[b, :, h].float() @ k[b, :, hkv].float().T).double() * attention.scale
+    env[Var.S] = (q[b, :, h].float() @ k[b, :, hkv].float().T).double() * factor
     return env
 
 

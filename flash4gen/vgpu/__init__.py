@@ -8,6 +8,7 @@ partitions and engines as the concurrent things they are and reports every findi
 from __future__ import annotations
 
 from flash4gen.vgpu.check import Check, Policy, check_ttgir
+from flash4gen.vgpu.concurrent.sites import synchronises
 from flash4gen.vgpu.driver import Launch, VirtualDriver, VirtualGpu, virtual_gpu
 from flash4gen.vgpu.errors import Finding, FindingKind, Other, VirtualGpuError
 from flash4gen.vgpu.launch import HostDescriptor
@@ -35,5 +36,6 @@ __all__ = [
     "register_asm",
     "register_libdevice",
     "run_ttgir",
+    "synchronises",
     "virtual_gpu",
 ]

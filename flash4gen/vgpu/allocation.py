@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from flash4gen.vgpu.parse.tree import Module, Operation, Region
 
 # Shared memory of one block in bytes: CUDA C++ Programming Guide, table of technical
-# specifications per compute capability.
-SHARED_BYTES = {
+# specifications per compute capability; the LDS in ROCm's documentation, AMD GPU specifications.
+SHARED_BYTES: dict[int | str, int] = {
     80: 166_912,
     86: 101_376,
     87: 166_912,
@@ -34,6 +34,8 @@ SHARED_BYTES = {
     110: 232_448,
     120: 101_376,
     121: 101_376,
+    "gfx942": 65_536,
+    "gfx950": 163_840,
 }
 # Tensor memory of an SM in columns of 128 words of 32 bits: PTX ISA, tcgen05.alloc.
 TENSOR_COLUMNS = 512
@@ -69,7 +71,11 @@ class _Walk:
         self.count += 1
         if op.name in ("ttg.local_alloc", "ttng.tmem_alloc"):
             return [self._allocate(op)]
-        used = [self.views[str(v)] for v in op.operands if str(v) in self.views]
+        used = [self.views[v] for v in op.operands if v in self.views]
+        if not (used or op.bindings or op.regions):
+            for result in op.results:
+                self.views.pop(result, None)
+            return used
         self._bind(op, used)
         before = self.count
         for region in op.regions:
@@ -138,8 +144,9 @@ def over_allocations(module: Module) -> list[Finding]:
     walk = _Walk(ctas if isinstance(ctas, int) else 1)
     for _ in walk.region(module.kernel.body):
         pass
-    target = re.search(r"cuda:(\d+)", str(module.attributes.get("ttg.target", "")))
-    shared = SHARED_BYTES.get(int(target.group(1))) if target else None
+    target = re.search(r"cuda:(\d+)|hip:(\w+)", str(module.attributes.get("ttg.target", "")))
+    arch = None if target is None else target[2] or int(target[1])
+    shared = None if arch is None else SHARED_BYTES.get(arch)
     found = [_peak(walk.allocations, "tmem", TENSOR_COLUMNS)]
     if shared is not None:
         found.append(_peak(walk.allocations, "smem", shared))

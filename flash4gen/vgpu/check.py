@@ -20,6 +20,7 @@ from flash4gen.vgpu.memory import GlobalMemory
 from flash4gen.vgpu.parse import parse_ttgir
 from flash4gen.vgpu.parse.tree import Operation
 from flash4gen.vgpu.report import Collector, Redundant, Report
+from flash4gen.vgpu.reuse import Reuse
 from flash4gen.vgpu.split import ctas_of
 from flash4gen.vgpu.transpile import Sites, operation_at, transpile
 
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 STEP_LIMIT = 1_000_000
+# What texts have in common: mutants of a kernel differ from it in one partition, as a rule.
+_REUSE = Reuse()
 _START = Site(Operation(name="", line=0))
 
 
@@ -79,8 +82,8 @@ class CheckedProgram:
 @lru_cache(maxsize=64)
 def prepare_checked(text: str, *, fused: bool = True) -> CheckedProgram:
     """Parse and transpile a TTGIR text for the checked machine, like `launch.prepare`."""
-    module = contract(parse_ttgir(text)) if fused else parse_ttgir(text)
-    sites = Sites(ctas_of(module))
+    module = contract(parse_ttgir(text), _REUSE) if fused else parse_ttgir(text)
+    sites = Sites(ctas_of(module), reuse=_REUSE)
     run = transpile(module, sites)
     findings = tuple(over_allocations(module))
     warps = module.attributes.get("ttg.num-warps", 4)

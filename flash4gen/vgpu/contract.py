@@ -15,10 +15,11 @@ operations that give every thread the same number again: `tt.expand_dims`, `tt.b
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from flash4gen.vgpu.parse.tree import Block, Module, Operation, Region, TensorType
+from flash4gen.vgpu.reuse import Reuse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,26 +30,55 @@ _SPREADING = frozenset({"tt.expand_dims", "tt.broadcast", "tt.splat"})
 _SUMS = frozenset({"arith.addf", "arith.subf"})
 
 
-def contract(module: Module) -> Module:
-    """Return the module with its float32 products fused into sums."""
-    functions = (replace(f, body=_region(f.body)) for f in module.functions)
+def contract(module: Module, reuse: Reuse | None = None) -> Module:
+    """Return the module with its float32 products fused into sums.
+
+    Args:
+        module: the parsed text.
+        reuse: remembers regions, for other texts that have them in common.
+    """
+    contraction = _Contraction(reuse or Reuse())
+    functions = (replace(f, body=contraction.region(f.body)) for f in module.functions)
     return replace(module, functions=tuple(functions))
 
 
-def _region(region: Region) -> Region:
-    return Region(tuple(_block(block) for block in region.blocks))
+@dataclass(frozen=True, slots=True)
+class _Contraction:
+    """Goes through the regions of a module."""
+
+    reuse: Reuse
+
+    def region(self, region: Region) -> Region:
+        """Return a region with its products fused into sums."""
+        return self.reuse(region, self._region, "contract")
+
+    def _region(self, region: Region) -> Region:
+        return Region(tuple(self._block(block) for block in region.blocks))
+
+    def _block(self, block: Block) -> Block:
+        uses = _Uses(block.operations)
+        known: dict[str, Operation] = {}
+        operations: list[Operation] = []
+        for op in block.operations:
+            operations += _fused(op, known, uses) if op.name in _SUMS and _is_f32(op) else [op]
+            if op.regions:
+                regions = tuple(self.region(region) for region in op.regions)
+                operations[-1] = replace(op, regions=regions)
+            known.update((result, op) for result in op.results)
+        return replace(block, operations=tuple(operations))
 
 
-def _block(block: Block) -> Block:
-    uses = Counter(_used(block.operations))
-    known: dict[str, Operation] = {}
-    operations: list[Operation] = []
-    for op in block.operations:
-        operations += _fused(op, known, uses) if op.name in _SUMS and _is_f32(op) else [op]
-        if op.regions:
-            operations[-1] = replace(op, regions=tuple(_region(region) for region in op.regions))
-        known.update((result, op) for result in op.results)
-    return replace(block, operations=tuple(operations))
+@dataclass(slots=True)
+class _Uses:
+    """How often the operations of a block read each name; counted when somebody asks."""
+
+    operations: tuple[Operation, ...]
+    _counts: Counter[str] | None = None
+
+    def __getitem__(self, name: str) -> int:
+        if self._counts is None:
+            self._counts = Counter(_used(self.operations))
+        return self._counts[name]
 
 
 def _used(operations: tuple[Operation, ...]) -> Iterator[str]:
@@ -68,7 +98,7 @@ def _is_f32(op: Operation) -> bool:
     return str(kind.element if isinstance(kind, TensorType) else kind) == "f32"
 
 
-def _fused(op: Operation, known: dict[str, Operation], uses: Counter[str]) -> list[Operation]:
+def _fused(op: Operation, known: dict[str, Operation], uses: _Uses) -> list[Operation]:
     """Return what takes the place of a sum: a fused one and what it needs, or the sum itself."""
     products = [_product(operand, known) for operand in op.operands]
     order = [0, 1]
@@ -81,7 +111,7 @@ def _fused(op: Operation, known: dict[str, Operation], uses: Counter[str]) -> li
     return [op]
 
 
-def _count(path: tuple[Operation, ...] | None, uses: Counter[str]) -> int:
+def _count(path: tuple[Operation, ...] | None, uses: _Uses) -> int:
     return uses[path[-1].results[0]] if path else 0
 
 

@@ -17,6 +17,15 @@ if TYPE_CHECKING:
     from flash4gen.vgpu.memory import GlobalMemory
 
 
+_TURN = 1 << 64
+"""Addresses wrap around here."""
+
+_FAR = 1 << 30
+"""Where rows of a ragged descriptor end."""
+
+_RAGGED_AXES = 3
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Descriptor:
     """A tensor in global memory as TMA sees it; sizes and strides in elements, outermost first.
@@ -53,11 +62,25 @@ class Descriptor:
                 raise self._broken(f"a stride of {stride * size} bytes is no multiple of 16")
         if any(extent <= 0 for extent in self.shape):
             raise self._broken(f"its shape is {self.shape}")
+        if self.ragged:
+            return  # it spans the whole address space: each box is held against its tensor
         region = memory.region(self.address)
         last = sum((n - 1) * s for n, s in zip(self.shape, self.strides, strict=True))
         end = self.address + (last + 1) * size
         if self.address < region.base or end > region.end:
             raise self._broken(f"it reaches {end - region.end} bytes beyond the end of its tensor")
+
+    @property
+    def ragged(self) -> bool:
+        """Whether the first three axes are those of ``triton.tools.ragged_tma``.
+
+        Coordinates (2^30, end, 2^30 - size + row) are row end - size + row of the tensor, because
+        addresses wrap around after 2^64 bytes; and the extent 2^30 ends behind row size - 1.
+        """
+        if len(self.shape) < _RAGGED_AXES or self.shape[2] != _FAR:
+            return False
+        around, end, row = self.strides[:3]
+        return end == row and around + end == _TURN // _FAR
 
     def _broken(self, why: str) -> FaultError:
         return FaultError(FindingKind.DESCRIPTOR, f"descriptor {self.name}: {why}")
@@ -77,7 +100,8 @@ class Descriptor:
             place.append(slice(low, high))
             offset += (start + low) * stride
         extents = [part.stop - part.start for part in place]
-        return self.address + offset * self.dtype.itemsize, tuple(place), extents
+        address = (self.address + offset * self.dtype.itemsize) % _TURN
+        return address, tuple(place), extents
 
     def load(
         self, memory: GlobalMemory, coordinates: tuple[int, ...], box: tuple[int, ...]

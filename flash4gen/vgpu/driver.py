@@ -245,8 +245,11 @@ class VirtualDriver(DriverBase):  # type: ignore[misc, unused-ignore]
         """Accept the one device there is."""
 
     def get_device_capability(self, _device: Any = None) -> tuple[int, int]:
-        """Return the compute capability."""
-        major, minor = divmod(int(self.gpu.target.arch), 10)
+        """Return the compute capability, or what PyTorch says of AMD's: 9.4 of gfx942."""
+        arch = self.gpu.target.arch
+        if isinstance(arch, str):
+            return int(arch[3:-2]), int(arch[-2], 16)
+        major, minor = divmod(int(arch), 10)
         return major, minor
 
     def get_current_stream(self, _device: Any = None) -> int:
@@ -287,18 +290,24 @@ class VirtualDriver(DriverBase):  # type: ignore[misc, unused-ignore]
         return bench
 
 
+def target_of(arch: int | str) -> GPUTarget:
+    """Return what Triton compiles for; AMD's architectures are names, with waves of 64 lanes."""
+    return GPUTarget("hip", arch, 64) if isinstance(arch, str) else GPUTarget("cuda", arch, 32)
+
+
 @contextmanager
 def virtual_gpu(
-    target_arch: int,
+    target_arch: int | str,
     *,
     execute: bool = True,
     check: Check | None = None,
     most: int | None = None,
 ) -> Iterator[VirtualGpu]:
-    """Make a virtual NVIDIA GPU Triton's active device, and restore what was active before.
+    """Make a virtual GPU Triton's active device, and restore what was active before.
 
     Args:
-        target_arch: compute capability as Triton writes it: 80, 90, 100, 120, ...
+        target_arch: as Triton writes it: compute capabilities 80, 90, 100, 120, ... of NVIDIA's
+            GPUs; gfx942, gfx950 of AMD's.
         execute: run launches on the CPU tensors; False compiles and records them only.
         check: run them with all concurrency checks on; findings are collected, not raised.
         most: of kernels with partitions, execute no more programs of a launch than this.
@@ -309,7 +318,7 @@ def virtual_gpu(
     Raises:
         VirtualGpuError: from a launch inside, at the first finding, unless `check` collects them.
     """
-    gpu = VirtualGpu(GPUTarget("cuda", target_arch, 32), execute=execute, check=check, most=most)
+    gpu = VirtualGpu(target_of(target_arch), execute=execute, check=check, most=most)
     config = triton.runtime.driver
     before = config._active
     config.set_active(VirtualDriver(gpu))

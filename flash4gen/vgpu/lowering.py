@@ -83,6 +83,7 @@ _HINTS = frozenset(
         "loop.stage",
         "loop.cluster",
         "ttg.partition",
+        "amd.pipeliner_part",
         "OpIdx",
     }
 )

@@ -105,3 +105,12 @@ def mulhi_unsigned(a: Tensor, b: Tensor) -> Tensor:
     high = x * (y >> 16)
     rest = (x * (y & 0xFFFF)) >> 16
     return ((high + rest) >> 16).to(torch.int32)
+
+
+def reciprocal(x: Tensor) -> Tensor:
+    """Return 1 / x of float32 numbers; subnormal ones become 0 (PTX ISA, rcp.approx.ftz.f32)."""
+    return _flushed(torch.reciprocal(_flushed(x)))
+
+
+def _flushed(x: Tensor) -> Tensor:
+    return torch.where(x.abs() < torch.finfo(torch.float32).smallest_normal, x * 0.0, x)

@@ -135,6 +135,7 @@ class View:
         "data",
         "footprint",
         "layout",
+        "offset",
         "state",
     )
 
@@ -143,6 +144,8 @@ class View:
         self.data = data
         self.state = state
         self.layout = layout
+        # Byte offset of the first element in the buffer.
+        self.offset = int(data.storage_offset()) * data.element_size()
         self.footprint: Footprint | None = None
         self._children: dict[object, View] = {}
         # A dense window is checked by words of eight bytes, whatever its order of dimensions.
@@ -155,14 +158,13 @@ class View:
         """What messages call it."""
         return self.buffer.name
 
-    @property
-    def offset(self) -> int:
-        """Byte offset of its first element in the buffer."""
-        return int(self.data.storage_offset()) * self.data.element_size()
-
     def derive(self, key: object, layout: str, of: Transform) -> View:
         """Return the view that `of` makes of both tensors; remembered under `key`."""
-        return self.child(key, lambda: View(self.buffer, of(self.data), of(self.state), layout))
+        child = self._children.get(key)
+        if child is None:
+            child = View(self.buffer, of(self.data), of(self.state), layout)
+            self._children[key] = child
+        return child
 
     def child(self, key: object, make: Callable[[], View]) -> View:
         """Return another view of the same memory, made at most once; remembered under `key`."""

@@ -7,6 +7,7 @@ where an exception arose without a word about positions at run time.
 
 from __future__ import annotations
 
+import itertools
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -29,10 +30,14 @@ from flash4gen.vgpu.parse.tree import (
 from flash4gen.vgpu.spread import spread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Container, Iterator
+
+    from flash4gen.vgpu.reuse import Reuse
 
 # Operations that end a region with values for the operation around it.
-_YIELDS = ("scf.yield", "ttg.warp_yield")
+_YIELDS = ("scf.yield",)
+# Numbers of sites: no two of a process are alike, so that partitions of several texts go together.
+_NUMBERS = itertools.count()
 # The name under which the globals of generated code hold its table of operations.
 OPERATIONS = "__operations__"
 
@@ -60,22 +65,42 @@ class _Code:
         self.depth -= 1
 
 
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A region as a function of its own.
+
+    Attributes:
+        function: takes the machine, and the values that the region uses.
+        values: their names in the TTGIR.
+        sites: the synchronising operations in it.
+    """
+
+    function: Callable[..., Any]
+    values: tuple[str, ...]
+    sites: tuple[Site, ...]
+
+
 class _FunctionWriter:
     """Writes one function; `values` maps names of the TTGIR to Python expressions.
 
     Args:
-        names: Python names of the module's other functions.
-        shared: the globals that all generated code of a module shares.
+        functions: the module's other functions, by name; filled while they are compiled.
         sites: where the checked machine learns which operation runs; functions that it runs are
             generators. None writes plain functions.
+        around: names that the code around a region may hand over.
     """
 
     def __init__(
-        self, names: dict[str, str], shared: dict[str, Any], sites: Sites | None = None
+        self,
+        functions: dict[str, Callable[..., Any]],
+        sites: Sites | None = None,
+        around: Container[str] = (),
     ) -> None:
-        self._functions = names
-        self._shared = shared
+        self._functions = functions
         self._sites = sites
+        self._around = around
+        self._captured: dict[str, str] = {}
+        self._space: dict[str, Any] = {}
         self._values: dict[str, str] = {}
         self._code = _Code()
         self._count = 0
@@ -88,15 +113,17 @@ class _FunctionWriter:
         return f"v{self._count}"
 
     def _bind(self, prefix: str, value: Any) -> str:
-        name = f"{prefix}{len(self._shared)}"
-        self._shared[name] = value
+        name = f"{prefix}{len(self._space)}"
+        self._space[name] = value
         return name
 
     def _use(self, operand: Operand | None) -> str:
         if operand is None or not isinstance(operand, str):
             return repr(operand)
         if operand not in self._values:
-            raise unsupported(f"value %{operand} is not visible here")
+            if operand not in self._around:
+                raise unsupported(f"value %{operand} is not visible here")
+            self._captured[operand] = self._fresh(operand)
         return self._values[operand]
 
     def _uses(self, operands: tuple[Operand | None, ...]) -> str:
@@ -104,46 +131,51 @@ class _FunctionWriter:
 
     # --- functions ----------------------------------------------------------------------------
 
-    def function(self, name: str, function: Function) -> None:
-        """Write a whole function."""
+    def function(self, function: Function) -> Callable[..., Any]:
+        """Write and compile a whole function."""
         arguments = ["cta", *(self._fresh(argument.name) for argument in function.arguments)]
-        with self._code.block(f"def {name}({', '.join(arguments)}):"):
+        with self._code.block(f"def function({', '.join(arguments)}):"):
             self._generator()
             self._body(function.body)
+        return self._compiled("function")
 
-    def combiner(self, name: str, region: Region) -> None:
-        """Write a region of scalar operations as a function of tensors."""
+    def combiner(self, region: Region) -> Callable[..., Any]:
+        """Write and compile a region of scalar operations as a function of tensors."""
         block = region.blocks[0]
         arguments = [self._fresh(argument.name) for argument in block.arguments]
-        with self._code.block(f"def {name}({', '.join(arguments)}):"):
+        with self._code.block(f"def combine({', '.join(arguments)}):"):
             for op in block.operations:
                 self._operation(_lifted(op))
+        return self._compiled("combine")
 
-    def finish(self, name: str) -> Callable[..., Any]:
-        """Compile what was written and return the function of that name."""
-        space = {"__builtins__": {"range": range, "tuple": tuple, "isinstance": isinstance}}
-        self._shared.setdefault("__builtins__", space["__builtins__"])
-        table = f"{OPERATIONS}{name}"
-        self._shared[table] = self._code.operations
-        source = "\n".join(self._code.lines) + "\n"
-        code = compile(source, f"<{table}>", "exec")
-        exec(code, self._shared)
-        function: Callable[..., Any] = self._shared[name]
-        return function
-
-    def partition(self, name: str, region: Region) -> None:
-        """Write a partition as a function of what it captures."""
-        block = region.blocks[0]
-        arguments = ["cta", *(self._fresh(argument.name) for argument in block.arguments)]
-        with self._code.block(f"def {name}({', '.join(arguments)}):"):
+    def partition(self, name: str, region: Region) -> _Part:
+        """Write and compile a partition as a function of its arguments and what it captures."""
+        arguments = [self._fresh(argument.name) for argument in _body(region).arguments]
+        with self._code.block("def"):  # what is captured is known in the end
             self._generator()
             self._body(region)
+        self._code.lines[0] = (
+            f"def {name}({', '.join(['cta', *arguments, *self._captured.values()])}):"
+        )
+        sites = () if self._sites is None else tuple(self._sites.synchronising)
+        return _Part(self._compiled(name), tuple(self._captured), sites)
+
+    def _compiled(self, name: str) -> Callable[..., Any]:
+        """Compile what was written and return the function of that name."""
+        space = self._space
+        space["__builtins__"] = {"range": range, "tuple": tuple, "isinstance": isinstance}
+        table = f"{OPERATIONS}{name}"
+        space[table] = self._code.operations
+        code = compile("\n".join(self._code.lines) + "\n", f"<{table}>", "exec")
+        exec(code, space)
+        function: Callable[..., Any] = space[name]
+        return function
 
     def _body(self, region: Region) -> None:
-        if len(region.blocks) == 1:
-            self._operations(region.blocks[0])
-        else:
+        if len(region.blocks) > 1:
             self._blocks(region)
+        else:
+            self._operations(_body(region))
 
     def _generator(self) -> None:
         """Make a generator of the function, whatever it does."""
@@ -213,7 +245,7 @@ class _FunctionWriter:
             raise finding_at(op, unsupported("").kind, message) from error
 
     def _plain(self, op: Operation) -> None:
-        regions = _Regions(self._functions, self._shared)
+        regions = _Regions(self._functions)
         self._note(op)
         ctas = 1 if self._sites is None else self._sites.ctas
         match lower(op, regions) if ctas == 1 else spread(op, regions, ctas):
@@ -316,10 +348,15 @@ class _FunctionWriter:
             self._nested(after, names)
 
     def _op_tt_call(self, op: Operation) -> None:
-        name = self._functions.get(op.symbols[0])
-        if name is None:
-            raise unsupported(f"call of unknown function @{op.symbols[0]}")
-        arguments = self._uses(op.operands)
+        callee = op.symbols[0]
+        if callee not in self._functions:
+            raise unsupported(f"call of unknown function @{callee}")
+        # Looked up when it is called: it may not have been compiled yet.
+        name = f"{self._bind('f', self._functions)}[{callee!r}]"
+        self._call(op, name, op.operands)
+
+    def _call(self, op: Operation, name: str, operands: tuple[Operand, ...]) -> None:
+        arguments = self._uses(operands)
         call = f"{name}(cta, {arguments})" if arguments else f"{name}(cta)"
         self._assign(op, call if self._sites is None else f"(yield from {call})")
 
@@ -330,18 +367,29 @@ class _FunctionWriter:
         parts: list[str] = []
         warps = op.labelled.get("num_warps", ())
         for index, region in enumerate(op.regions[1:]):
-            name = f"p{len(self._shared)}"
-            self._shared[name] = None  # keeps the name; the partition's own code takes more
-            writer = _FunctionWriter(self._functions, self._shared, self._sites)
-            writer.partition(name, region)
-            writer.finish(name)
+            name = self._part(f"partition{index}", region)[0]
             parts.append(f"('partition{index}', {warps[index]}, {name}, ({captured},))")
         self._at(op)
         self._code.line(f"cta.fork(({', '.join(parts)},))", op)
-        targets = [self._fresh(result) for result in op.results]
-        self._nested(_body(op.regions[0]), targets)
+        self._call(op, *self._part("default", op.regions[0], self._values))
         self._at(op)
         self._code.line("yield from cta.join()", op)
+
+    def _part(
+        self, name: str, region: Region, around: Container[str] = ()
+    ) -> tuple[str, tuple[str, ...]]:
+        """Return the name of a region as a function, and what is to be handed over to it."""
+        sites = self._sites
+        assert sites is not None
+
+        def make(region: Region) -> _Part:
+            return _FunctionWriter(self._functions, sites.fresh(), around).partition(name, region)
+
+        # What calls others is not made of its region alone.
+        reuse = sites.reuse if len(self._functions) == 1 else None
+        part = reuse(region, make, (name, sites.ctas)) if reuse else make(region)
+        sites.synchronising.extend(part.sites)
+        return self._bind("p", part.function), part.values
 
     def _returns(self, op: Operation) -> None:
         self._code.line(f"return {self._uses(op.operands)}".rstrip(), op)
@@ -351,21 +399,18 @@ class _FunctionWriter:
     _op_tt_scan_return = _returns
     _op_tt_map_elementwise_return = _returns
     _op_ttg_warp_return = _returns
+    _op_ttg_warp_yield = _returns
 
 
 class _Regions:
     """Compiles regions of scalar operations for handlers."""
 
-    def __init__(self, names: dict[str, str], shared: dict[str, Any]) -> None:
-        self._names = names
-        self._shared = shared
+    def __init__(self, functions: dict[str, Callable[..., Any]]) -> None:
+        self._functions = functions
 
     def elementwise(self, region: Region) -> Callable[..., Any]:
         """Return the region as a function of whole tensors."""
-        name = f"r{len(self._shared)}"
-        writer = _FunctionWriter(self._names, self._shared)
-        writer.combiner(name, region)
-        return writer.finish(name)
+        return _FunctionWriter(self._functions).combiner(region)
 
 
 def _body(region: Region) -> Block:
@@ -392,18 +437,24 @@ class Sites:
     Args:
         ctas: of a program of the module.
         noted: whether the machine is told every operation, those between registers too.
+        reuse: remembers partitions, for other texts that have them in common.
     """
 
-    def __init__(self, ctas: int = 1, *, noted: bool = False) -> None:
+    def __init__(self, ctas: int = 1, *, noted: bool = False, reuse: Reuse | None = None) -> None:
         self.ctas = ctas
         self.noted = noted
+        self.reuse = reuse
         self.synchronising: list[Site] = []
+
+    def fresh(self) -> Sites:
+        """Return the same without any operation."""
+        return Sites(self.ctas, noted=self.noted, reuse=self.reuse)
 
     def site(self, op: Operation) -> Site:
         """Return the site of an operation."""
         if op.name not in SYNCHRONISING:
             return Site(op)
-        site = Site(op, len(self.synchronising))
+        site = Site(op, next(_NUMBERS))
         self.synchronising.append(site)
         return site
 
@@ -419,14 +470,15 @@ def transpile(module: Module, sites: Sites | None = None) -> Callable[..., Any]:
     Raises:
         VirtualGpuError: an operation, attribute or type is not supported; the finding names it.
     """
-    shared: dict[str, Any] = {}
-    names = {function.name: f"f{i}" for i, function in enumerate(module.functions)}
-    compiled: dict[str, Callable[..., Any]] = {}
+    functions: dict[str, Callable[..., Any]] = {f.name: _missing for f in module.functions}
     for function in module.functions:
-        writer = _FunctionWriter(names, shared, sites)
-        writer.function(names[function.name], function)
-        compiled[function.name] = writer.finish(names[function.name])
-    return compiled[module.kernel.name]
+        functions[function.name] = _FunctionWriter(functions, sites).function(function)
+    return functions[module.kernel.name]
+
+
+def _missing(*_: Any) -> None:
+    """Stand in for a function that has not been compiled."""
+    raise RuntimeError("a function is called before it is compiled")
 
 
 def operation_at(error: BaseException) -> Operation | None:

@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 
 def checked_launches(
-    place: str, arch: int, checks: Iterable[Check]
+    place: str, arch: int | str, checks: Iterable[Check]
 ) -> Iterator[tuple[Launch, Report]]:
     """Call a function once for every check and yield its launches and what was found of each.
 
     Args:
         place: `FILE.py::FUNCTION`; the function takes no arguments.
-        arch: compute capability to compile for and to be.
+        arch: what to compile for and to be, as in ``virtual_gpu``.
         checks: how each call is checked.
 
     Raises:

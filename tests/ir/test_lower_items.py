@@ -121,13 +121,15 @@ def test_shipped_targets() -> None:
         "h100": common | {Feature.WGMMA},
         "h200": common | {Feature.WGMMA},
         "l40s": common - {Feature.TMA},
+        "mi300x": {Feature.MFMA},
+        "mi355x": {Feature.MFMA, Feature.LDS_DMA, Feature.FP8},
         "rtx4090": common - {Feature.TMA},
         "rtx5090": common,
         "rtx_pro_6000": common,
         "rubin": common | {Feature.TCGEN05},
     }
     archs = [gpu.arch for gpu in library.targets()]
-    assert archs == [80, 100, 103, 90, 90, 89, 89, 120, 120, 107]
+    assert archs == [80, 100, 103, 90, 90, 89, "gfx942", "gfx950", 89, 120, 120, 107]
     assert all("preliminary" in source for _, source in library.target("rubin").sources[2:])
     with pytest.raises(KeyError):
         library.target("b100")
@@ -160,13 +162,44 @@ def test_models_have_the_layers_that_their_makers_say() -> None:
     def layers(name: str) -> str:
         path = library.spec_path(name)
         result = analyse(SourceFile(str(path), path.read_text(encoding="utf-8")))
-        return "".join("L" if "full" not in one else "F" for one in result.models[0].layers)
+        full = ("full", "global")
+        return "".join(
+            "F" if one.removesuffix("_sinks").endswith(full) else "L"
+            for one in result.models[0].layers
+        )
 
     assert layers("gemma2_9b") == "LF" * 21
     assert layers("gemma3_27b") == "LLLLLF" * 10 + "LL"
     assert layers("gpt_oss_120b") == "LF" * 18
     assert layers("llama4_scout") == "LLLF" * 12
     assert layers("modernbert_base") == "FLL" * 7 + "F"
+    # transformers, MiMoV2FlashConfig: the first layer and every sixth are full.
+    assert layers("mimo_v2_flash") == "".join(
+        "F" if i == 0 or (i + 1) % 6 == 0 else "L" for i in range(48)
+    )
+    assert len(layers("deepseek_v3")) == 61
+    assert len(layers("t5_base_encoder")) == 12
+
+
+def test_sinks_are_where_their_makers_put_them() -> None:
+    def sunk(name: str) -> dict[str, bool]:
+        path = library.spec_path(name)
+        result = analyse(SourceFile(str(path), path.read_text(encoding="utf-8")))
+        return {one.name: one.sink is not None for one in result.models[0].attentions}
+
+    assert all(sunk("gpt_oss_120b").values())
+    assert sunk("mimo_v2_flash") == {"mimo_v2_flash_full": False, "mimo_v2_flash_local": True}
+
+
+WANTED = """
+    llama3_1_8b llama3_70b mistral_7b_v0_1 gemma2_9b gemma2_27b gemma3_27b gpt_oss_120b qwen2_5_7b
+    qwen3_8b phi3_mini_4k deepseek_v3 llama4_scout bloom_7b1 t5_base_encoder paligemma_3b
+    modernbert_base grok1 mimo_v2_flash
+"""
+
+
+def test_the_models_that_people_run_are_there() -> None:
+    assert set(WANTED.split()) <= set(library.model_names())
 
 
 def test_an_unknown_spec_has_no_path() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from flash4gen.ir.library import target
-from flash4gen.ir.nodes import EmptyRow
+from flash4gen.ir.nodes import EmptyRow, Lengths, Weights
 from flash4gen.render.module import render
 from flash4gen.schedule.model import Family
 from tests.ir.notation import attention
@@ -74,6 +74,22 @@ MODULES: dict[str, tuple[Pins, dict[str, Any]]] = {
     "plan disjoint": ({"plan": "disjoint"}, {"head_dim": 32, "value_dim": 32}),
     "packed, of positions": ({"pack": 4}, MEANINGS["of positions"]),
     "packed, 256": ({"pack": 4}, MEANINGS["256"]),
+    "packed sequences": ({}, {"lengths": Lengths.PACKED}),
+    "packed sequences, 256": ({}, {"lengths": Lengths.PACKED, **MEANINGS["256"]}),
+    "packed sequences, of positions": (
+        {"dispatch": "clc"},
+        {"lengths": Lengths.PACKED, **MEANINGS["of positions"], "mask": "(q + k) % 3 == 0"},
+    ),
+    "sigmoid": ({}, {"weights": Weights.SIGMOID}),
+    "sigmoid, p_in_s": (
+        {"plan": "p_in_s", "emulated": 0, "early": 0},
+        {"weights": Weights.SIGMOID, "score": "s - 3.0"},
+    ),
+    "sigmoid, of positions": (
+        {"pack": 4, "dispatch": "clc"},
+        {"weights": Weights.SIGMOID, **MEANINGS["of positions"]},
+    ),
+    "sigmoid, packed sequences": ({}, {"weights": Weights.SIGMOID, "lengths": Lengths.PACKED}),
     "clc, 192 and 128": ({"dispatch": "clc"}, MEANINGS["192 and 128"]),
 }
 

@@ -16,7 +16,7 @@ from flash4gen.build.load import load_module
 from flash4gen.ir import library
 from flash4gen.ir.lower_functions import CONSTANTS
 from flash4gen.ir.lower_inputs import TAKEN
-from flash4gen.ir.nodes import Lengths, Pin, Weights
+from flash4gen.ir.nodes import Lengths, Pin
 from flash4gen.render.inputs import attention_names
 from flash4gen.render.module import render
 from flash4gen.schedule.choose import choose
@@ -204,14 +204,6 @@ def test_the_specialised_family_leaves_tensors_to_the_portable_one() -> None:
     family = next(decision for decision in choice.decisions if decision.field == "family")
     assert family.reason.startswith("not the blackwell family: it reads no input tensors")
     assert "slopes" in family.reason
-
-
-def test_nor_has_the_specialised_family_sigmoid_weights() -> None:
-    choice = choose(attention(weights=Weights.SIGMOID), library.target("b200"))
-    assert isinstance(choice, Choice)
-    family = choice.decisions[0]
-    assert (family.value, choice.schedule.family) == ("portable", "portable")
-    assert "its weights are those of a softmax, not sigmoid" in family.reason
 
 
 def test_nor_has_the_specialised_family_sinks() -> None:

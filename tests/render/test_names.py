@@ -12,6 +12,7 @@ import triton
 from flash4gen.build.load import load_module
 from flash4gen.ir.library import target, target_names
 from flash4gen.ir.module_names import MODULE_NAMES, taken
+from flash4gen.ir.nodes import DType, Weights
 from flash4gen.render.module import render
 from tests.ir.notation import attention
 from tests.render.test_blackwell import MODULES, text
@@ -46,6 +47,9 @@ def modules() -> Iterator[str]:
             yield portable(on, "pointer", **changes)
         yield portable("h100", "tma", **changes)
     yield portable("h100", "pointer", block_size=16)
+    for weights in Weights:
+        eight = {"dtype": DType.FP8_E4M3, "out_dtype": DType.BF16, "weights": weights}
+        yield portable("h100", "tma", **eight)
 
 
 def said(module: str) -> set[str]:

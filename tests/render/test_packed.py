@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from flash4gen.ir import library
 from flash4gen.ir.nodes import Lengths, Pin
 from flash4gen.render.module import render
 from flash4gen.schedule.choose import choose
-from flash4gen.schedule.model import Choice, Load, as_portable
+from flash4gen.schedule.model import Choice, Family, Load, as_portable
 from flash4gen.vgpu import virtual_gpu
 from tests.ir.notation import attention
 
@@ -160,9 +161,19 @@ def test_whole_tiles_are_never_loaded() -> None:
     assert "whole tiles would bring in the rows of the next sequence" in reasons
 
 
-def test_the_specialised_family_has_no_packed_sequences() -> None:
-    family = choice_of(attention(lengths=Lengths.PACKED), "b200").decisions[0]
-    assert family.value == "portable"
-    assert family.reason == (
-        "not the blackwell family: its sequences lie in a batch, not packed one behind the other"
-    )
+@pytest.mark.parametrize(
+    ("pin", "reason"),
+    [
+        (Pin("pack", 2), "packed heads would need a sixth"),
+        (Pin("ctas", 2), "512 rows of one sequence"),
+    ],
+    ids=["packed heads", "a pair of CTAs"],
+)
+def test_the_specialised_family_has_packed_sequences_but_not_all_else(
+    pin: Pin, reason: str
+) -> None:
+    variant = attention(head_dim=128, value_dim=128, lengths=Lengths.PACKED)
+    assert choice_of(variant, "b200").schedule.family is Family.BLACKWELL
+    refused = choose(replace(variant, pins=(pin,)), library.target("b200"))
+    assert isinstance(refused, tuple)
+    assert reason in refused[0].notes[0]

@@ -25,6 +25,7 @@ from tests.schedule.variants import (
     WINDOW,
     cycles,
     portable,
+    said,
     variant,
 )
 
@@ -124,5 +125,5 @@ def test_widths_are_padded_to_powers_of_two_and_the_waste_is_named() -> None:
 def test_every_field_of_the_schedule_has_a_decision_with_its_value() -> None:
     choice = portable(variant(64), target("h100"))
     decided = {decision.field: decision.value for decision in choice.decisions}
-    fields = set(choice.schedule.__dataclass_fields__) - {"hardware"}
+    fields = said(choice.schedule) - {"hardware"}
     assert decided == {name: getattr(choice.schedule, name) for name in fields}

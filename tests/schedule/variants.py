@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
+from flash4gen.digest import is_left_out
 from flash4gen.ir import library
 from flash4gen.ir.nodes import Pin
 from flash4gen.schedule.choose import choose
@@ -15,7 +16,7 @@ from tests.ir.notation import attention
 if TYPE_CHECKING:
     from flash4gen.ir.hardware import Hardware
     from flash4gen.ir.nodes import Attention
-    from flash4gen.schedule.model import Excluded, Ranked
+    from flash4gen.schedule.model import AnySchedule, Excluded, Ranked
 
 FULL = "true"
 CAUSAL = "k <= q_end"
@@ -24,8 +25,8 @@ IDENTITY = "s"
 SOFTCAP = "50.0 * tanh(s / 50.0)"
 
 _FIRST = {target.arch: target for target in reversed(library.targets())}
-TARGETS = [target for arch, target in sorted(_FIRST.items()) if measured_arch(target) == arch]
-"""One for each compute capability that was swept; registers of the others are modelled alone."""
+TARGETS = [_FIRST[arch] for arch in sorted(_FIRST, key=str) if measured_arch(_FIRST[arch]) == arch]
+"""One for each architecture that was swept; registers of the others are modelled alone."""
 
 
 def variant(
@@ -58,6 +59,15 @@ def chosen(what: Attention, hardware: Hardware, exclude: Excluded = ()) -> Choic
 def portable(what: Attention, hardware: Hardware, exclude: Excluded = ()) -> Choice:
     """Return the choice within the portable family, which there must be."""
     return chosen(pinning(what, family="portable"), hardware, exclude)
+
+
+def said(schedule: AnySchedule) -> set[str]:
+    """Return the fields that leave a trace: those that came later do where they are set."""
+    return {
+        field.name
+        for field in fields(schedule)
+        if not is_left_out(field, getattr(schedule, field.name))
+    }
 
 
 def cycles(item: Ranked) -> float:

@@ -10,18 +10,24 @@ import pytest
 import torch
 
 from flash4gen.driver import check_spec, plan_spec
+from flash4gen.ir.library import target
+from flash4gen.ir.nodes import Weights
 from flash4gen.render.module import render
+from flash4gen.vgpu.numerics import reciprocal
 from flash4gen.vgpu.ops.assembly import (
     BITS_BELOW,
     EXP2,
+    NARROW_EXP2,
     TANH,
     bits_below,
     exp2,
+    narrow_exp2,
     select,
     selected,
     tanh,
 )
 from flash4gen.vgpu.ops.elementwise import _ASM
+from tests.ir.notation import attention
 from tests.project import ROOT
 from tests.schedule.variants import chosen, pinning
 
@@ -47,6 +53,20 @@ def test_the_polynomial_is_close_to_the_power_of_two() -> None:
 def test_what_is_masked_weighs_exactly_nothing(x: float) -> None:
     result = power(torch.tensor([x]))
     assert result.view(torch.int32).tolist() == [0]  # +0, and not −0
+
+
+def test_the_narrow_polynomial_ends_below_infinity() -> None:
+    def narrow(x: torch.Tensor) -> torch.Tensor:
+        """Return 2^x by the block, which takes exponents as x / 254 + 1 / 2."""
+        return narrow_exp2(x, torch.tensor(1 / 254), torch.tensor(0.5))
+
+    x = torch.linspace(-126, 126, 200_001)
+    error = narrow(x).double() / x.double().exp2() - 1
+    assert float(error.abs().max()) < 9.3e-5
+    ends = torch.tensor([-INF, -1000.0, 0.0, 1000.0, INF])
+    assert narrow(ends).tolist() == [0.0, 0.0, 1.0, 2.0**127, 2.0**127]
+    # The reciprocal of what a hidden key has: a subnormal number, which is flushed to nothing.
+    assert reciprocal(narrow(ends)).tolist()[3:] == [0.0, 0.0]
 
 
 @pytest.mark.parametrize("whole", [-126, -20, -1, 0, 1, 8])
@@ -132,3 +152,10 @@ def test_kernels_use_the_blocks_whose_meaning_is_known(
     module = render(what, hardware, chosen(what, hardware))
     assert {normal(text) for text in assembly_of(module.text)} == {normal(text) for text in blocks}
     assert all(normal(text) in _ASM for text in blocks)
+
+
+def test_sigmoid_weights_use_the_narrow_block() -> None:
+    what = attention(head_dim=64, value_dim=64, weights=Weights.SIGMOID)
+    module = render(what, target("b200"), chosen(what, target("b200")))
+    known = {normal(text) for text in (NARROW_EXP2, RECIPROCAL)}
+    assert {normal(text) for text in assembly_of(module.text)} >= known

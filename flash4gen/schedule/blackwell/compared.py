@@ -96,8 +96,9 @@ def compared(
     try:
         found = {item: cycles(item) for item in steps}
         known = traits(attention)
-        # Its kernel for the widest heads is another one.
-        fa4 = None if known.widest else cycles(flash_attention_4(known, hardware))
+        # Its kernel for the widest heads is another one, and it has no sigmoid weights.
+        other = known.widest or not known.normalised
+        fa4 = None if other else cycles(flash_attention_4(known, hardware))
     except NoConstantsError:
         return Compared(schedule, {}, None)
     return Compared(schedule, found, fa4)

@@ -129,13 +129,19 @@ def _buffers(schedule: BlackwellSchedule, barriers: tuple[Barrier, ...]) -> tupl
         Buffer("q", schedule.query_tiles * TILE * schedule.head_pad * ELEMENT),
         *_rings(schedule),
         Buffer("staged out", schedule.staging * out),
-        Buffer("row statistics", schedule.query_tiles * TILE * 4),
+        *_statistics(schedule),
         Buffer("barriers", BARRIER * sum(barrier.count for barrier in barriers)),
         Buffer("alignment", SLACK),
     ]
     if schedule.dispatch is Dispatch.CLC:
         plan.append(Buffer("launch control", REQUEST))
     return tuple(plan)
+
+
+def _statistics(schedule: BlackwellSchedule) -> Iterator[Buffer]:
+    """Yield what softmax and correction tell each other about each row."""
+    if schedule.normalised:
+        yield Buffer("row statistics", schedule.query_tiles * TILE * 4)
 
 
 def _rings(schedule: BlackwellSchedule) -> Iterator[Buffer]:
@@ -194,16 +200,21 @@ def _barriers(schedule: BlackwellSchedule) -> Iterator[Barrier]:
     yield _barrier("s_full", max(score_slots(schedule), tiles), "mma")
     # With two slots of one tile softmax may be a step ahead of the products: one for each slot.
     slots = 2 if schedule.plan is TensorPlan.DOUBLE_S else tiles
-    yield _barrier("p_ready", slots, "softmax", "correction")
+    corrected = ("correction",) if schedule.normalised else ()
+    yield _barrier("p_ready", slots, "softmax", *corrected)
     if schedule.early:
         yield _barrier("p_last", slots, "softmax")
     yield _barrier("o_full", tiles, "mma")
+    if not schedule.normalised:
+        # Else the correction lets the first weights of the next work tile pass when O is read.
+        yield _barrier("o_empty", tiles, "correction")
     if schedule.plan in (TensorPlan.SHARED_S, TensorPlan.DISJOINT):
         yield _barrier("s_empty", tiles, "softmax")
     if schedule.plan is not TensorPlan.P_IN_S:
         yield _barrier("pv_done", tiles, "mma")
-    yield _barrier("stats_full", tiles, "softmax")
-    yield _barrier("stats_empty", tiles, "correction")
+    if schedule.normalised:
+        yield _barrier("stats_full", tiles, "softmax")
+        yield _barrier("stats_empty", tiles, "correction")
     yield _barrier("q_full", tiles, "load")
     yield _barrier("q_empty", tiles, "mma")
     yield _barrier("kv_full", schedule.stages, "load")

@@ -7,9 +7,11 @@ together.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
+
+from flash4gen.digest import WHERE_SET
 
 if TYPE_CHECKING:
     from flash4gen.schedule.model import Family, TileOrder
@@ -98,6 +100,8 @@ class BlackwellSchedule:
         value_pad: padded width of v and out, a power of two of at least 16.
         smem_bytes: planned shared memory of one CTA (the build checks the fact).
         tmem_columns: planned columns of tensor memory of one CTA, as allocated.
+        normalised: whether weights are those of a softmax. Those of a sigmoid have no maximum, so
+            that no output is rescaled, and the correction only hands outputs on.
     """
 
     family: Family
@@ -128,6 +132,7 @@ class BlackwellSchedule:
     value_pad: int
     smem_bytes: int
     tmem_columns: int
+    normalised: bool = field(default=True, metadata=WHERE_SET)
 
     @property
     def rows(self) -> int:

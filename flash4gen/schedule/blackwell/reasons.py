@@ -35,17 +35,17 @@ def decisions(
     reasons = {
         "family": f"{hardware.doc} has tcgen05 and tensor memory, and the heads have a memory plan",
         **_shape(schedule, traits),
-        "short_queries": _short(schedule),
+        "short_queries": _short(schedule, traits),
         "stages": _stages(schedule, hardware),
         "plan": _plan(schedule, traits, hardware),
         "pack": _pack(schedule, traits),
         "order": ORDER[schedule.order],
-        "dispatch": _dispatch(schedule),
+        "dispatch": _dispatch(schedule, traits),
         **_registers(schedule, hardware),
         **_short_registers(schedule, hardware),
-        "emulated": _emulated(traits, hardware),
+        "emulated": _emulated(schedule, traits, hardware),
         "early": _early(schedule),
-        "rescale_threshold": _threshold(schedule),
+        "rescale_threshold": _threshold(schedule, traits),
         "row_max": _row_max(schedule, traits, hardware),
         "tanh": _tanh(traits),
         "staging": _staging(schedule),
@@ -106,7 +106,12 @@ def _shape(schedule: BlackwellSchedule, traits: Traits) -> dict[str, str]:
     }
 
 
-def _short(schedule: BlackwellSchedule) -> str:
+def _short(schedule: BlackwellSchedule, traits: Traits) -> str:
+    if schedule.short_queries and traits.packed:
+        return (
+            "a kernel with one query tile is launched where sequences have as few rows on average; "
+            "either is right for all lengths, which the host does not know"
+        )
     if schedule.short_queries:
         return (
             f"{FA4}: where all rows fit into one query tile, a kernel without the second is "
@@ -151,7 +156,12 @@ _DISPATCH = {
 }
 
 
-def _dispatch(schedule: BlackwellSchedule) -> str:
+def _dispatch(schedule: BlackwellSchedule, traits: Traits) -> str:
+    if traits.packed and schedule.dispatch is Dispatch.SINGLE:
+        return (
+            f"{FA4} where lengths differ: one program per work tile, and the hardware hands the "
+            "next one to the first SM that is free"
+        )
     return _DISPATCH[schedule.dispatch]
 
 
@@ -171,7 +181,14 @@ def _short_registers(schedule: BlackwellSchedule, hardware: Hardware) -> dict[st
     return {f"short_{name}": reason for name in FIELDS}
 
 
-def _emulated(traits: Traits, hardware: Hardware) -> str:
+def _emulated(schedule: BlackwellSchedule, traits: Traits, hardware: Hardware) -> str:
+    if not traits.normalised and not schedule.emulated:
+        return f"{hardware.exp2_rate} per clock: polynomials would gain 2 % at most, modelled"
+    if not traits.normalised:
+        return (
+            "a sigmoid takes an exponential and a reciprocal: polynomials relieve the MUFU, "
+            f"{hardware.exp2_rate} per clock, of as many exponentials as they may"
+        )
     if hardware.exp2_rate >= FAST_EXP2:
         return (
             f"{FA4} on sm_103: {hardware.exp2_rate} exponentials per clock keep up with the tensor "
@@ -192,7 +209,9 @@ def _early(schedule: BlackwellSchedule) -> str:
     return f"{FA4}: the product with the values starts on three quarters of the weights"
 
 
-def _threshold(schedule: BlackwellSchedule) -> str:
+def _threshold(schedule: BlackwellSchedule, traits: Traits) -> str:
+    if not traits.normalised:
+        return "sigmoid weights have no maximum to be scaled by"
     if schedule.rescale_threshold == 0:
         return "the accumulator is rescaled whenever the maximum grows"
     return (
@@ -202,6 +221,8 @@ def _threshold(schedule: BlackwellSchedule) -> str:
 
 
 def _row_max(schedule: BlackwellSchedule, traits: Traits, hardware: Hardware) -> str:
+    if not traits.normalised:
+        return "sigmoid weights need none"
     if schedule.row_max is RowMax.LOAD:
         rest = "" if traits.identity else ", and the score expression keeps their order"
         return f"{FA4} on sm_103: the load from tensor memory reduces the products{rest}"

@@ -76,7 +76,7 @@ def resolve(traits: Traits, hardware: Hardware, pins: Pins) -> BlackwellSchedule
         short_other_registers=short.other,
         emulated=_emulated(traits, hardware, pins),
         early=pins.get("early", EARLY),
-        rescale_threshold=pins.get("rescale_threshold", THRESHOLD),
+        rescale_threshold=pins.get("rescale_threshold", THRESHOLD if traits.normalised else 0),
         row_max=pins.get("row_max") or _row_max(traits, hardware),
         tanh=pins.get("tanh", Tanh.EXACT),
         staging=pins.get("staging", 1),
@@ -84,6 +84,7 @@ def resolve(traits: Traits, hardware: Hardware, pins: Pins) -> BlackwellSchedule
         value_pad=traits.value_pad,
         smem_bytes=0,
         tmem_columns=0,
+        normalised=traits.normalised,
     )
     return planned(_with_ring(draft, hardware, pins))
 
@@ -138,11 +139,11 @@ def _order(traits: Traits) -> TileOrder:
 
 
 def _dispatch(traits: Traits) -> Dispatch:
-    return Dispatch.SINGLE if traits.grows else Dispatch.STATIC
+    return Dispatch.SINGLE if traits.grows or traits.packed else Dispatch.STATIC
 
 
 def _row_max(traits: Traits, hardware: Hardware) -> RowMax:
-    able = hardware.has(Feature.TMEM_REDUCE) and traits.monotone
+    able = hardware.has(Feature.TMEM_REDUCE) and traits.monotone and traits.normalised
     return RowMax.LOAD if able else RowMax.REDUCE
 
 
@@ -154,6 +155,8 @@ def _emulated(traits: Traits, hardware: Hardware, pins: Pins) -> int:
         return share_columns(pins["emulation_share"])
     if hardware.exp2_rate >= FAST_EXP2:
         return 0
+    if not traits.normalised:
+        return MOST_EMULATED
     if traits.widest:
         return 36
     if traits.head_dim == WIDE[0]:

@@ -279,6 +279,44 @@ def pair_mask(schedule: BlackwellSchedule, traits: Traits) -> Broken | None:
     return Broken("pair_mask", reason, ("ctas",), "ctas = 1")
 
 
+def packed_sequences(schedule: BlackwellSchedule, traits: Traits) -> Broken | None:
+    """Packed sequences take two axes of the copy engine's five, and work tiles of one CTA each."""
+    if not traits.packed:
+        return None
+    if schedule.pack > 1:
+        reason = (
+            "the copy engine has five axes, two of which say where a packed sequence ends; packed "
+            "heads would need a sixth"
+        )
+        return Broken("packed_sequences", reason, ("pack",), "pack = 1")
+    if schedule.ctas > 1:
+        reason = (
+            "a pair of CTAs has 512 rows of one sequence, most of which packed sequences would "
+            "leave empty (FlashAttention-4 has no pairs for them either)"
+        )
+        return Broken("packed_sequences", reason, ("ctas",), "ctas = 1")
+    return None
+
+
+def sigmoid(schedule: BlackwellSchedule, traits: Traits) -> Broken | None:
+    """Sigmoid weights have no row maximum and rescale nothing."""
+    if schedule.normalised != traits.normalised:
+        reason = f"normalised is {schedule.normalised}, the weights ask for {traits.normalised}"
+        return Broken("sigmoid", reason, ())
+    if schedule.normalised:
+        return None
+    if schedule.rescale_threshold:
+        reason = "sigmoid weights do not depend on a row's maximum: nothing is ever rescaled"
+        return Broken("sigmoid", reason, ("rescale_threshold",), "rescale_threshold = 0")
+    if schedule.row_max is RowMax.LOAD:
+        reason = "sigmoid weights have no row maximum that a load could find"
+        return Broken("sigmoid", reason, ("row_max",), "row_max = reduce")
+    if schedule.ctas > 1:
+        reason = "the barriers of a pair of CTAs are laid out for a softmax"
+        return Broken("sigmoid", reason, ("ctas",), "ctas = 1")
+    return None
+
+
 def early_max(schedule: BlackwellSchedule, traits: Traits) -> Broken | None:
     """A load reduces the scores as they are, so that the expression must keep their order."""
     if schedule.row_max is RowMax.REDUCE or traits.monotone:
@@ -295,6 +333,8 @@ MEANING_RULES: dict[str, Callable[[BlackwellSchedule, Traits], Broken | None]] =
     "packing": packing,
     "packed_ranges": packed_ranges,
     "pair_mask": pair_mask,
+    "packed_sequences": packed_sequences,
+    "sigmoid": sigmoid,
     "early_max": early_max,
 }
 """Rules that depend on what is computed."""

@@ -41,6 +41,8 @@ class Traits:
         monotone: the score expression rises with the score, and reads nothing else.
         tanh: the score has a hyperbolic tangent.
         per_head: which keys a query sees depends on its head.
+        normalised: weights are those of a softmax, not of a sigmoid.
+        packed: sequences lie one behind the other, and the host does not know where.
     """
 
     head_dim: int
@@ -52,6 +54,8 @@ class Traits:
     monotone: bool
     tanh: bool
     per_head: bool
+    normalised: bool = True
+    packed: bool = False
 
     @property
     def head_pad(self) -> int:
@@ -84,20 +88,20 @@ def traits(attention: Attention) -> Traits:
         monotone=variables(attention.score) == {Var.S} and rises(attention.score),
         tanh=any(isinstance(node, Apply) and node.op is Op.TANH for node in walk(attention.score)),
         per_head=Var.H in variables(attention.mask),
+        normalised=attention.normalised,
+        packed=attention.packed,
     )
 
 
 def unsupported(attention: Attention) -> str:
     """Return why the family cannot compute an attention, or an empty text."""
+    if attention.dtype.bytes == 1:
+        return f"its elements have 16 bits, and those of {attention.dtype} have 8"
     if attention.inputs:
         names = ", ".join(tensor.name for tensor in attention.inputs)
         return f"it reads no input tensors, and this attention has some: {names}"
-    if attention.packed:
-        return "its sequences lie in a batch, not packed one behind the other"
     if attention.paged:
         return "its keys and values lie one behind the other, not in blocks that a table names"
-    if not attention.normalised:
-        return f"its weights are those of a softmax, not {attention.weights.value}"
     if attention.sink is not None:
         return "it has no sinks, and this attention has"
     if attention.norm_weights:

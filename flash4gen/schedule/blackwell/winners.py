@@ -56,7 +56,7 @@ class Winner(NamedTuple):
 
 def winner(traits: Traits, hardware: Hardware) -> Winner | None:
     """Return the fastest plan for two query tiles; None if that was not searched for."""
-    key = Key(hardware.arch, traits.head_pad, traits.value_pad, traits.tanh)
+    key = Key(hardware.capability, traits.head_pad, traits.value_pad, traits.tanh)
     return winners().get(key)
 
 

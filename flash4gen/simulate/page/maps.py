@@ -54,7 +54,8 @@ def shared_map(schedule: AnySchedule, hardware: Hardware) -> Map:
     """Return the map of shared memory; bytes by name."""
     if isinstance(schedule, Schedule):
         sizes = schedule.head_pad, schedule.value_pad
-        buffers = shared_memory(hardware, shape_of(schedule), *sizes)
+        shape = shape_of(schedule)
+        buffers = shared_memory(hardware, shape, *sizes, element=schedule.element)
     else:
         buffers = memory_plan(schedule).buffers
     total = hardware.smem_per_block

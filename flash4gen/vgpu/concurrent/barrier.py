@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from flash4gen.vgpu.errors import FindingKind
 
@@ -29,8 +29,7 @@ if TYPE_CHECKING:
 _REMEMBERED = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Actor:
+class Actor(NamedTuple):
     """Who does something to a barrier: an operation, its partition, and what it knows."""
 
     site: Site
@@ -51,7 +50,7 @@ class Blocked(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Waited:
     """A wait that saw a phase complete."""
 
@@ -62,7 +61,7 @@ class _Waited:
     partition: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Completed:
     """A phase that is over: what its arrivals knew, and the operations that arrived."""
 
@@ -287,8 +286,7 @@ class CheckedBarrier:
             )
 
 
-@dataclass(frozen=True, slots=True)
-class BarrierWait:
+class BarrierWait(NamedTuple):
     """A wait for one phase of a barrier."""
 
     barrier: CheckedBarrier

@@ -43,9 +43,9 @@ class Clocks:
         self._candidates = list(candidates)
         self._row = {number: row for row, number in enumerate(self._candidates)}
         self._width = 16
-        # By clock and plane: counts of threads in the kernel, and bounds of those in all worlds.
-        self._kernel: list[list[list[int]]] = []
-        self._bounds: list[list[list[int]]] = []
+        # By plane and clock: counts of threads in the kernel, and bounds of those in all worlds.
+        self._kernel: tuple[list[list[int]], list[list[int]]] = ([], [])
+        self._bounds: tuple[list[list[int]], list[list[int]]] = ([], [])
         self._worlds: NDArray[np.int32] = np.zeros(
             (32, 2, self._width, len(self._candidates)), np.int32
         )
@@ -61,9 +61,9 @@ class Clocks:
         """Return a new thread."""
         self.counts.append(0)
         if len(self.counts) > self._width:
-            for planes in (*self._kernel, *self._bounds):
-                for plane in planes:
-                    plane.extend([0] * self._width)
+            for plane in (*self._kernel, *self._bounds):
+                for counts in plane:
+                    counts.extend([0] * self._width)
             self._worlds = np.concatenate([self._worlds, np.zeros_like(self._worlds)], 2)
             self._width *= 2
         return len(self.counts) - 1
@@ -71,8 +71,8 @@ class Clocks:
     def new(self) -> int:
         """Return a clock that knows nothing."""
         clock = self._take()
-        self._kernel[clock] = [[0] * self._width, [0] * self._width]
-        self._bounds[clock] = [[0] * self._width, [0] * self._width]
+        for plane in (*self._kernel, *self._bounds):
+            plane[clock] = [0] * self._width
         if self._candidates:
             self._worlds[clock] = 0
         return clock
@@ -80,20 +80,23 @@ class Clocks:
     def copy(self, clock: int) -> int:
         """Return a new clock that knows the same."""
         twin = self._take()
-        self._kernel[twin] = [plane.copy() for plane in self._kernel[clock]]
+        before, visible = self._kernel
+        before[twin], visible[twin] = before[clock].copy(), visible[clock].copy()
         if self._candidates:
-            self._bounds[twin] = [plane.copy() for plane in self._bounds[clock]]
+            before, visible = self._bounds
+            before[twin], visible[twin] = before[clock].copy(), visible[clock].copy()
             self._worlds[twin] = self._worlds[clock]
         return twin
 
     def _take(self) -> int:
         if self._free:
             return self._free.pop()
-        self._kernel.append([])
-        self._bounds.append([[], []])
-        if len(self._kernel) > len(self._worlds):
+        for plane in (*self._kernel, *self._bounds):
+            plane.append([])
+        count = len(self._kernel[BEFORE])
+        if count > len(self._worlds):
             self._worlds = np.concatenate([self._worlds, np.zeros_like(self._worlds)], 0)
-        return len(self._kernel) - 1
+        return count - 1
 
     def free(self, clock: int) -> None:
         """Give a clock back."""
@@ -102,7 +105,7 @@ class Clocks:
     @property
     def live(self) -> int:
         """How many clocks are in use."""
-        return len(self._kernel) - len(self._free)
+        return len(self._kernel[BEFORE]) - len(self._free)
 
     # --- order --------------------------------------------------------------------------------
 
@@ -110,9 +113,9 @@ class Clocks:
         """Begin a new epoch of a thread, known to this clock, and return its count."""
         count = self.counts[thread] + 1
         self.counts[thread] = count
-        self._kernel[clock][BEFORE][thread] = count
+        self._kernel[BEFORE][clock][thread] = count
         if self._candidates:
-            self._bounds[clock][BEFORE][thread] = count
+            self._bounds[BEFORE][clock][thread] = count
             self._worlds[clock, BEFORE, thread] = count
         return count
 
@@ -123,13 +126,13 @@ class Clocks:
 
     def join(self, clock: int, other: int, candidate: int = ALWAYS) -> None:
         """Let a clock learn what another knows, by an edge of an operation."""
-        self._kernel[clock] = _joined(self._kernel[clock], self._kernel[other])
+        _join(self._kernel, clock, other)
         if not self._candidates:
             return
         mine = self._worlds[clock]
         row = self._row.get(candidate)
         if row is None:
-            self._bounds[clock] = _joined(self._bounds[clock], self._bounds[other])
+            _join(self._bounds, clock, other)
             np.maximum(mine, self._worlds[other], out=mine)
             return
         before = mine[:, :, row].copy()
@@ -145,7 +148,7 @@ class Clocks:
         instead: Iterable[tuple[int, int]] = (),
     ) -> None:
         """Let a clock know an epoch; `instead` gives other counts for some worlds."""
-        kernel = self._kernel[clock][BEFORE]
+        kernel = self._kernel[BEFORE][clock]
         kernel[thread] = max(kernel[thread], count)
         if not self._candidates:
             return
@@ -162,16 +165,16 @@ class Clocks:
 
     def fence(self, clock: int, candidate: int = ALWAYS) -> None:
         """Make all generic-proxy writes that a clock knows visible to the async proxy."""
-        kernel = self._kernel[clock]
-        kernel[VISIBLE] = _larger(kernel[VISIBLE], kernel[BEFORE])
+        before, visible = self._kernel
+        visible[clock] = list(map(max, visible[clock], before[clock]))
         if not self._candidates:
             return
         mine = self._worlds[clock]
         row = self._row.get(candidate)
-        before = None if row is None else mine[VISIBLE, :, row].copy()
+        kept = None if row is None else mine[VISIBLE, :, row].copy()
         np.maximum(mine[VISIBLE], mine[BEFORE], out=mine[VISIBLE])
         if row is not None:
-            mine[VISIBLE, :, row] = before
+            mine[VISIBLE, :, row] = kept
 
     # --- questions ----------------------------------------------------------------------------
 
@@ -179,35 +182,38 @@ class Clocks:
         self, clock: int, thread: int, count: int, plane: int = BEFORE, skip: int = ALWAYS
     ) -> bool:
         """Whether a clock knows an epoch; worlds that do not, unless `skip`, need their edge."""
-        if self._kernel[clock][plane][thread] < count:
+        if self._kernel[plane][clock][thread] < count:
             return False
-        if not self._candidates or self._bounds[clock][plane][thread] >= count:
+        if not self._candidates or self._bounds[plane][clock][thread] >= count:
             return True
         column = self._worlds[clock, plane, thread]
-        self._bounds[clock][plane][thread] = bound = int(column.min())
+        self._bounds[plane][clock][thread] = bound = int(column.min())
         if bound < count:
             self._mark(column < count, skip)
         return True
 
     def surely_knows(self, clock: int, thread: int, count: int) -> bool:
         """Whether a clock knows an epoch in every world that still counts; marks nothing."""
-        if self._kernel[clock][BEFORE][thread] < count:
+        if self._kernel[BEFORE][clock][thread] < count:
             return False
-        if not self._candidates or self._bounds[clock][BEFORE][thread] >= count:
+        if not self._candidates or self._bounds[BEFORE][clock][thread] >= count:
             return True
         column = self._worlds[clock, BEFORE, thread]
         return bool(((column >= count) | self._bad).all())
 
     def includes(self, clock: int, other: int) -> bool:
         """Whether a clock knows all that another knows, in the kernel as it is; marks nothing."""
-        return all(map(ge, self._kernel[clock][BEFORE], self._kernel[other][BEFORE]))
+        before = self._kernel[BEFORE]
+        return all(map(ge, before[clock], before[other]))
 
     def covers(self, clock: int, other: int, skip: int = ALWAYS) -> bool:
         """Whether a clock knows all that another knows; like `knows`."""
+        known = self._kernel[BEFORE][other]
+        if self._candidates and all(map(ge, self._bounds[BEFORE][clock], known)):
+            return True
         if not self.includes(clock, other):
             return False
-        known = self._kernel[other][BEFORE]
-        if self._candidates and not all(map(ge, self._bounds[clock][BEFORE], known)):
+        if self._candidates:
             short = (self._worlds[clock, BEFORE] < self._worlds[other, BEFORE]).any(0)
             if short.any():
                 self._mark(short, skip)
@@ -233,9 +239,9 @@ class Clocks:
         self._slowed = 0
 
 
-def _joined(mine: list[list[int]], others: list[list[int]]) -> list[list[int]]:
-    return [one if one == two else _larger(one, two) for one, two in zip(mine, others, strict=True)]
-
-
-def _larger(one: list[int], two: list[int]) -> list[int]:
-    return [a if a > b else b for a, b in zip(one, two, strict=True)]
+def _join(planes: tuple[list[list[int]], list[list[int]]], clock: int, other: int) -> None:
+    """Raise each count of a clock to that of another."""
+    for plane in planes:
+        mine, others = plane[clock], plane[other]
+        if mine != others:
+            plane[clock] = [a if a > b else b for a, b in zip(mine, others, strict=True)]

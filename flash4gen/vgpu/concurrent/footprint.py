@@ -57,7 +57,13 @@ def footprint(data: Tensor) -> Footprint:
             repeats[-1] = (repeats[-1][0] * extent, repeats[-1][1])
         else:
             repeats.append((extent, stride))
-    return Footprint(int(data.storage_offset()) * size, run, tuple(repeats))
+    return _footprint(int(data.storage_offset()) * size, run, tuple(repeats))
+
+
+@lru_cache(maxsize=4096)
+def _footprint(low: int, run: int, repeats: tuple[tuple[int, int], ...]) -> Footprint:
+    """Return a footprint, the same one for the same bytes: that is seen at a glance."""
+    return Footprint(low, run, repeats)
 
 
 def overlap(one: Footprint, two: Footprint) -> bool:

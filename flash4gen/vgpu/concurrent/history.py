@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _LONG = 12
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Access:
     """One access.
 
@@ -80,12 +80,14 @@ class History:
         """
         found: list[Collision] = []
         kept: list[Access] = []
+        place = new.footprint
         for old in self._accesses:
             if not (new.write or old.write):
                 if not self._replaces(clocks, new, old):
                     kept.append(old)
                 continue
-            if not overlap(new.footprint, old.footprint):
+            where = old.footprint
+            if where is not place and not overlap(place, where):
                 kept.append(old)
                 continue
             if not clocks.knows(new.clock, old.thread, old.count):

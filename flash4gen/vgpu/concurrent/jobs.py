@@ -28,7 +28,7 @@ class Policy(StrEnum):
     EAGEREST = "most eager"
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Job:
     """One transfer or product, or an arrival behind it; `site` and `partition` issued it.
 

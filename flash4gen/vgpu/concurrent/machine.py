@@ -198,11 +198,11 @@ class Machine:
     def _perform(self, job: Job) -> None:
         self.job = job
         try:
-            with self.lenient(Actor(job.site, job.partition, 0)):
-                job.run()
+            job.run()
         except FaultError as fault:
             self.report(fault.kind, fault.message, Actor(job.site, job.partition, 0))
-            raise FatalError from fault
+            if fault.kind is not FindingKind.WRITE_OVERLAP:
+                raise FatalError from fault
 
     # --- memory and barriers ------------------------------------------------------------------
 
@@ -296,17 +296,14 @@ class Machine:
 
     def _round(self) -> None:
         """Let one partition go on until it blocks, or do some work, as the policy has it."""
-        ready = [worker for worker in self._workers if worker.ready and not worker.done]
         jobs = self.jobs
         match jobs.policy:
-            case Policy.RANDOM if jobs.under_way:
-                if not ready or jobs.random.random() < 0.5:
-                    jobs.advance()
-                    return
+            case Policy.RANDOM if jobs.under_way and jobs.random.random() < 0.5:
+                jobs.advance()
+                return
             case Policy.IN_ORDER:
                 jobs.advance()
-        if not ready:
-            ready = [worker for worker in self._workers if worker.ready and not worker.done]
+        ready = [worker for worker in self._workers if not worker.done and worker.ready]
         if ready:
             self._go_on(ready)
         elif not jobs.advance():

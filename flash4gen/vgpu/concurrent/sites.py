@@ -29,6 +29,11 @@ SYNCHRONISING = frozenset(
 )
 
 
+def synchronises(text: str) -> bool:
+    """Whether a TTGIR text has any of these operations: without, nothing is asynchronous in it."""
+    return any(f"{name} " in text for name in SYNCHRONISING)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Site:
     """One operation of the text; `candidate` is `ALWAYS` unless it may be redundant."""

@@ -146,10 +146,11 @@ class Worker(Agent):
         target = barrier.target(actor, parity)
         if machine.jobs.policy is Policy.RANDOM and machine.jobs.random.random() < 0.5:
             yield
-        self.blocked = BarrierWait(barrier, target)
-        while not self.blocked.over:
-            yield
-        self.blocked = None
+        if barrier.phase <= target:
+            self.blocked = BarrierWait(barrier, target)
+            while barrier.phase <= target:
+                yield
+            self.blocked = None
         barrier.pass_wait(actor, target, self.thread)
 
     def fence(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flash4gen.vgpu.mutate.generate import mutants
 from flash4gen.vgpu.mutate.model import Mutant, MutantKind, MutationScore, Verdict
-from flash4gen.vgpu.mutate.pool import usable_cores
+from flash4gen.vgpu.mutate.pool import Pool, runner, usable_cores
 from flash4gen.vgpu.mutate.runs import Baseline, Launch, baseline
 from flash4gen.vgpu.mutate.scoring import score, score_bases, score_launches
 
@@ -14,9 +14,11 @@ __all__ = [
     "Mutant",
     "MutantKind",
     "MutationScore",
+    "Pool",
     "Verdict",
     "baseline",
     "mutants",
+    "runner",
     "score",
     "score_bases",
     "score_launches",

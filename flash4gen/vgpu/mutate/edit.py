@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from flash4gen.vgpu.parse import parse_ttgir
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from flash4gen.vgpu.parse.tree import Block, Operation
 
@@ -143,7 +143,7 @@ class Editor:
         return "\n".join([*head, *self.lines[operation.line : end], self.line(operation), *tail])
 
     def moved_up(
-        self, site: Site, pure: frozenset[str], idle: frozenset[str] = frozenset()
+        self, site: Site, pure: frozenset[str], idle: Callable[[Operation], bool]
     ) -> str | None:
         """Return the text with an operation moved up its block, as far as its operands allow.
 
@@ -164,7 +164,7 @@ class Editor:
             taken.append(other)
             needed.update(str(operand).partition("#")[0] for operand in _uses(other))
         passed = [other for other in site.block.operations[stop : site.index] if other not in taken]
-        if all(other.name in pure | idle for other in passed):
+        if all(other.name in pure or idle(other) for other in passed):
             return None
         first = site.block.operations[stop].line - 1
         lines = sorted(other.line - 1 for other in taken)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from flash4gen.vgpu.errors import own_source
 from flash4gen.vgpu.mutate.edit import Editor, Site, sites
 from flash4gen.vgpu.mutate.model import Mutant, MutantKind
+from flash4gen.vgpu.parse.tree import PointerType
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,6 +27,11 @@ _PURE = re.compile(
     r"|get_num_programs|reduce|join|split|bitcast|unsplat)"
 )
 
+
+_STORE = re.compile(r"\btt\.(?:store|atomic_\w+) ")
+_POINTEE = re.compile(r"!tt\.ptr<(\w+)>")
+_LOOPS = frozenset({"scf.while", "scf.for", "scf.if"})
+_ENDS = frozenset({"scf.condition", "scf.yield"})
 
 # What a wait or a fence may guard, and what may have to be done before an arrival.
 _ACCESS = re.compile(
@@ -54,6 +60,23 @@ def _is_pure(operation: Operation) -> bool:
     return _PURE.fullmatch(operation.name) is not None
 
 
+def _only_looks_up(operation: Operation, written: frozenset[str]) -> bool:
+    """Whether all that an operation does is to load numbers of a type that nothing is written of.
+
+    Where sequences start, for one: nobody waits until that has been read.
+    """
+    if operation.name == "tt.load":
+        kind = operation.operand_types[0] if operation.operand_types else None
+        return isinstance(kind, PointerType) and str(kind.element) not in written
+    inner = [
+        each for region in operation.regions for block in region.blocks for each in block.operations
+    ]
+    loop = operation.name in _LOOPS and bool(inner)
+    return _is_pure(operation) or (
+        loop and all(each.name in _ENDS or _only_looks_up(each, written) for each in inner)
+    )
+
+
 def _delete(site: Site, editor: Editor) -> Iterator[_Change]:
     yield MutantKind.DELETE, "left out", editor.without(site)
 
@@ -65,7 +88,13 @@ def _down(site: Site, editor: Editor) -> Iterator[_Change]:
 
 def _up(site: Site, editor: Editor) -> Iterator[_Change]:
     pure = frozenset(operation.name for operation in site.before if _is_pure(operation))
-    moved = editor.moved_up(site, pure, _ARRIVALS)
+    lines = (line for line in editor.lines if _STORE.search(line))
+    written = frozenset(name for line in lines for name in _POINTEE.findall(line))
+
+    def idle(operation: Operation) -> bool:
+        return operation.name in _ARRIVALS or _only_looks_up(operation, written)
+
+    moved = editor.moved_up(site, pure, idle)
     yield MutantKind.MOVE, "moved ahead of what it reports", moved
 
 

@@ -1,8 +1,9 @@
 """Runs mutants in several processes.
 
-A process gets the kernel's text and its launches, and then one task after the other; which gets
+A process gets a kernel's text and its launches, and then one task after the other; which gets
 which depends on nothing but their numbers. A pipe carries pickles both ways. The processes are new
-ones and run this module: nothing of the caller's, no lock and no thread, is in them.
+ones and run this module: nothing of the caller's, no lock and no thread, is in them. To start one
+takes seconds, so that the same run one kernel after the other.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import subprocess
 import sys
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, cast
+from typing import IO, TYPE_CHECKING, TypeAlias, cast
 
 import torch
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from flash4gen.vgpu.check import Policy
     from flash4gen.vgpu.errors import Finding
+    from flash4gen.vgpu.mutate.model import Mutant
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +44,15 @@ def usable_cores() -> int:
 
 
 class Runner:
-    """Runs tasks in this process.
+    """Runs tasks in this process."""
 
-    Args:
-        text: of the kernel.
-        bases: what it did in its launches.
-    """
+    def __init__(self) -> None:
+        self._mutants: tuple[Mutant, ...] = ()
+        self._bases: Sequence[Baseline] = ()
 
-    def __init__(self, text: str, bases: Sequence[Baseline]) -> None:
-        self._texts = [mutant.text for mutant in mutants(text)]
+    def load(self, text: str, bases: Sequence[Baseline]) -> None:
+        """Take a kernel, whose mutants tasks are about from now on, and what it did."""
+        self._mutants = mutants(text)
         self._bases = bases
 
     def run(
@@ -59,7 +61,7 @@ class Runner:
         """Run tasks; `progress` is told how many are done."""
         outcomes = []
         for task in tasks:
-            outcomes.append(run(self._texts[task.mutant], self._bases, task.policy))
+            outcomes.append(run(self._mutants[task.mutant], self._bases, task.policy))
             progress(len(outcomes))
         return outcomes
 
@@ -69,6 +71,11 @@ class Processes:
 
     def __init__(self, workers: Sequence[subprocess.Popen[bytes]]) -> None:
         self._workers = workers
+
+    def load(self, text: str, bases: Sequence[Baseline]) -> None:
+        """Hand a kernel out, whose mutants tasks are about from now on, and what it did."""
+        for worker in self._workers:
+            _send(worker, (text, bases))
 
     def run(
         self, tasks: Sequence[Task], progress: Callable[[int], None]
@@ -88,17 +95,17 @@ class Processes:
         return outcomes
 
 
+Pool: TypeAlias = Runner | Processes
+
+
 @contextmanager
-def runner(text: str, bases: Sequence[Baseline], processes: int) -> Iterator[Runner | Processes]:
+def runner(processes: int) -> Iterator[Pool]:
     """Return what runs tasks, in so many processes; they end with the block."""
     if processes < 2:
-        yield Runner(text, bases)
+        yield Runner()
         return
     with ExitStack() as stack:
-        workers = [stack.enter_context(_worker()) for _ in range(processes)]
-        for worker in workers:
-            _send(worker, (text, bases))
-        yield Processes(workers)
+        yield Processes([stack.enter_context(_worker()) for _ in range(processes)])
 
 
 @contextmanager
@@ -137,19 +144,21 @@ def _ended(worker: subprocess.Popen[bytes]) -> RuntimeError:
 
 
 def serve() -> None:
-    """Take a text, its launches and lists of tasks from stdin; write outcomes to stdout."""
+    """Take texts with launches, and lists of tasks, from stdin; write outcomes to stdout."""
     torch.set_num_threads(1)  # the others have the other processors
     # What a kernel prints must not come between outcomes.
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    text, bases = pickle.load(sys.stdin.buffer)
-    prepare_checked(text)  # raises where something that the caller knows is unknown here
-    local = Runner(text, bases)
+    local = Runner()
     while True:
         try:
-            tasks: list[Task] = pickle.load(sys.stdin.buffer)
+            message: tuple[str, Sequence[Baseline]] | list[Task] = pickle.load(sys.stdin.buffer)
         except EOFError:
             return
-        for task in tasks:
+        if isinstance(message, tuple):
+            prepare_checked(message[0])  # raises where something the caller knows is unknown here
+            local.load(*message)
+            continue
+        for task in message:
             pickle.dump(local.run((task,), lambda _done: None)[0], replies)
             replies.flush()

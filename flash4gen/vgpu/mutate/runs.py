@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from flash4gen.vgpu.errors import Finding
+    from flash4gen.vgpu.mutate.model import Mutant
     from flash4gen.vgpu.report import Report
 
 # Most bugs show in any schedule; the extreme ones come next, because they disagree the most.
@@ -50,6 +51,8 @@ class Baseline:
         most: how many of its programs are executed; None for all.
         reports: of the kernel, one for each policy.
         outputs: the tensors of the launch afterwards.
+        implied: lines of operations that ran and could go, by every report.
+        idle: lines of operations that did not run.
         tried: mutants that ran in it.
         found: those of them that had a finding.
     """
@@ -59,27 +62,21 @@ class Baseline:
     most: int | None
     reports: tuple[Report, ...]
     outputs: tuple[Tensor, ...]
+    implied: frozenset[int] = field(init=False)
+    idle: frozenset[int] = field(init=False)
     tried: int = field(default=0, init=False)
     found: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        sets = [frozenset((e.line, e.executed) for e in r.redundant) for r in self.reports]
+        agreed = frozenset.intersection(*sets) if sets else frozenset()
+        self.implied = frozenset(line for line, executed in agreed if executed)
+        self.idle = frozenset(line for line, executed in agreed if not executed)
 
     @property
     def steps(self) -> int:
         """Steps of the longest run."""
         return max((report.steps for report in self.reports), default=1)
-
-    @property
-    def implied(self) -> frozenset[int]:
-        """Lines of operations that ran and could go, by every report."""
-        return frozenset(line for line, executed in self._agreed() if executed)
-
-    @property
-    def idle(self) -> frozenset[int]:
-        """Lines of operations that did not run."""
-        return frozenset(line for line, executed in self._agreed() if not executed)
-
-    def _agreed(self) -> frozenset[tuple[int, bool]]:
-        sets = [frozenset((e.line, e.executed) for e in r.redundant) for r in self.reports]
-        return frozenset.intersection(*sets) if sets else frozenset()
 
     @property
     def yields(self) -> float:
@@ -102,11 +99,11 @@ def baseline(text: str, launch: Launch, policies: Sequence[Policy] = POLICIES) -
     return Baseline(given, launch.grid, launch.most, tuple(reports), _tensors(arguments))
 
 
-def run(text: str, bases: Sequence[Baseline], policy: Policy) -> tuple[Finding | None, bool]:
-    """Run a mutant in every launch until something is found.
+def run(mutant: Mutant, bases: Sequence[Baseline], policy: Policy) -> tuple[Finding | None, bool]:
+    """Run a mutant until something is found, in every launch in which its operation runs.
 
     Args:
-        text: the mutant.
+        mutant: what to run.
         bases: the launches; what each is worth is updated.
         policy: the schedule.
 
@@ -115,10 +112,12 @@ def run(text: str, bases: Sequence[Baseline], policy: Policy) -> tuple[Finding |
     """
     same = True
     for base in sorted(bases, key=lambda base: base.yields, reverse=True):
+        if mutant.line in base.idle:
+            continue  # a launch in which the operation does nothing: the mutant is the kernel there
         base.tried += 1
         arguments = deepcopy(base.arguments)
         report = check_ttgir(
-            text,
+            mutant.text,
             arguments,
             base.grid,
             policy=policy,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from flash4gen.vgpu.mutate.generate import mutants
 from flash4gen.vgpu.mutate.model import Mutant, MutantKind, MutationScore, Verdict
-from flash4gen.vgpu.mutate.pool import Task, runner
+from flash4gen.vgpu.mutate.pool import Runner, Task, runner
 from flash4gen.vgpu.mutate.runs import POLICIES, Baseline, Launch, baseline
 from flash4gen.vgpu.prove import proofs
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from flash4gen.vgpu.check import Policy
     from flash4gen.vgpu.errors import Finding
-    from flash4gen.vgpu.mutate.pool import Processes, Runner
+    from flash4gen.vgpu.mutate.pool import Pool
 
 # Kinds of mutants that no launch survives in which the operation takes effect.
 _TELLING = {
@@ -74,9 +74,10 @@ def score_launches(
     """
     start = time.perf_counter()
     bases = [baseline(text, launch, policies) for launch in launches]
-    result = score_bases(
-        text, bases, policies=policies, only=only, progress=progress, processes=processes
-    )
+    with runner(processes) as pool:
+        result = score_bases(
+            text, bases, policies=policies, only=only, progress=progress, pool=pool
+        )
     return replace(result, seconds=time.perf_counter() - start)
 
 
@@ -87,7 +88,7 @@ def score_bases(
     policies: Sequence[Policy] = POLICIES,
     only: Callable[[Mutant], bool] = lambda _mutant: True,
     progress: Callable[[str], None] = lambda _what: None,
-    processes: int = 1,
+    pool: Pool | None = None,
 ) -> MutationScore:
     """Run every mutant of a kernel until a launch under some policy finds something.
 
@@ -103,7 +104,7 @@ def score_bases(
         policies: the schedules to try, in order.
         only: which mutants to run.
         progress: told how many mutants have run.
-        processes: how many to run them in; the verdicts do not depend on it.
+        pool: the processes to run them in, see ``runner``; the verdicts do not depend on it.
 
     Raises:
         ValueError: the kernel has findings itself.
@@ -113,8 +114,9 @@ def score_bases(
     if found is not None:
         raise ValueError(f"the kernel itself has findings: {found}")
     chosen = {number: mutant for number, mutant in enumerate(mutants(text)) if only(mutant)}
-    with runner(text, bases, processes) as pool:
-        results = _results(text, chosen, policies, pool, progress)
+    pool = pool or Runner()
+    pool.load(text, bases)
+    results = _results(text, chosen, bases, policies, pool, progress)
     flagged = tuple((mutant, result.found) for mutant, result in results if result.found)
     silent = [mutant for mutant, result in results if not (result.found or result.proven)]
     wrong = [mutant for mutant, result in results if not (result.found or result.same)]
@@ -143,13 +145,16 @@ class _Result:
 def _results(
     text: str,
     chosen: Mapping[int, Mutant],
+    bases: Sequence[Baseline],
     policies: Sequence[Policy],
-    pool: Runner | Processes,
+    pool: Pool,
     progress: Callable[[str], None],
 ) -> list[tuple[Mutant, _Result]]:
     """Run all mutants under the first policy, and those that it does not settle under the others.
 
-    Each such run is a task of its own, so that processes have equally much to do.
+    If every report says that an operation is implied, which does not depend on the schedule, what
+    breaks it runs under the second policy and no other. Each such run is a task of its own, so that
+    processes have equally much to do.
     """
     numbers = list(chosen)
     tasks = [Task(number, policies[0]) for number in numbers]
@@ -159,7 +164,12 @@ def _results(
         silent = result.found is None and result.same
         result.proven = silent and proven_without_effect(text, chosen[number])
     rest = [n for n, result in results.items() if not (result.found or result.proven)]
-    tasks = [Task(number, policy) for policy in policies[1:] for number in rest]
+    tasks = [
+        Task(number, policy)
+        for place, policy in enumerate(policies[1:], 1)
+        for number in rest
+        if place == 1 or not _implied(chosen[number].line, bases)
+    ]
     outcomes = pool.run(tasks, lambda done: progress(f"run {done} of {len(tasks)} of the silent"))
     for task, (found, same) in zip(tasks, outcomes, strict=True):
         result = results[task.mutant]
@@ -182,12 +192,15 @@ def _grouped(
 
 def _verdict(mutant: Mutant, bases: Sequence[Baseline], told: frozenset[int]) -> Verdict:
     """Return what such a mutant is, its numbers being right."""
-    ran = [base for base in bases if mutant.line not in base.idle]
-    if not ran or mutant.line in told:
+    if all(mutant.line in base.idle for base in bases) or mutant.line in told:
         return Verdict.UNREACHED
-    if all(mutant.line in base.implied for base in ran):
-        return Verdict.IMPLIED
-    return Verdict.MISSED
+    return Verdict.IMPLIED if _implied(mutant.line, bases) else Verdict.MISSED
+
+
+def _implied(line: int, bases: Sequence[Baseline]) -> bool:
+    """Whether an operation ran, and every access was ordered without it wherever it did."""
+    ran = [base for base in bases if line not in base.idle]
+    return bool(ran) and all(line in base.implied for base in ran)
 
 
 def proven_without_effect(text: str, mutant: Mutant) -> bool:

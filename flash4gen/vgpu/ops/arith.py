@@ -44,7 +44,7 @@ def on_scalars(function: _Function, operands: tuple[Type, ...], result: Type) ->
     dtypes = [torch_dtype(kind) for kind in operands]
 
     def call(*values: Any) -> Any:
-        boxed = [torch.tensor(v, dtype=d) for v, d in zip(values, dtypes, strict=True)]
+        boxed = [torch.scalar_tensor(v, dtype=d) for v, d in zip(values, dtypes, strict=True)]
         return as_scalar(function(*boxed), result)
 
     return call

@@ -40,6 +40,9 @@ EXP2 = """{
 }"""
 """2^(256 · sat(x · scale + shift) − 127) for two numbers: Cody and Waite, degree 3."""
 
+NARROW_EXP2 = EXP2.replace("c256", "c254").replace("0f43800000", "0f437E0000")
+"""2^(254 · sat(x · scale + shift) − 127): no larger than 2^127."""
+
 BITS_BELOW = "{ .reg .b32 n; max.s32 n, $1, 0; shl.b32 n, 1, n; sub.s32 $0, n, 1; }"
 """The lowest bits of a word; PTX ISA, shl: amounts above 31 are clamped, and give 0."""
 
@@ -68,11 +71,21 @@ def select(width: int = _FRAGMENT) -> str:
 
 def exp2(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     """Return what the block ``EXP2`` gives, bit for bit."""
+    return _exp2(x, scale, shift, 256)
+
+
+def narrow_exp2(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """Return what the block ``NARROW_EXP2`` gives, bit for bit."""
+    return _exp2(x, scale, shift, 254)
+
+
+def _exp2(x: Tensor, scale: Tensor, shift: Tensor, span: int) -> Tensor:
     # PTX ISA, fma: .sat makes NaN 0.
     y = fma(x, scale, shift).nan_to_num(nan=0.0).clamp(0.0, 1.0)
-    exact = y * 256
+    # A float32 times the span has 32 bits at most, and the multiply-adds round what is left of it.
+    exact = y.double() * span
     whole = exact.floor()
-    rest = exact - whole
+    rest = (exact - whole).float()
     p, *coefficients = (torch.tensor(coefficient) for coefficient in _POLYNOMIAL)
     for coefficient in coefficients:
         p = fma(p, rest, coefficient)
@@ -104,6 +117,7 @@ def tanh(x: Tensor) -> Tensor:
 
 
 register_asm(EXP2, exp2)
+register_asm(NARROW_EXP2, narrow_exp2)
 register_asm(BITS_BELOW, bits_below)
 register_asm(select(), selected)
 register_asm(TANH, tanh)

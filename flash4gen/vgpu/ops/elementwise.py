@@ -30,6 +30,7 @@ from flash4gen.vgpu.numerics import (
     fma,
     mulhi_unsigned,
     nearest_tf32,
+    reciprocal,
 )
 from flash4gen.vgpu.ops.arith import elementwise, on_scalars, rounding_of
 
@@ -125,6 +126,7 @@ _LIBDEVICE: dict[str, _Function] = {
     "fast_log2": torch.log2,
     "fast_tanh": torch.tanh,
     "fast_div": torch.div,
+    "fast_fdivide": lambda a, b: a * torch.reciprocal(b),
     "fdiv_rn": torch.div,
     "div_rn": torch.div,
     "mul_rn": torch.mul,
@@ -136,12 +138,19 @@ _LIBDEVICE: dict[str, _Function] = {
 
 
 def register_libdevice(symbol: str, function: _Function) -> None:
-    """Give a libdevice function, without `__nv_` and the trailing `f`, its meaning on tensors."""
+    """Give a libdevice function its meaning on tensors.
+
+    Its name goes without `__nv_` and the trailing `f`; on AMD without `__ocml_` and `_f32`, or
+    without `__triton_hip_`.
+    """
     _LIBDEVICE[symbol] = function
 
 
+_VENDOR = re.compile(r"__(nv|ocml|triton_hip)_")
+
+
 def _libdevice(symbol: str) -> _Function:
-    name = symbol.removeprefix("__nv_")
+    name = _VENDOR.sub("", symbol).removesuffix("_f32")
     # fp32 variants end in f; those with a rounding begin with it: __nv_tanhf, __nv_fdiv_rn.
     for known in (name, name.removesuffix("f"), name.removeprefix("f")):
         if known in _LIBDEVICE:
@@ -185,7 +194,7 @@ register_asm("ex2.approx.ftz.f32 $0, $1;", torch.exp2)
 register_asm("ex2.approx.f32 $0, $1;", torch.exp2)
 register_asm("lg2.approx.ftz.f32 $0, $1;", torch.log2)
 register_asm("lg2.approx.f32 $0, $1;", torch.log2)
-register_asm("rcp.approx.ftz.f32 $0, $1;", torch.reciprocal)
+register_asm("rcp.approx.ftz.f32 $0, $1;", reciprocal)
 register_asm("rsqrt.approx.ftz.f32 $0, $1;", torch.rsqrt)
 register_asm("cvt.rna.tf32.f32 $0, $1;", nearest_tf32)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from flash4gen.vgpu.dtypes import int_dtype, torch_dtype
@@ -20,9 +21,9 @@ def reinterpret(view: View, source: MemDescType, target: MemDescType) -> View:
     memory keeps elements in place only under the same layout; otherwise nothing that was written
     can be read through the other view, and memory that holds something is refused.
     """
-    if source.space == "tmem":
-        # Whether shared memory may be seen so depends on what it holds, and is asked each time.
+    if source.space == "tmem" or _alike(source.layout, target.layout):
         return view.child(("as", target), lambda: _reinterpreted(view, source, target))
+    # Whether shared memory may be seen so depends on what it holds, and is asked each time.
     return _reinterpreted(view, source, target)
 
 
@@ -33,7 +34,7 @@ def _reinterpreted(view: View, source: MemDescType, target: MemDescType) -> View
         width = view.data.shape[-1] * view.data.element_size()
         if target.shape[-1] * dtype.itemsize > width:
             raise unsupported("ttg.memdesc_reinterpret to wider rows of tensor memory")
-    elif _within(source.layout) != _within(target.layout) and not _blank(view):
+    elif not (_alike(source.layout, target.layout) or _blank(view)):
         raise unsupported(
             f"ttg.memdesc_reinterpret of written shared memory from {source} to {target}, "
             "whose layouts place elements differently"
@@ -44,6 +45,12 @@ def _reinterpreted(view: View, source: MemDescType, target: MemDescType) -> View
         columns = target.shape[-1]
         data, state = data[..., :columns], state[..., :columns]
     return View(view.buffer, data.reshape(target.shape), state.reshape(target.shape), target.layout)
+
+
+@lru_cache(maxsize=1024)
+def _alike(one: str, other: str) -> bool:
+    """Whether two layouts put elements of a CTA in the same places."""
+    return _within(one) == _within(other)
 
 
 def _within(layout: str) -> str:

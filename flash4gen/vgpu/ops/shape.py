@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -100,7 +101,7 @@ def _make_range(op: Operation) -> Lowered:
     return Constant(torch.arange(start, end, dtype=torch.int32))
 
 
-@operation("ttg.convert_layout", "gluon.set_auto_layout")
+@operation("ttg.convert_layout", "gluon.set_auto_layout", "amdg.in_thread_transpose")
 def _convert_layout(op: Operation) -> Lowered:
     return Alias(op.operands)
 
@@ -138,7 +139,7 @@ def _sum(value: Tensor, axis: int) -> Tensor:
 def max_number(value: Tensor, axis: int) -> Tensor:
     """Return the largest number along an axis; NaN only where there is none."""
     top = value.amax(axis)
-    if bool(top.isnan().any()):  # NaN loses against a number, and torch lets it win
+    if math.isnan(top.amax().item()):  # NaN loses against a number, and torch lets it win
         top = torch.where(value.isnan(), float("-inf"), value).amax(axis)
         return torch.where(value.isnan().all(axis), float("nan"), top)
     return top

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from lark import Token
 
@@ -34,7 +34,9 @@ from flash4gen.vgpu.parse.tree import (
 from flash4gen.vgpu.parse.types import TypeReader
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Hashable, Iterable, Mapping
+
+_T = TypeVar("_T")
 
 # Words that stand between the types of an operation.
 _ARROWS = ("->", "to")
@@ -83,6 +85,10 @@ class Digest:
         self._aliases = aliases
         self._locations: dict[str, Location] = {}
         self._lines: Lines | None = None
+        # Blocks, regions and operations with regions, by what they are made of: texts that differ
+        # in a line have the rest in common, as the very same objects.
+        self._made: dict[Hashable, Any] = {}
+        self._regions: dict[int, Region] = {}
         self._type = TypeReader({k: v for k, v in aliases.items() if isinstance(v, str)})
 
     def module(self, raw: RawOp, lines: Lines | None = None) -> Module:
@@ -93,6 +99,7 @@ class Digest:
             lines: those that its text stands for, if operations with a line each were left out.
         """
         self._lines = lines
+        self._regions = {}
         attributes: dict[str, Attribute] = {}
         functions: list[Function] = []
         for item in raw.items:
@@ -124,17 +131,54 @@ class Digest:
         )
 
     def _region(self, raw: RawRegion) -> Region:
-        return Region(tuple(self._block(block) for block in raw.blocks))
+        region = self._regions.get(id(raw))
+        if region is None:
+            blocks = tuple(self._block(block) for block in raw.blocks)
+            region = self._regions[id(raw)] = self._same_region(blocks)
+        return region
+
+    def _same_region(self, blocks: tuple[Block, ...]) -> Region:
+        key = (Region, *map(id, blocks))
+        return self._once(key, lambda: Region(blocks))
 
     def _block(self, raw: RawBlock) -> Block:
         operations = tuple(op for nested in raw.operations for op in self._nested(nested))
-        return Block(raw.label, self._arguments(raw.arguments), operations)
+        return self._same_block(raw.label, self._arguments(raw.arguments), operations)
+
+    def _same_block(
+        self, label: str, arguments: tuple[BlockArgument, ...], operations: tuple[Operation, ...]
+    ) -> Block:
+        key = (Block, label, arguments, *map(id, operations))
+        return self._once(key, lambda: Block(label, arguments, operations))
 
     def _nested(self, raw: RawOp | RawLines) -> Iterable[Operation]:
-        if isinstance(raw, RawOp):
+        if isinstance(raw, RawLines):
+            assert self._lines is not None
+            return self._lines.operations(raw.line)
+        if self._lines is None:
             return (self.operation(raw),)
-        assert self._lines is not None
-        return self._lines.operations(raw.line)
+        parts = (raw.name, *raw.results, *map(self._key, raw.items), raw.loc)
+        key = (Operation, self._number(raw.line), *parts)
+        return (self._once(key, lambda: self.operation(raw)),)
+
+    def _once(self, key: Hashable, make: Callable[[], _T]) -> _T:
+        """Return what was made of the same parts before, which it keeps alive, or make it."""
+        if self._lines is None:
+            return make()
+        if key not in self._made:
+            self._made[key] = make()
+        made: _T = self._made[key]
+        return made
+
+    def _key(self, item: Any) -> Hashable:
+        """Return what tells an item from others."""
+        if item.__class__ is Token:
+            return item
+        if isinstance(item, RawRegion):
+            return id(self._region(item))
+        if isinstance(item, (Paren, Group)):
+            return (type(item), *map(self._key, item.items))
+        return repr(item) if isinstance(item, dict) else item
 
     def _number(self, line: int) -> int:
         return line if self._lines is None else self._lines.number(line)
@@ -179,7 +223,12 @@ class Digest:
             and str(previous).startswith("partition")
         ]
         default, *partitions = regions
-        return [default, *map(_with_arguments, partitions, lists)]
+        return [default, *map(self._with_arguments, partitions, lists)]
+
+    def _with_arguments(self, region: Region, arguments: tuple[BlockArgument, ...]) -> Region:
+        first, *rest = region.blocks or (Block("", (), ()),)
+        block = self._same_block(first.label, arguments, first.operations)
+        return self._same_region((block, *rest))
 
     def _operand_part(self, items: list[Any], parts: _Parts) -> None:
         label: str | None = None
@@ -188,6 +237,8 @@ class Digest:
             following = items[i + 1] if i + 1 < len(items) else None
             if _is(item, "EQUAL") and _is(previous, "VALUE"):
                 parts.bindings.append((str(previous)[1:], _operand(items[i + 1])))
+            elif _is(item, "VALUE") and _is(previous, "EQUAL") and _is(items[i - 2], "WORD"):
+                parts.labelled[parts.words.pop()] = (_operand(item),)
             elif isinstance(item, Token):
                 label = self._operand_token(item, previous, following, label, parts)
             else:
@@ -289,11 +340,6 @@ class Digest:
             raw = self._aliases.get(name, RawLoc("unknown", ()))
             known = self._locations[name] = self.location(raw)
         return known
-
-
-def _with_arguments(region: Region, arguments: tuple[BlockArgument, ...]) -> Region:
-    first, *rest = region.blocks or (Block("", (), ()),)
-    return Region((replace(first, arguments=arguments), *rest))
 
 
 def _is(item: Any, *kinds: str) -> bool:

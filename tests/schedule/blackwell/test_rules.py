@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flash4gen.ir.library import target
+from flash4gen.ir.nodes import Weights
 from flash4gen.schedule.blackwell.memory import Barrier, Region, memory_plan
 from flash4gen.schedule.blackwell.model import Dispatch, RowMax, TensorPlan
 from flash4gen.schedule.blackwell.plan_check import faults
@@ -239,3 +240,29 @@ def corrupted() -> list[tuple[MemoryPlan, str]]:
 @pytest.mark.parametrize(("plan", "said"), corrupted())
 def test_a_corrupted_memory_plan_is_found(plan: MemoryPlan, said: str) -> None:
     assert any(said in fault for fault in faults(plan, B200))
+
+
+@pytest.mark.parametrize(
+    ("pins", "reason"),
+    [
+        ({"rescale_threshold": 8}, "nothing is ever rescaled"),
+        ({"ctas": 2}, "laid out for a softmax"),
+        ({"row_max": "load"}, "no row maximum that a load could find"),
+    ],
+    ids=["rescaled", "a pair", "a maximum"],
+)
+def test_sigmoid_weights_have_no_maximum(pins: dict[str, int | str], reason: str) -> None:
+    what = replace(variant(mask=FULL), weights=Weights.SIGMOID)
+    found = schedule(what, B300)
+    assert (found.normalised, found.rescale_threshold) == (False, 0)
+    assert reason in refusal(pinning(what, **pins), B300).notes[0]
+
+
+def test_without_a_softmax_there_are_no_row_statistics() -> None:
+    plan = memory_plan(schedule(replace(variant(), weights=Weights.SIGMOID)))
+    names = {barrier.name: barrier.arrivers for barrier in plan.barriers}
+    assert "stats_full" not in names
+    assert names["p_ready"] == ("softmax",)
+    assert names["o_empty"] == ("correction",)
+    assert not faults(plan, B200)
+    assert all(buffer.name != "row statistics" for buffer in plan.buffers)

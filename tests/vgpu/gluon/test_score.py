@@ -9,7 +9,17 @@ import pytest
 from torch import Tensor
 
 from flash4gen.vgpu import Policy, check_ttgir
-from flash4gen.vgpu.mutate import Launch, Mutant, MutantKind, pool, score, score_launches
+from flash4gen.vgpu.mutate import (
+    Launch,
+    Mutant,
+    MutantKind,
+    baseline,
+    mutants,
+    pool,
+    score,
+    score_bases,
+    score_launches,
+)
 from tests.vgpu.gluon.all_cases import ALL, by_name
 
 if TYPE_CHECKING:
@@ -96,6 +106,29 @@ def test_what_one_launch_does_not_reach_another_may() -> None:
     launches = [Launch(idle.fresh, case.grid), Launch(case.fresh, case.grid)]
     result = score_launches(case.text(), launches)
     assert len(result.flagged) == len(result.mutants)
+
+
+def test_a_mutant_is_not_run_where_its_operation_does_nothing() -> None:
+    case = by_name("ring_copy")
+    idle = replace(case, values=lambda: case.values() | {"tiles": 0})
+    bases = [baseline(case.text(), Launch(one.fresh, case.grid)) for one in (idle, case)]
+    wait = next(mutant for mutant in mutants(case.text()) if mutant.op == "ttng.wait_barrier")
+    result = score_bases(case.text(), bases, only=lambda mutant: mutant == wait)
+    assert len(result.flagged) == 1
+    assert [base.tried for base in bases] == [0, 1]
+
+
+def test_what_every_report_implies_runs_in_two_schedules() -> None:
+    case = by_name("attention_two_roles")
+    text = case.text(EXTRA_WAIT)
+    base = baseline(text, Launch(lambda: case.fresh(EXTRA_WAIT), case.grid))
+
+    def chosen(mutant: Mutant) -> bool:
+        return mutant.line == extra_wait(case) and mutant.kind is MutantKind.DELETE
+
+    result = score_bases(text, [base], only=chosen)
+    assert result.implied == result.mutants
+    assert (base.tried, base.found) == (2, 0)
 
 
 def test_several_processes_come_to_the_same_verdicts() -> None:

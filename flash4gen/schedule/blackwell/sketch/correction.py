@@ -6,6 +6,7 @@ In: a schedule and the walks of a program. Out: the steps of the role.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING
 
 from flash4gen.clock.program import (
@@ -68,6 +69,10 @@ class Correction:
     def steps(self, program: tuple[Walk, ...]) -> Iterator[Step]:
         """Yield what they do."""
         tiles = range(self.schedule.query_tiles)
+        if not self.schedule.normalised:
+            for walk, tile in product(program, tiles):
+                yield from self._hand_over(tile, walk)
+            return
         for walk in program:
             for tile in tiles:
                 yield wait((f"stats_full[{tile}]", walk.turn + walk.done), "wait for a factor")
@@ -123,6 +128,15 @@ class Correction:
         yield Fence(needs=("sum",), label="row sums")
         yield from self.idioms.arrive(f"stats_empty[{tile}]", "row sums are read")
         yield Compute(work=RECIPROCAL, label="reciprocal", latency=20)
+        yield from self._stored(tile, walk)
+
+    def _hand_over(self, tile: int, walk: Walk) -> Iterator[Step]:
+        """Yield the end of a work tile whose weights nothing divides."""
+        yield from self._stored(tile, walk)
+        yield from self.idioms.arrive(f"o_empty[{tile}]", "O is read")
+
+    def _stored(self, tile: int, walk: Walk) -> Iterator[Step]:
+        """Yield an output on its way to the store warp."""
         yield wait((f"o_full[{tile}]", walk.done), "wait for O")
         columns = min(self.schedule.value_pad, STAGED_COLUMNS)
         parts = self.schedule.value_pad // columns

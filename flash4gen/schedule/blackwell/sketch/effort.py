@@ -73,9 +73,11 @@ def effort(schedule: BlackwellSchedule, traits: Traits, work: Workload) -> Effor
     plain, mufu = _score(schedule, traits, work)
     score = Work(fma2=FRAGMENT * PACKED * plain, mufu=FRAGMENT * mufu)
     reduce = Work(alu=2) if schedule.row_max is RowMax.LOAD else Work(alu=FRAGMENT / 2)
-    early = not traits.monotone and not traits.identity
+    early = traits.normalised and not traits.monotone and not traits.identity
     maxima = reduce + score if early else reduce
     late = Work() if early else score
+    if not traits.normalised:
+        maxima = Work()  # and the reciprocals count as a part of the score
     return Effort(
         maxima=maxima,
         masking=_masking(work, schedule),

@@ -105,6 +105,9 @@ def products(schedule: BlackwellSchedule, program: tuple[Walk, ...]) -> Iterator
             yield from _scores(schedule, tile, walk.turn)
         yield Commit(barrier=ring.freed(item))
         item += 1
+        if not schedule.normalised:
+            for tile in tiles:
+                yield wait((f"o_empty[{tile}]", walk.done - 1), "wait until O is read")
         for step in range(walk.steps - 1):
             yield Turn(number=walk.turn + step)
             if schedule.plan in AHEAD:

@@ -58,7 +58,8 @@ class Softmax:
         for walk in program:
             for step, masked in enumerate(walk.masked):
                 yield from self._turn(walk.turn + step, walk.done, masked=masked)
-            yield from self._statistics(walk.last + walk.done, "row sums")
+            if self.schedule.normalised:
+                yield from self._statistics(walk.last + walk.done, "row sums")
             yield Compute(work=LAST, label="LSE")
             yield GlobalStore(bytes=TILE * WORD, label="LSE")
 
@@ -75,13 +76,14 @@ class Softmax:
         if frees:
             yield from self.idioms.arrive(f"s_empty[{self.tile}]", "S is in registers")
         yield Compute(
-            work=NEW_MAX + OVERHEAD,
+            work=NEW_MAX + OVERHEAD if self.schedule.normalised else OVERHEAD,
             needs=tuple(f"top{n}" for n in numbers),
             gives="max",
-            latency=NEW_MAX_CHAIN,
+            latency=NEW_MAX_CHAIN if self.schedule.normalised else 0,
             label="new maximum",
         )
-        yield from self._statistics(turn + done, "factor", ("max",))
+        if self.schedule.normalised:
+            yield from self._statistics(turn + done, "factor", ("max",))
         if frees:
             yield wait((f"pv_done[{self.tile}]", turn - 1), "wait until P is free")
         yield from self._weights(turn)
