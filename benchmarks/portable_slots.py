@@ -1,10 +1,13 @@
-"""Issue slots per score of the portable kernel beside FlexAttention's: `python -m benchmarks.portable_slots`.
+"""Issue slots per score of the portable kernel beside FlexAttention's.
 
-Static: kernels are compiled, not run, and one turn of the loop over full key tiles is counted. Both
-kernels do products, softmax and rescaling in the same warps, so the whole loop counts.
+`python -m benchmarks.portable_slots` prints the table of docs/slots.md; pins may follow, which go
+into every schedule. Static: kernels are compiled, not run, and one turn of the loop over full key
+tiles is counted. Both kernels do products, softmax and rescaling in the same warps, so the whole
+loop counts.
 
-FlexAttention's figures are those of its Triton backend, torch 2.13.0 with Triton 3.9.0, in inductor's
-own configuration (128 × 64, 8 warps), counted in the same way: forward, bf16, d = 128, full blocks.
+FlexAttention's figures are those of its Triton backend, torch 2.13.0 with Triton 3.9.0, in the
+configuration that inductor takes (128 × 64, 8 warps), counted in the same way: forward, bf16,
+d = 128, full blocks.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from flash4gen.build.sass.model import Role
 from flash4gen.diagnostics import Findings
 from flash4gen.driver import check_spec, plan_spec
 from flash4gen.driver.build import Run, build_plan
+from flash4gen.schedule.text import record_text
 
 if TYPE_CHECKING:
     from flash4gen.build.artefact import Artefact
@@ -72,8 +76,6 @@ def compiled(one: Counted, folder: Path, pins: str = "") -> tuple[Artefact, str]
     built = build_plan(plans[0], Run(folder, (), lambda _: None), folder / one.target, findings)
     if built is None:
         raise SystemExit(f"{one.name} for {one.target}: {findings.in_order()[0].message}")
-    from flash4gen.schedule.text import record_text
-
     return built.artefact, record_text(built.plan.choice.schedule)
 
 
@@ -103,7 +105,8 @@ def main(pins: str = "") -> int:
                 "kept" if slots <= one.limit else "broken",
             )  # fmt: skip
             for kind, count in sorted(loop.histogram, key=lambda item: -item[1]):
-                print(f"  {one.name} {one.target}: {kind:<28} {count / loop.elements:.3f}", file=sys.stderr)
+                share = count / loop.elements
+                print(f"  {one.name} {one.target}: {kind:<28} {share:.3f}", file=sys.stderr)
     Console(width=130).print(shown)
     return int(not kept)
 

@@ -100,8 +100,14 @@ def test_a_variant_on_a_target(name: str, tmp_path: Path) -> None:
     prove(spec_text(VARIANTS[name]), target, tmp_path)
 
 
+@pytest.mark.parametrize(("name", "target"), [("packed_inputs", "mi355x"), ("bias", "mi300x")])
+def test_a_variant_on_amd(name: str, target: str, tmp_path: Path) -> None:
+    prove(spec_text(VARIANTS[name]), target, tmp_path)
+
+
 @pytest.mark.parametrize(
-    ("width", "target"), [("24", "b200"), ("80 / 48", "h100"), ("136", "a100"), ("16", "rtx5090")]
+    ("width", "target"),
+    [("24", "b200"), ("80 / 48", "h100"), ("136", "a100"), ("16", "rtx5090"), ("96", "mi300x")],
 )
 def test_a_width_on_a_target(width: str, target: str, tmp_path: Path) -> None:
     text = spec_text("mask = causal(align = end)", head_dim=width, heads="3\n kv_heads = 1")

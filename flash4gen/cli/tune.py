@@ -58,11 +58,15 @@ def command(
 
 def _able(plan: Plan, output: Output) -> bool:
     """Whether there is anything to search; if not, say so."""
+    from flash4gen.ir.hardware import Backend
     from flash4gen.schedule.model import Schedule
 
     if isinstance(plan.choice.schedule, Schedule):
         where = f"{plan.attention.name} on {plan.hardware.name}"
-        output.remark(f"{where}: the portable family has tried all of its schedules already")
+        why = "the portable family has tried all of its schedules already"
+        if plan.hardware.backend == Backend.HIP:
+            why = f"there is no model of time for AMD, and {why}"
+        output.remark(f"{where}: {why}")
         return False
     return True
 

@@ -12,7 +12,7 @@ _IMPORTED = """
 annotations Final torch triton Tensor driver libdevice tl gluon gl bw clc mbarrier tma
 TensorDescriptor
 """
-_DEFINED = "Problem Memory Barriers"
+_DEFINED = "Problem Inputs Memory Barriers"
 _CONSTANTS = """
 TARGET DTYPE OUT_DTYPE BLOCK_SIZE HEADS KV_HEADS GROUP HEAD_DIM VALUE_DIM SCALE PRESCALE TO_LOG2
 SHIFT UNIT QUERY_TILES SHORT_QUERIES TILE_Q TILE_K STAGES STAGING PACK PACKS ROWS HEAD_PAD VALUE_PAD

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from flash4gen.ir.expr import Var, variables
+from flash4gen.ir.expr import Var
 from flash4gen.ir.masks import bounds
 from flash4gen.ir.masks.scalar import ZERO
 from flash4gen.ir.nodes import DType, EmptyRow
@@ -14,6 +14,14 @@ from flash4gen.render.blackwell_cluster import Sharing, sharing
 from flash4gen.render.blackwell_constants import FRAGMENT, blackwell_constants, chunk
 from flash4gen.render.blackwell_kernel import specialised, tiles
 from flash4gen.render.blackwell_lengths import lengths
+from flash4gen.render.blackwell_reads import (
+    Reads,
+    blackwell_inputs,
+    element_names,
+    normalise,
+    reads,
+    score_arguments,
+)
 from flash4gen.render.context import Header, Impl, Interface
 from flash4gen.render.context_blackwell import (
     BlackwellContext,
@@ -30,7 +38,9 @@ from flash4gen.render.context_blackwell import (
     Walk,
     Work,
 )
+from flash4gen.render.environment import call
 from flash4gen.render.folding import FoldedScore, fold
+from flash4gen.render.inputs import outside
 from flash4gen.render.key_masks import key_mask
 from flash4gen.schedule.blackwell.model import (
     BlackwellSchedule,
@@ -42,9 +52,12 @@ from flash4gen.schedule.blackwell.model import (
 from flash4gen.schedule.model import TileOrder
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from flash4gen.ir.hardware import Hardware
     from flash4gen.ir.nodes import Attention
     from flash4gen.render.context import Mask
+    from flash4gen.render.context_blackwell import KeyMask
     from flash4gen.schedule.model import Choice
 
 ELEMENT = {DType.FP16: "gl.float16", DType.BF16: "gl.bfloat16"}
@@ -70,9 +83,8 @@ def blackwell_context(
     shared = sharing(schedule)
     zero = attention.empty_row is EmptyRow.ZERO
     empty = "0.0" if zero else 'float("nan")'
-    names = _element_names(schedule, where)
-    read = (var for var in expressions.ORDER if var in variables(attention.mask))
-    masked = key_mask(attention, mask, tuple(names[var] for var in read), where.holder)
+    found, names = reads(attention), element_names(schedule, where.holder)
+    masked = key_mask(attention, mask, names, where.holder)
     tanh = "tanh_approx" if schedule.tanh is Tanh.APPROX else "tanh_packed"
     helpers = expressions.arithmetic(attention, folded.body, tanh)
     return BlackwellContext(
@@ -93,21 +105,22 @@ def blackwell_context(
         mma=_products_role(schedule, shared, walk),
         score=expressions.score(attention, folded.body),
         key_mask=masked,
-        row_max=_row_max(schedule, folded, where),
+        row_max=_row_max(attention, folded, schedule, names),
         exp2=Impl(_EXP2[schedule.normalised, bool(schedule.emulated)]),
-        softmax=_softmax(attention, schedule, folded, walk, where, bits=masked.impl == "bits"),
+        softmax=_softmax(attention, schedule, walk, where, found, masked),
         correction=Correction(
             impl="threshold" if schedule.normalised else "none",
             walk=walk,
             dtype=element,
             vote=shared.vote,
             least=shared.least,
-            empty_factor=empty,
             empty_text="0" if zero else "NaN",
             tiles=tiles(schedule),
         ),
         store=StoreRole(walk, where.tiles, f"[{where.queries}, column]", tiles(schedule)),
         specialised=specialised(schedule, hardware, where, empty),
+        inputs=blackwell_inputs(attention, found, names),
+        normalise=normalise(attention, schedule, found, names, empty),
     )
 
 
@@ -135,8 +148,10 @@ def _fetch(schedule: BlackwellSchedule, shared: Sharing, walk: Walk, where: Leng
     """Return the load warp."""
     chunked = chunk(schedule) is not None
     column = "chunk * CHUNK" if chunked else "0"
+    order = _order(schedule)
+    value, state = "old" if order == "ahead" else "key", ("bars", "stage", "phase")
     return Fetch(
-        impl=_order(schedule),
+        impl=order,
         chunked=chunked,
         tile=where.tiles,
         q_place=f"[{where.queries}, {column}]",
@@ -144,10 +159,14 @@ def _fetch(schedule: BlackwellSchedule, shared: Sharing, walk: Walk, where: Leng
         entry=where.entry,
         ring=shared.ring,
         slot=shared.slot,
-        keys=shared.keys,
-        values=shared.values,
-        key_chunks=", HEAD_CHUNKS" if chunked else "",
-        value_chunks=", VALUE_CHUNKS" if chunked else "",
+        key_arguments=(
+            *("k_desc", where.entry, "key", "hkv", shared.keys),
+            *(*state, *(("HEAD_CHUNKS",) if chunked else ())),
+        ),
+        value_arguments=(
+            *("v_desc", where.entry, value, "hkv", shared.values),
+            *(*state, *(("VALUE_CHUNKS",) if chunked else ())),
+        ),
         walk=walk,
         tiles=tiles(schedule),
     )
@@ -255,55 +274,42 @@ def _product(part: tuple[int, int]) -> str:
     return f"bw.tcgen05_mma(p.slice({at}), v.slice({at}), o{add})"
 
 
-def _row_max(schedule: BlackwellSchedule, folded: FoldedScore, where: Lengths) -> RowMaximum:
+def _row_max(
+    attention: Attention,
+    folded: FoldedScore,
+    schedule: BlackwellSchedule,
+    names: Mapping[Var, str],
+) -> RowMaximum:
     load = schedule.row_max is RowMax.LOAD
     if folded.identity:
         return RowMaximum(impl="load" if load else "reduce", score="", row_score="")
     scaled = "bw.mul2(part, gl.full_like(part, PRESCALE))"
-    names = _element_names(schedule, where)
-    read = variables(folded.body) - {Var.S}
-    arguments = ", ".join([scaled, *(names[var] for var in expressions.ORDER if var in read)])
-    call = f"_score({arguments})"
+    more = score_arguments(attention, folded.body, names)
+    score = call((scaled, *more), "part = _score(", indent=8).replace("\n" + " " * 8, "\n")
     if folded.monotone:
         impl = "monotone_load" if load else "monotone"
-        return RowMaximum(impl=impl, score=call, row_score="_score(top * PRESCALE)")
-    return RowMaximum(impl="reduce", score=call, row_score="")
-
-
-def _element_names(schedule: BlackwellSchedule, where: Lengths) -> dict[Var, str]:
-    """Return what variables are called in the softmax step: rows down, keys across."""
-    return {
-        Var.Q: "q[:, None]",
-        Var.K: "k",
-        Var.H: "h[:, None]" if schedule.pack > 1 else "h",
-        Var.HKV: "hkv",
-        Var.B: "b",
-        Var.SEQ_Q: f"{where.holder}.seq_q",
-        Var.SEQ_K: f"{where.holder}.seq_k",
-    }
+        return RowMaximum(impl=impl, score=score, row_score="_score(top * PRESCALE)")
+    return RowMaximum(impl="reduce", score=score, row_score="")
 
 
 def _softmax(
     attention: Attention,
     schedule: BlackwellSchedule,
-    folded: FoldedScore,
     walk: Walk,
     where: Lengths,
-    *,
-    bits: bool,
+    found: Reads,
+    masked: KeyMask,
 ) -> SoftmaxRole:
-    read = variables(folded.body) - {Var.S}
-    if not bits:
-        read |= variables(attention.mask) | {Var.K}
+    read = (outside(attention.score) - {Var.S}) | found.step_variables | set(map(Var, masked.reads))
     state = tuple(var.value for var in (Var.Q, Var.H, Var.HKV, Var.B) if var in read)
-    state += ("keys",) if bits else ()
+    state += (*(("keys",) if masked.bits else ()), *found.handed)
     running = ("row_max", "row_sum", "turn", "done") if schedule.normalised else ("row_sum", "turn")
     fixed = ("memory", "bars", where.holder, *running)
     fragments = schedule.tile_k // FRAGMENT
     return SoftmaxRole(
         impl="online" if schedule.normalised else "sigmoid",
         walk=walk,
-        row_place=_row_place(schedule, where, with_kv=Var.HKV in read),
+        row_place=_row_place(schedule, where, with_kv=Var.HKV in read or found.needs_kv),
         second=where.second,
         holder=where.holder,
         runs=_runs(attention, walk, (*fixed, *state)),

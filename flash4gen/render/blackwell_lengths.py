@@ -57,5 +57,5 @@ def _packed(schedule: BlackwellSchedule) -> Lengths:
         queries="FAR, sequence.q_end, FAR - sequence.seq_q + q, pack",
         keys="FAR, sequence.k_end, FAR - sequence.seq_k + key, h",
         entry="sequence",
-        second="h.to(gl.int64) * problem.total_q + (sequence.q_end - sequence.seq_q) + q",
+        second="h.to(gl.int64) * problem.total_q + sequence.q_end - sequence.seq_q + q",
     )

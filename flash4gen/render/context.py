@@ -221,6 +221,8 @@ class InputText:
         kernel: the kernel's parameters.
         handed: their names, as they are handed on.
         host: the launcher's arguments for them.
+        group: how many elements 16 bytes hold, where whole rows of keys are read; else 0.
+        rows: statements that keep indices of queries inside, where whole rows of keys are read.
     """
 
     name: str
@@ -236,6 +238,24 @@ class InputText:
     kernel: tuple[str, ...]
     handed: tuple[str, ...]
     host: tuple[str, ...]
+    group: int = 0
+    rows: tuple[str, ...] = ()
+
+    @property
+    def data(self) -> tuple[str, ...]:
+        """The kernel's parameters on whose values it does not specialise.
+
+        Where whole rows are read, that is not the address, which the compiler may trust to be a
+        multiple of 16: it always is.
+        """
+        return self.handed[1:] if self.group else self.handed
+
+    @property
+    def prepare(self) -> str:
+        """The launcher's statement that makes it readable."""
+        more = f", {self.group}" if self.group else ""
+        function = "_in_tiles" if self.group else "_with_rows"
+        return f"{self.name} = {function}({self.name}{more})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -248,6 +268,7 @@ class Inputs:
         step: the lines that read what does, in the key loop.
         handed: what the key loop is handed for them.
         needs_seq_q: whether it needs the number of queries for them.
+        by_element, by_rows: whether any tensor is read by element, and by whole rows of keys.
     """
 
     tensors: tuple[InputText, ...]
@@ -255,6 +276,8 @@ class Inputs:
     step: str
     handed: tuple[str, ...]
     needs_seq_q: bool
+    by_element: bool = False
+    by_rows: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         Eager,
         Header,
         Impl,
+        Inputs,
         Interface,
         Mask,
         Score,
@@ -129,8 +130,7 @@ class Fetch:
         q_place: coordinates of a query tile; ``key_place``: of a tile of keys or values.
         entry: the argument of ``_fetch`` that says which sequence is read.
         ring, slot: what ``_fetch`` is given to find slots in, and one of them.
-        keys, values: what it is given for a key tile, and for a value tile.
-        key_chunks, value_chunks: the last argument at copies of a tile, where there are chunks.
+        key_arguments, value_arguments: of ``_fetch`` for a key tile, and for a value tile.
         walk: of its work tiles.
     """
 
@@ -142,10 +142,8 @@ class Fetch:
     entry: str
     ring: str
     slot: str
-    keys: str
-    values: str
-    key_chunks: str
-    value_chunks: str
+    key_arguments: tuple[str, ...]
+    value_arguments: tuple[str, ...]
     walk: Walk
     tiles: str
 
@@ -182,7 +180,8 @@ class KeyMask:
     """How single elements of a score tile are masked.
 
     Attributes:
-        impl: ``bits`` where the keys of a row are one or two intervals, else ``expr``.
+        impl: ``bits`` where the keys of a row are one or two intervals, ``bits_read`` where tensors
+            say which of them; ``expr`` and ``read``, likewise, where they are no intervals.
         title, text, parameters, body, origin: as for ``Score``.
         arguments: of ``_visible`` in the softmax step.
         holder: what has seq_k there.
@@ -190,7 +189,8 @@ class KeyMask:
         row_arguments: at its call.
         visible: the assignment of the bounds of a row.
         bounds: what ``_row_keys`` returns.
-        bits: the statements that turn bounds into the bits of a fragment.
+        bits: the statements that turn bounds into the bits of a fragment; none without intervals.
+        reads: the variables that the softmax step computes or is handed for it.
     """
 
     impl: str
@@ -206,6 +206,7 @@ class KeyMask:
     visible: str
     bounds: tuple[str, ...]
     bits: tuple[str, ...]
+    reads: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,8 +215,8 @@ class RowMaximum:
 
     Attributes:
         impl: ``reduce``, ``load``, ``monotone`` or ``monotone_load``.
-        score: the call that changes a fragment's scores; empty for the identity.
-        row_score: the same for the largest product of each row.
+        score: the statement that changes a fragment's scores; empty for the identity.
+        row_score: the call that does it to the largest product of each row.
     """
 
     impl: str
@@ -268,6 +269,23 @@ class SoftmaxRole:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Normalise:
+    """How a row's sum becomes the factor of its output, and its LSE.
+
+    Attributes:
+        impl: ``plain``, or ``sink`` where a logit without a value joins the sum.
+        empty_factor: what a row without any term is multiplied with.
+        reads: statements that read the sink's tensors.
+        logit: the sink, in base e.
+    """
+
+    impl: str
+    empty_factor: str
+    reads: str = ""
+    logit: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Correction:
     """The correction warps.
 
@@ -277,7 +295,7 @@ class Correction:
         dtype: the outputs' element type.
         vote: statements that find the least factor of a CTA's rows.
         least: that factor.
-        empty_factor, empty_text: what a row without keys is multiplied with, and its output.
+        empty_text: the output of a row without keys.
     """
 
     impl: str
@@ -285,7 +303,6 @@ class Correction:
     dtype: str
     vote: tuple[str, ...]
     least: str
-    empty_factor: str
     empty_text: str
     tiles: str
 
@@ -390,3 +407,5 @@ class BlackwellContext:
     correction: Correction
     store: StoreRole
     specialised: Specialised
+    inputs: Inputs
+    normalise: Normalise

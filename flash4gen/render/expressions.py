@@ -121,14 +121,14 @@ def score(attention: Attention, body: Expr | None = None) -> Score:
     printed = body or attention.score
     if printed == SCORE:
         return Score(impl="identity")
-    read, values = reads_of(printed), values_of(printed, attention)
+    read, looked_up = reads_of(printed), values(printed, attention)
     return Score(
         impl="expr",
         title=_written(attention, "score"),
-        text=short(format_expr(printed)),
-        parameters=(*(var.value for var in read), *values),
-        arguments=(*(IN_LOOP[var] for var in read), *values),
-        body=function_body(printed, attention),
+        text=short(printed),
+        parameters=(*(var.value for var in read), *looked_up),
+        arguments=(*(IN_LOOP[var] for var in read), *looked_up),
+        body=returned(printed, attention),
         origin=origin_of(attention, "score"),
     )
 
@@ -138,7 +138,7 @@ def mask(attention: Attention, rows: str = "TILE_Q") -> Mask:
     known = bounds(attention.mask)
     # A mask that is never true has no range; its kernel runs no loop and stores empty rows.
     segments = known.segments or (_NOWHERE,)
-    read, values = reads_of(attention.mask), values_of(attention.mask, attention)
+    read, looked_up = reads_of(attention.mask), values(attention.mask, attention)
     in_bounds = {var for expr in _bound_exprs(known) for var in variables(expr)}
     names = tuple(
         _IN_BOUNDS[var]
@@ -148,10 +148,10 @@ def mask(attention: Attention, rows: str = "TILE_Q") -> Mask:
     return Mask(
         impl="full" if known.always_full else "expr",
         title=_written(attention, "mask"),
-        text=short(format_expr(attention.mask)),
-        parameters=(*(var.value for var in read), *values),
-        arguments=(*(IN_LOOP[var] for var in read), *values),
-        body=function_body(attention.mask, attention),
+        text=short(attention.mask),
+        parameters=(*(var.value for var in read), *looked_up),
+        arguments=(*(IN_LOOP[var] for var in read), *looked_up),
+        body=returned(attention.mask, attention),
         origin=origin_of(attention, "mask"),
         segments=tuple(_segment(s, i, len(segments)) for i, s in enumerate(segments)),
         two=len(segments) > 1,
@@ -243,8 +243,9 @@ def _factored(attention: Attention) -> tuple[str, ...]:
     )
 
 
-def short(text: str) -> str:
+def short(expr: Expr) -> str:
     """Return an expression for a docstring of one line, which has room for so much."""
+    text = format_expr(expr)
     return text if len(text) <= _DOCUMENTED else "see the formula at the top"
 
 
@@ -254,7 +255,7 @@ def reads_of(expr: Expr) -> tuple[Var, ...]:
     return tuple(var for var in ORDER if var in read)
 
 
-def values_of(expr: Expr, attention: Attention) -> tuple[str, ...]:
+def values(expr: Expr, attention: Attention) -> tuple[str, ...]:
     """Return the names of the values that an expression's own look-ups have."""
     own: list[Lookup] = []
     nodes = [expr]
@@ -267,8 +268,8 @@ def values_of(expr: Expr, attention: Attention) -> tuple[str, ...]:
     return tuple(name for lookup, name in attention_names(attention).items() if lookup in own)
 
 
-def function_body(expr: Expr, attention: Attention) -> str:
-    """Return the statements of a function that returns an expression."""
+def returned(expr: Expr, attention: Attention) -> str:
+    """Return the statements of a function that returns an expression's value."""
     names = {**variable_names(PLAIN), **attention_names(attention)}
     return "\n".join(statements([("return ", expr)], TRITON, names, _WIDTH))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from flash4gen.ir.expr import SCORE, Apply, Expr, Literal, Op, Var, variables, walk
+from flash4gen.ir.expr import SCORE, Apply, Expr, Literal, Op, Var, lookups, variables, walk
 from flash4gen.schedule.monotone import rises
 
 
@@ -35,7 +35,8 @@ class FoldedScore:
     @property
     def monotone(self) -> bool:
         """Whether the body never falls as its product grows, and depends on nothing else."""
-        return variables(self.body) == {Var.S} and rises(self.body)
+        alone = variables(self.body) == {Var.S} and not lookups(self.body)
+        return alone and rises(self.body)
 
 
 def fold(score: Expr, scale: float) -> FoldedScore:

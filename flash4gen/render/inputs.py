@@ -108,7 +108,7 @@ def inputs(attention: Attention, names: Names) -> Inputs:
     """
     found = ordered(*attention.expressions)
     tensors = [tensor for tensor in attention.inputs if any(f.tensor == tensor for f in found)]
-    texts = {tensor: _tensor(tensor, found) for tensor in tensors}
+    texts = {tensor: tensor_text(tensor, found) for tensor in tensors}
     known = {**names, **value_names(found)}
     step = [lookup for lookup in found if in_loop(lookup)]
     program = [lookup for lookup in found if not in_loop(lookup) and not of_rows(lookup)]
@@ -116,10 +116,11 @@ def inputs(attention: Attention, names: Names) -> Inputs:
     state = (part for t in tensors if any(x.tensor == t for x in step) for part in texts[t].handed)
     return Inputs(
         tensors=tuple(texts.values()),
-        program="\n".join(_read(lookup, texts[lookup.tensor], known, 4) for lookup in program),
-        step="\n".join(_read(lookup, texts[lookup.tensor], known, 8) for lookup in step),
+        program="\n".join(read(lookup, texts[lookup.tensor], known, 4) for lookup in program),
+        step="\n".join(read(lookup, texts[lookup.tensor], known, 8) for lookup in step),
         handed=(*(known[lookup] for lookup in program if lookup in used), *state),
         needs_seq_q=any("seq_q" in texts[lookup.tensor].sizes for lookup in step),
+        by_element=bool(texts),
     )
 
 
@@ -128,7 +129,7 @@ def row_reads(attention: Attention, names: Names, *exprs: Expr) -> list[str]:
     found = [lookup for lookup in ordered(*exprs) if of_rows(lookup)]
     every = ordered(*attention.expressions)
     known = {**names, **attention_names(attention)}
-    return [_read(lookup, _tensor(lookup.tensor, every), known, 4) for lookup in found]
+    return [read(lookup, tensor_text(lookup.tensor, every), known, 4) for lookup in found]
 
 
 def eager_reads(attention: Attention, names: Names, *exprs: Expr) -> list[str]:
@@ -142,11 +143,11 @@ def eager_reads(attention: Attention, names: Names, *exprs: Expr) -> list[str]:
             _within(index, axis, attention)
             for index, axis in zip(lookup.indices, tensor.axes, strict=True)
         )
-        read = f"{tensor.name}[{', '.join(texts)}]"
+        element = f"{tensor.name}[{', '.join(texts)}]"
         if not inside:
-            read = f"_look_up({', '.join((tensor.name, *texts))})"
+            element = f"_look_up({', '.join((tensor.name, *texts))})"
         half = tensor.dtype in (InputDType.BF16, InputDType.FP16)
-        lines.append(f"{known[lookup]} = {read}{'.float()' if half else ''}")
+        lines.append(f"{known[lookup]} = {element}{'.float()' if half else ''}")
     return lines
 
 
@@ -204,7 +205,8 @@ def _tuple(tensor: Input, batch: str) -> str:
     return f"({sizes[0]},)" if len(sizes) == 1 else f"({', '.join(sizes)})"
 
 
-def _tensor(tensor: Input, found: tuple[Lookup, ...]) -> InputText:
+def tensor_text(tensor: Input, found: tuple[Lookup, ...]) -> InputText:
+    """Return how a tensor is declared, checked, handed on and read at these look-ups."""
     own = [lookup for lookup in found if lookup.tensor == tensor]
     last = len(tensor.axes) - 1
     strides = tuple(f"stride_{axis}" for axis in range(last))
@@ -215,7 +217,7 @@ def _tensor(tensor: Input, found: tuple[Lookup, ...]) -> InputText:
         used = [lookup.indices[axis] for lookup in own]
         if not all(non_negative(index) for index in used):
             checks.append(f"(i{axis} >= 0)")
-        if all(_surely_below(index, extent) for index in used):
+        if all(surely_below(index, extent) for index in used):
             continue
         size = str(extent) if isinstance(extent, int) else _SIZE.get(extent, extent.value)
         if extent is Extent.BATCH:
@@ -252,16 +254,24 @@ def _tensor(tensor: Input, found: tuple[Lookup, ...]) -> InputText:
     )
 
 
-def _read(lookup: Lookup, text: InputText, known: Names, indent: int) -> str:
-    """Return the lines that read one value."""
+def read(lookup: Lookup, text: InputText, known: Names, indent: int, owner: str = "") -> str:
+    """Return the lines that read one value.
+
+    Args:
+        lookup: the value.
+        text: its tensor.
+        known: what variables, lengths and other values are called there.
+        indent: columns to the left of the lines, which are not printed.
+        owner: what stands before the names that were handed on, such as ``inputs.``.
+    """
     lines: list[str] = []
     indices = [_index(index, known, lines) for index in lookup.indices]
-    sizes = [size if size.startswith("seq_") else f"{text.name}_{size}" for size in text.sizes]
+    lengths = {var.value: known[Variable(var)] for var in (Var.SEQ_Q, Var.SEQ_K)}
+    sizes = [lengths.get(size, f"{owner}{text.name}_{size}") for size in text.sizes]
     handed = [part for part in text.handed if "_size_" not in part.removeprefix(text.name)]
     prefix = f"{known[lookup]} = {text.function}("
-    lines.append(
-        call([*handed, *sizes, *indices], prefix, indent=indent).replace("\n" + " " * indent, "\n")
-    )
+    arguments = [*(owner + part for part in handed), *sizes, *indices]
+    lines.append(call(arguments, prefix, indent=indent).replace("\n" + " " * indent, "\n"))
     return "\n".join(lines)
 
 
@@ -280,10 +290,10 @@ def _within(index: Expr, extent: Extent | int, attention: Attention) -> bool:
         if attention.lengths is Lengths.EQUAL:
             return index.var in (Var.Q, Var.K)
         return index.var is (Var.Q if extent is Extent.SEQ_Q else Var.K)
-    return non_negative(index) and _surely_below(index, extent)
+    return non_negative(index) and surely_below(index, extent)
 
 
-def _surely_below(index: Expr, extent: Extent | int) -> bool:
+def surely_below(index: Expr, extent: Extent | int) -> bool:
     """Whether an index is below an extent in each program of a launch, for all rows and keys."""
     if isinstance(extent, int):
         return isinstance(index, Literal) and index.value < extent

@@ -6,31 +6,38 @@ mask is a word with a bit for each key, and the tests are a few instructions for
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import reduce
+from typing import TYPE_CHECKING, Any
 
-from flash4gen.ir.expr import Literal, Op, Variable
+from flash4gen.ir.expr import ALWAYS, Apply, Expr, Literal, Op, Var, Variable, lookups
 from flash4gen.ir.masks import Compute, Row, RowPosition, Scalar, Segment, bounds
 from flash4gen.ir.masks.scalar import ZERO
+from flash4gen.render import expressions
 from flash4gen.render.context_blackwell import KeyMask
+from flash4gen.render.inputs import outside
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from flash4gen.ir.nodes import Attention
     from flash4gen.render.context import Mask
 
 
-def key_mask(
-    attention: Attention, mask: Mask, step_arguments: tuple[str, ...], holder: str
-) -> KeyMask:
+def key_mask(attention: Attention, mask: Mask, names: Mapping[Var, str], holder: str) -> KeyMask:
     """Return the concern.
 
     Args:
         attention: the variant.
         mask: its mask as printed for the loop bounds.
-        step_arguments: of ``_visible`` in the softmax step.
+        names: of variables in the softmax step.
         holder: what has seq_q and seq_k.
     """
     segments = bounds(attention.mask).segments
-    bits = bool(segments) and all(_is_exact(segment) for segment in segments)
+    plain, opaque = _split(attention.mask)
+    # What tensors say leaves no tile whole, and the others' bounds as they are.
+    known = bounds(plain).segments
+    bits = bool(known) and all(_is_exact(segment) for segment in known)
+    bits = bits and [_live(segment) for segment in known] == [_live(part) for part in segments]
     own = {"q_first": "q", "q_last": "q"}
     own |= {name: f"{holder}.{name}" for name in ("seq_q", "seq_k")}
     per_row = tuple(own.get(name, name) for name in mask.range_arguments)
@@ -39,29 +46,72 @@ def key_mask(
         for name in mask.range_parameters
         if name not in ("q_first", "q_last", "seq_q", "seq_k")
     )
-    names = ("keys",) if len(segments) == 1 else ("first", "second")
+    ranges = ("keys",) if len(segments) == 1 else ("first", "second")
     return KeyMask(
-        impl="bits" if bits else "expr",
+        impl=_impl(opaque, bits=bits),
         title=mask.title,
-        text=mask.text,
-        parameters=mask.parameters,
-        body=mask.body,
         origin=mask.origin,
-        arguments=step_arguments,
+        **_comparison(attention, opaque if bits and opaque != ALWAYS else attention.mask, names),
         holder=holder,
         row_parameters=("q", *parameters, holder),
         row_arguments=("q", *parameters, holder),
-        visible=f"{', '.join(names)} = _visible_keys({', '.join(per_row)})",
+        visible=f"{', '.join(ranges)} = _visible_keys({', '.join(per_row)})",
         bounds=tuple(
             text
-            for name in names
+            for name in ranges
             for text in (
                 f"{name}[0] + 0 * q",
                 f"gl.minimum({name}[1], {holder}.seq_k) + 0 * q",
             )
         ),
-        bits=tuple(_bits(index, segment) for index, segment in enumerate(segments)),
+        bits=tuple(_bits(index, segment) for index, segment in enumerate(segments) if bits),
+        reads=_reads(attention, opaque, bits=bits),
     )
+
+
+def _impl(opaque: Expr, *, bits: bool) -> str:
+    if bits:
+        return "bits" if opaque == ALWAYS else "bits_read"
+    return "expr" if opaque == ALWAYS else "read"
+
+
+def _reads(attention: Attention, opaque: Expr, *, bits: bool) -> tuple[str, ...]:
+    """Return the variables of the comparisons; without intervals, they are of all keys."""
+    read = outside(opaque) if bits else outside(attention.mask) | {Var.K}
+    return tuple(var.value for var in expressions.ORDER if var in read)
+
+
+def _comparison(attention: Attention, part: Expr, names: Mapping[Var, str]) -> dict[str, Any]:
+    """Return the function of a mask, or of a part of it, and what it is given."""
+    read = outside(part)
+    values = expressions.values(part, attention)
+    return {
+        "text": expressions.short(part),
+        "parameters": (*(var.value for var in expressions.ORDER if var in read), *values),
+        "body": expressions.returned(part, attention),
+        "arguments": (*(names[var] for var in expressions.ORDER if var in read), *values),
+    }
+
+
+def _split(mask: Expr) -> tuple[Expr, Expr]:
+    """Return the conditions of a mask without look-ups, and those with some; either may be none."""
+    plain = [term for term in _terms(mask) if not lookups(term)]
+    opaque = [term for term in _terms(mask) if lookups(term)]
+    return _all(plain), _all(opaque)
+
+
+def _terms(mask: Expr) -> list[Expr]:
+    if isinstance(mask, Apply) and mask.op is Op.AND:
+        return [term for arg in mask.args for term in _terms(arg)]
+    return [mask]
+
+
+def _all(terms: list[Expr]) -> Expr:
+    return reduce(lambda a, b: Apply(Op.AND, (a, b)), terms) if terms else ALWAYS
+
+
+def _live(segment: Segment) -> tuple[Scalar, Scalar]:
+    return segment.live_start, segment.live_end
 
 
 def _bits(index: int, segment: Segment) -> str:

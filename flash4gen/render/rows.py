@@ -16,11 +16,11 @@ from flash4gen.render.context import NormText, OutputText
 from flash4gen.render.expressions import (
     IN_EAGER,
     IN_LOOP,
-    function_body,
     origin_of,
     reads_of,
+    returned,
     short,
-    values_of,
+    values,
 )
 from flash4gen.render.inputs import attention_names, eager_reads, row_reads
 from flash4gen.render.source_expr import TORCH, TRITON, statements, variable_names
@@ -69,14 +69,14 @@ def output(attention: Attention, sums: str) -> OutputText:
         return OutputText()
     rows = "out" if attention.normalised else "acc"
     names = {**IN_LOOP, Var.OUT: "out" if attention.normalised else sums}
-    read, values = reads_of(made), values_of(made, attention)
+    read, looked_up = reads_of(made), values(made, attention)
     written = attention.field_source("output")
     return OutputText(
         title=written.text if written else format_expr(made),
-        text=short(format_expr(made)),
-        parameters=(*(var.value for var in read), *values),
-        arguments=(*(names[var] for var in read), *values),
-        body=function_body(made, attention),
+        text=short(made),
+        parameters=(*(var.value for var in read), *looked_up),
+        arguments=(*(names[var] for var in read), *looked_up),
+        body=returned(made, attention),
         origin=origin_of(attention, "output"),
         reads="\n".join(row_reads(attention, variable_names(IN_LOOP), made)),
         rows=rows,

@@ -24,7 +24,8 @@ BARRIERS = 64
 """Bytes set aside for mbarriers where something signals through them."""
 
 SCRATCH = 1024
-"""Bytes of scratch for exchanges between warps, and of alignment, with tcgen05."""
+"""Bytes of scratch for exchanges between warps, and of alignment, where a unit reads q in shared
+memory that the copy engine has filled."""
 
 MMA_ROWS = 128
 """Rows, that is lanes, of tensor memory."""
@@ -52,10 +53,11 @@ def shared_memory(
     """Return the buffers of one block; their sum is what the block asks for.
 
     The query tile stays for the whole loop, unless the unit takes it from registers: then its
-    buffer is free once it is read, and only what it has over the rings counts. What is looked up
-    in words comes by cp.async and has a ring too; 16-bit elements, and what is left of the others,
-    go through scratch to the layout of the scores, and so do factors of keys. With wgmma, 8-bit
-    values lie in one slot less, and in a buffer in which they are transposed: it reads no others.
+    buffer is free once it is read, and only what it has over the rings counts (mma.sync, of tiles
+    that the copy engine brings). What is looked up in words comes by cp.async and has a ring too;
+    16-bit elements, and what is left of the others, go through scratch to the layout of the scores,
+    and so do factors of keys. With wgmma, 8-bit values lie in one slot less, and in a buffer in
+    which they are transposed: it reads no others.
     """
     unit = matrix_unit(hardware, shape.tile_q, shape.warps)
     if unit is Unit.MFMA:
@@ -67,11 +69,12 @@ def shared_memory(
     weights = 0
     if unit is Unit.MMA_SYNC and warp_grid(unit, shape.tile_q, value_pad, shape.warps).columns > 1:
         weights = shape.tile_q * shape.tile_k * element
-    reused = shape.load is Load.TMA and unit is not Unit.TCGEN05
+    stays = unit is Unit.WGMMA and shape.load is Load.TMA
+    reused = shape.load is Load.TMA and unit is Unit.MMA_SYNC
     name = "q, beyond the rings it leaves its place to" if reused else "q"
     if reused:
         query = max(0, query - key_ring - value_ring - weights)
-    small = SCRATCH if unit is Unit.TCGEN05 else 0
+    small = SCRATCH if unit is Unit.TCGEN05 or stays else 0
     if unit is Unit.TCGEN05 or shape.load is Load.TMA:
         small += BARRIERS
     plan = (

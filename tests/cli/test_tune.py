@@ -49,6 +49,18 @@ def test_a_portable_schedule_has_nothing_to_tune(tmp_path: Path) -> None:
     assert "schedule {" not in ended.stdout
 
 
+def test_amd_has_no_model_of_time(tmp_path: Path) -> None:
+    file = tmp_path / "small.attn"
+    file.write_text(PORTABLE, encoding="utf-8")
+    tuned = flash4gen("tune", file, "--target", "mi355x", "--budget", "2s")
+    assert tuned.code == 0
+    assert "there is no model of time for AMD" in tuned.stderr
+    simulated = flash4gen("simulate", file, "--target", "mi300x", "--format", "json")
+    assert (simulated.code, simulated.codes) == (1, ["F4G703"])
+    (found,) = simulated.document["diagnostics"]
+    assert "there is no model of time for AMD" in found["notes"][0]
+
+
 def test_a_budget_is_a_time(narrow: Path) -> None:
     assert flash4gen("tune", narrow, "--budget", "soon").code == 2
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from tests.test_matrix import TARGETS
 
-FAMILIES = ("b200", "b300")
+FAMILIES = ("b200", "b300", "rubin")
 """Targets of the warp-specialised family; their kernels take long to compile."""
 
 

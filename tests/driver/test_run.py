@@ -9,8 +9,10 @@ import pytest
 
 from flash4gen.build import compile as build_compile
 from flash4gen.diagnostics.codes import Code
-from flash4gen.driver import Event, StageError, check_fresh, compile_spec, plan_spec
+from flash4gen.driver import EMITTED, Event, StageError, check_fresh, compile_spec, plan_spec
+from flash4gen.driver.model import emitted_for
 from flash4gen.driver.plan import check_spec
+from flash4gen.ir import library
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -143,3 +145,10 @@ def test_a_fault_of_ours_names_its_stage(
     monkeypatch.setattr(build_compile, "compile_module", broken)
     with pytest.raises(StageError, match="stage compile of a100/tiny"):
         compile_spec(spec, out=tmp_path / "out")
+
+
+def test_what_can_be_written_beside_a_module_depends_on_the_backend() -> None:
+    wanted = ("ttgir", "ptx", "hsaco", "cubin", "amdgcn")
+    assert emitted_for(library.target("a100"), wanted) == ("ttgir", "ptx", "cubin")
+    assert emitted_for(library.target("mi300x"), wanted) == ("ttgir", "hsaco", "amdgcn")
+    assert set(wanted) < set(EMITTED)

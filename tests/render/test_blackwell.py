@@ -14,7 +14,7 @@ from flash4gen.ir.library import target
 from flash4gen.ir.nodes import EmptyRow, Lengths, Weights
 from flash4gen.render.module import render
 from flash4gen.schedule.model import Family
-from tests.ir.notation import attention
+from tests.ir.notation import attention, expr
 from tests.project import ROOT
 from tests.schedule.variants import CAUSAL, SOFTCAP, WINDOW, chosen, pinning
 
@@ -46,6 +46,10 @@ MEANINGS: dict[str, dict[str, Any]] = {
     "256": {"head_dim": 256, "value_dim": 256},
     "64": {"head_dim": 64, "value_dim": 64},
     "NaN": {"empty_row": EmptyRow.NAN},
+    "slopes": {"score": "s + slopes[h] * float(k - q_end)"},
+    "bias": {"score": "s + bias[h, q, k] + table[h, k - q + 4]"},
+    "documents": {"mask": "k <= q_end and q_docs[b, q] == docs[b, k]"},
+    "sink": {"sink": expr("0.0"), "mask": WINDOW},
 }
 
 
@@ -73,6 +77,10 @@ MODULES: dict[str, tuple[Pins, dict[str, Any]]] = {
     **{name: ({}, changes) for name, changes in MEANINGS.items()},
     "plan disjoint": ({"plan": "disjoint"}, {"head_dim": 32, "value_dim": 32}),
     "packed, of positions": ({"pack": 4}, MEANINGS["of positions"]),
+    "packed, read": (
+        {"pack": 4},
+        {"score": "s * slopes[h] + bias[h, q, k]", "sink": expr("slopes[h]")},
+    ),
     "packed, 256": ({"pack": 4}, MEANINGS["256"]),
     "packed sequences": ({}, {"lengths": Lengths.PACKED}),
     "packed sequences, 256": ({}, {"lengths": Lengths.PACKED, **MEANINGS["256"]}),

@@ -16,7 +16,7 @@ from flash4gen.build.load import load_module
 from flash4gen.ir import library
 from flash4gen.ir.lower_functions import CONSTANTS
 from flash4gen.ir.lower_inputs import TAKEN
-from flash4gen.ir.nodes import Lengths, Pin
+from flash4gen.ir.nodes import Lengths, Weights
 from flash4gen.render.inputs import attention_names
 from flash4gen.render.module import render
 from flash4gen.schedule.choose import choose
@@ -197,21 +197,29 @@ def test_without_keys_there_is_the_sink(tmp_path: Path) -> None:
     torch.testing.assert_close(lse, (2 * slopes)[:, None].expand(2, 4, 3))
 
 
-def test_the_specialised_family_leaves_tensors_to_the_portable_one() -> None:
-    choice = choose(READS, library.target("b200"))
-    assert isinstance(choice, Choice)
-    assert choice.schedule.family == "portable"
-    family = next(decision for decision in choice.decisions if decision.field == "family")
-    assert family.reason.startswith("not the blackwell family: it reads no input tensors")
-    assert "slopes" in family.reason
+def test_the_specialised_family_reads_tensors_too() -> None:
+    """Once per work tile what does not depend on the key, the rest where scores are masked."""
+    functions = {
+        node.name: ast.unparse(node)
+        for node in ast.parse(text(replace(READS, sink=expr("slopes[h]")), "b200")).body
+        if isinstance(node, ast.FunctionDef)
+    }
+    role, step = functions["_softmax"], functions["_softmax_step"]
+    assert role.count("slopes_h = _read_slopes(inputs.slopes_ptr, h)") == 1
+    assert "inputs.q_docs_stride_0, problem.seq_q, b, q[:, None])" in role
+    assert "_normalised(row_max, row_sum, slopes_h)" in role
+    assert "_read_table(inputs.table_ptr, inputs.table_stride_0, h, k - q[:, None] + 4)" in step
+    assert "_read_slopes" not in step
+    assert "inputs." not in "".join(functions[name] for name in ("_correct", "_mma", "_load"))
 
 
-def test_nor_has_the_specialised_family_sinks() -> None:
-    choice = choose(attention(sink=expr("0.0")), library.target("b200"))
-    assert isinstance(choice, Choice)
-    assert choice.schedule.family == "portable"
-    pinned = attention(sink=expr("0.0"), pins=(Pin("family", "blackwell"),))
-    refused = choose(pinned, library.target("b200"))
-    assert isinstance(refused, tuple)
-    assert "cannot compute" in refused[0].message
-    assert refused[0].notes == ("it has no sinks, and this attention has",)
+def test_no_tensors_beside_packed_sequences_or_sigmoid_weights() -> None:
+    for changes, named in (
+        ({"lengths": Lengths.PACKED, "score": "s + slopes[h]"}, "packed sequences"),
+        ({"weights": Weights.SIGMOID, "score": "s + slopes[h]"}, "sigmoid weights"),
+        ({"lengths": Lengths.PACKED, "sink": expr("0.0")}, "no sinks beside packed sequences"),
+    ):
+        choice = choose(attention(**changes), library.target("b200"))
+        assert isinstance(choice, Choice)
+        assert choice.schedule.family == "portable"
+        assert named in choice.decisions[0].reason

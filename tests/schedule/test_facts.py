@@ -7,13 +7,15 @@ from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from flash4gen.schedule import registers
-from flash4gen.schedule.memory import shared_memory, tensor_columns
+from flash4gen.schedule.memory import SCRATCH, shared_memory, tensor_columns
 from flash4gen.schedule.model import Load
 from flash4gen.schedule.space import Shape
+from flash4gen.schedule.units import Unit, matrix_unit
 from tests.schedule.variants import TARGETS
 
 if TYPE_CHECKING:
     from flash4gen.ir.hardware import Hardware
+    from flash4gen.schedule.memory import Buffer
 
 
 class Row(NamedTuple):
@@ -62,13 +64,24 @@ def test_every_target_and_every_load_of_it_was_swept() -> None:
     }
 
 
+def came_later(row: Row, plan: tuple[Buffer, ...]) -> int:
+    """Return what a kernel needs since these rows were compiled.
+
+    With wgmma q then went into registers, and left its place to the rings. It stays where the copy
+    engine puts it since TMA boxes have heads before rows.
+    """
+    unit = matrix_unit(row.hardware, row.shape.tile_q, row.shape.warps)
+    if unit is not Unit.WGMMA or row.shape.load is not Load.TMA:
+        return 0
+    query = row.shape.tile_q * row.head_pad * 2
+    rings = sum(buffer.bytes for buffer in plan if buffer.name[0] in "kv")
+    return min(query, rings) + SCRATCH
+
+
 def test_the_shared_memory_plan_is_never_short_and_wastes_little() -> None:
     for row in rows():
-        planned = sum(
-            buffer.bytes
-            for buffer in shared_memory(row.hardware, row.shape, row.head_pad, row.value_pad)
-        )
-        slack = planned - row.smem
+        plan = shared_memory(row.hardware, row.shape, row.head_pad, row.value_pad)
+        slack = sum(buffer.bytes for buffer in plan) - row.smem - came_later(row, plan)
         assert slack >= 0, row
         # A single stage is planned with one slot each; ptxas overlays the two.
         assert row.shape.stages == 1 or slack <= 1200 + row.smem // 20, row

@@ -12,6 +12,9 @@ from flash4gen.ir.library import target
 from flash4gen.ir.nodes import DType, Weights
 from flash4gen.render.module import render
 from flash4gen.schedule.blackwell.model import BlackwellSchedule
+from flash4gen.validate.execute import Measure, truth_of
+from flash4gen.validate.inputs import Inputs
+from flash4gen.validate.tolerance import accuracy_of
 from flash4gen.vgpu import Check, Policy, virtual_gpu
 from tests.ir.notation import attention
 from tests.schedule.variants import CAUSAL, FULL, chosen, pinning
@@ -90,11 +93,10 @@ def test_numbers_and_concurrency(name: str, tmp_path: Path) -> None:
     what = VARIANTS[name]
     made, tensors = module(what, tmp_path), inputs(300, 600, what.head_dim)
     out, total = checked(made, *tensors)
-    expected, expected_total = made._eager(*tensors)
-    # 2^−8 of weights that do not cancel: no output is larger than their sum.
-    bound = 2.0**-8 * float(expected_total.max()) ** 0.5 + 2.0**-8
-    torch.testing.assert_close(out.float(), expected.float(), rtol=2.0**-7, atol=bound)
-    torch.testing.assert_close(total, expected_total, rtol=1e-4, atol=1e-6)
+    measure = Measure(accuracy_of(chosen(what, B200).schedule, what.dtype))
+    truth = truth_of(what, Inputs(*tensors, (), ()), measure)
+    for found in truth.compare(out, total):
+        assert not found.problems
 
 
 def test_small_weights_keep_their_digits_and_hidden_keys_weigh_nothing(tmp_path: Path) -> None:

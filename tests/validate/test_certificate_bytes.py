@@ -10,12 +10,18 @@ from typing import TYPE_CHECKING
 import pytest
 
 from flash4gen import compile_spec
+from flash4gen.validate.certificate import from_json
 from tests.project import GENERATED, ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 CERTIFICATES = sorted(GENERATED.glob("*/*.certificate.json"))
+BLACKWELL = [
+    path
+    for path in CERTIFICATES
+    if from_json(path.read_text(encoding="utf-8")).schedule["family"] == "blackwell"
+]
 PROVE = """
 import sys
 from pathlib import Path
@@ -56,6 +62,17 @@ def test_a_shipped_certificate_is_what_validation_says_today(path: Path, tmp_pat
     )
     made = tmp_path / path.parent.name / path.name
     assert without_versions(made) == without_versions(path)
+
+
+@pytest.mark.parametrize("path", BLACKWELL, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_no_mutant_of_a_blackwell_module_is_missed(path: Path) -> None:
+    """Barriers of warp-specialised kernels are written by hand: their proof is checked as well."""
+    rungs = {rung.name: rung for rung in from_json(path.read_text(encoding="utf-8")).rungs}
+    mutants = rungs["concurrency"].details.get("mutants")
+    assert isinstance(mutants, dict), "validate it with --mutate"
+    counts = {name: count for name, count in mutants.items() if isinstance(count, int)}
+    assert counts["missed"] == 0
+    assert counts["flagged"] + counts["redundant"] == counts["all"] > 100
 
 
 def without_versions(path: Path) -> list[str]:

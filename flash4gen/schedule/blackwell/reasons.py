@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING
 from flash4gen.ir.hardware import Feature
 from flash4gen.schedule.blackwell.memory import TILE, memory_plan, score_slots
 from flash4gen.schedule.blackwell.model import Dispatch, RowMax, TensorPlan
-from flash4gen.schedule.blackwell.registers import DEFAULTS, FIELDS, SOFTMAX_FLOOR, Split, equation
+from flash4gen.schedule.blackwell.registers import (
+    DEFAULTS,
+    FIELDS,
+    READING,
+    SOFTMAX_FLOOR,
+    Split,
+    equation,
+)
 from flash4gen.schedule.blackwell.resolve import FAST_EXP2, most_stages
 from flash4gen.schedule.blackwell.space import MOST_STAGES
 from flash4gen.schedule.blackwell.winners import winner
@@ -171,6 +178,8 @@ def _registers(schedule: BlackwellSchedule, hardware: Hardware) -> dict[str, str
     softmax = f"a thread holds a row of {TILE} scores and spills below {SOFTMAX_FLOOR}; {rule}"
     if split == DEFAULTS[2]:
         softmax += "; at head_dim 128 no loop over keys spills with this split"
+    if split == READING:
+        softmax += "; what it reads of input tensors for its keys lies beside them"
     reasons = (softmax, f"what is left: {rule}", "addresses, counters and barriers only")
     return dict(zip(FIELDS, reasons, strict=True))
 

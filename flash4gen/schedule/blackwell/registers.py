@@ -28,6 +28,12 @@ reloads in the correction. With one there are three groups instead of four, and 
 each: a wider accumulator goes through the correction."""
 
 
+READING = (208, 72, 24)
+"""With two query tiles, where softmax threads read input tensors for every key: the elements of a
+fragment lie beside its scores. Of a float32 bias at head_dim 128, one reload is left in each loop
+over key tiles (6 in all, 56 with 192/104/24, 18 with 200/88/24)."""
+
+
 class Split(NamedTuple):
     """Registers per thread of each kind of role."""
 
@@ -95,12 +101,16 @@ def _distance(split: Split, other: Split) -> int:
     return sum(abs(a - b) for a, b in zip(split, other, strict=True))
 
 
-def completed(pins: Mapping[str, int], query_tiles: int, hardware: Hardware) -> Split:
+def completed(
+    pins: Mapping[str, int], query_tiles: int, hardware: Hardware, *, reading: bool = False
+) -> Split:
     """Return a split with the pinned registers, the rest as near to the defaults as is allowed.
+
+    Those where softmax threads are ``reading`` input tensors for every key leave them more.
 
     Where no allowed split has the pinned ones, the result breaks a rule, which ``rules`` reports.
     """
-    default = Split(*DEFAULTS[query_tiles])
+    default = Split(*(READING if reading and query_tiles > 1 else DEFAULTS[query_tiles]))
     wanted = Split(*(pins.get(name, value) for name, value in zip(FIELDS, default, strict=True)))
     matching = [
         split

@@ -52,7 +52,7 @@ def resolve(traits: Traits, hardware: Hardware, pins: Pins) -> BlackwellSchedule
     query_tiles = pins.get("query_tiles") or _query_tiles(traits, plan)
     ctas = pins.get("ctas", 1)
     plan = plan or _plan(traits, hardware, query_tiles, ctas)
-    split = completed(pins, query_tiles, hardware)
+    split = completed(pins, query_tiles, hardware, reading=traits.reads_keys)
     short_queries = pins.get("short_queries", TILE if able(query_tiles, ctas, plan) else 0)
     short = Split(*DEFAULTS[1]) if short_queries else Split(0, 0, 0)
     draft = BlackwellSchedule(

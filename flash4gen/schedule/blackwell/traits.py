@@ -8,13 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from flash4gen.ir.expr import SCORE, Apply, Op, Var, variables, walk
+from flash4gen.ir.expr import SCORE, Apply, Op, Var, lookups, variables, walk
 from flash4gen.ir.masks import always_true
 from flash4gen.schedule.monotone import rises
 from flash4gen.schedule.space import pad
 from flash4gen.schedule.workload import workload
 
 if TYPE_CHECKING:
+    from flash4gen.ir.expr import Expr
     from flash4gen.ir.nodes import Attention
 
 NARROW = 128
@@ -43,6 +44,7 @@ class Traits:
         per_head: which keys a query sees depends on its head.
         normalised: weights are those of a softmax, not of a sigmoid.
         packed: sequences lie one behind the other, and the host does not know where.
+        reads_keys: input tensors are read for every key.
     """
 
     head_dim: int
@@ -56,6 +58,7 @@ class Traits:
     per_head: bool
     normalised: bool = True
     packed: bool = False
+    reads_keys: bool = False
 
     @property
     def head_pad(self) -> int:
@@ -85,25 +88,34 @@ def traits(attention: Attention) -> Traits:
         grows=workload(attention).grows(),
         identity=attention.score == SCORE,
         # Alone: the largest product of a row is mapped without knowing which row it is.
-        monotone=variables(attention.score) == {Var.S} and rises(attention.score),
+        monotone=_alone(attention.score) and rises(attention.score),
         tanh=any(isinstance(node, Apply) and node.op is Op.TANH for node in walk(attention.score)),
         per_head=Var.H in variables(attention.mask),
         normalised=attention.normalised,
         packed=attention.packed,
+        reads_keys=any(
+            Var.K in variables(lookup) for lookup in lookups(attention.score, attention.mask)
+        ),
     )
+
+
+def _alone(score: Expr) -> bool:
+    """Whether a score expression reads the score and nothing else, no tensor either."""
+    return variables(score) == {Var.S} and not lookups(score)
 
 
 def unsupported(attention: Attention) -> str:
     """Return why the family cannot compute an attention, or an empty text."""
     if attention.dtype.bytes == 1:
         return f"its elements have 16 bits, and those of {attention.dtype} have 8"
-    if attention.inputs:
+    if attention.inputs and (attention.packed or not attention.normalised):
         names = ", ".join(tensor.name for tensor in attention.inputs)
-        return f"it reads no input tensors, and this attention has some: {names}"
+        other = "packed sequences" if attention.packed else "sigmoid weights"
+        return f"it reads no input tensors beside {other}, and this attention has some: {names}"
+    if attention.sink is not None and attention.packed:
+        return "it has no sinks beside packed sequences, and this attention has"
     if attention.paged:
         return "its keys and values lie one behind the other, not in blocks that a table names"
-    if attention.sink is not None:
-        return "it has no sinks, and this attention has"
     if attention.norm_weights:
         return "it takes queries and keys as they are, and this attention normalises them"
     if attention.epilogue is not None:

@@ -73,6 +73,11 @@ class Baseline:
         self.implied = frozenset(line for line, executed in agreed if executed)
         self.idle = frozenset(line for line, executed in agreed if not executed)
 
+    def again(self, text: str, policy: Policy) -> Report:
+        """Run another text in this launch, and look for what is redundant in it."""
+        arguments = deepcopy(self.arguments)
+        return check_ttgir(text, arguments, self.grid, policy=policy, most=self.most)
+
     @property
     def steps(self) -> int:
         """Steps of the longest run."""

@@ -18,12 +18,17 @@ if TYPE_CHECKING:
     from flash4gen.vgpu.check import Policy
     from flash4gen.vgpu.errors import Finding
     from flash4gen.vgpu.mutate.pool import Pool
+    from flash4gen.vgpu.report import Report
 
 # Kinds of mutants that no launch survives in which the operation takes effect.
 _TELLING = {
     "ttng.barrier_expect": MutantKind.BYTES,
     "ttng.init_barrier": MutantKind.DELETE,
 }
+# Waits and fences that do no harm if they are there twice.
+_REPEATABLE = frozenset(
+    {"ttng.wait_barrier", "ttng.fence_async_shared", "ttng.async_tma_store_wait"}
+)
 
 
 def score(
@@ -93,10 +98,10 @@ def score_bases(
     """Run every mutant of a kernel until a launch under some policy finds something.
 
     A mutant without a finding is *implied* if its operation ran, and in every launch where it ran
-    and under every policy each access was ordered without it; *without effect* if the text proves
-    that no launch whatsoever can tell; *unreached* if the operation took effect in none of these
-    launches; else it is *missed*. Wrong numbers are no finding, and
-    a mutant with wrong numbers is missed whatever else is known of it.
+    and under every policy each access was ordered without it, or, if it was moved, with it in its
+    new place; *without effect* if the text proves that no launch whatsoever can tell; *unreached*
+    if the operation took effect in none of these launches; else it is *missed*. Wrong numbers are
+    no finding, and a mutant with wrong numbers is missed whatever else is known of it.
 
     Args:
         text: the TTGIR of a kernel without findings.
@@ -121,12 +126,17 @@ def score_bases(
     silent = [mutant for mutant, result in results if not (result.found or result.proven)]
     wrong = [mutant for mutant, result in results if not (result.found or result.same)]
     groups = _grouped(silent, wrong, bases)
+    good = [
+        mutant
+        for mutant in groups[Verdict.MISSED]
+        if mutant not in wrong and as_good(text, mutant, bases, policies[:2])
+    ]
     return MutationScore(
         mutants=tuple(chosen.values()),
         flagged=flagged,
-        implied=tuple(groups[Verdict.IMPLIED]),
+        implied=(*groups[Verdict.IMPLIED], *good),
         without_effect=tuple(mutant for mutant, result in results if result.proven),
-        missed=tuple(groups[Verdict.MISSED]),
+        missed=tuple(mutant for mutant in groups[Verdict.MISSED] if mutant not in good),
         unreached=tuple(groups[Verdict.UNREACHED]),
         wrong=tuple(wrong),
         seconds=time.perf_counter() - start,
@@ -201,6 +211,33 @@ def _implied(line: int, bases: Sequence[Baseline]) -> bool:
     """Whether an operation ran, and every access was ordered without it wherever it did."""
     ran = [base for base in bases if line not in base.idle]
     return bool(ran) and all(line in base.implied for base in ran)
+
+
+def as_good(
+    text: str, mutant: Mutant, bases: Sequence[Baseline], policies: Sequence[Policy]
+) -> bool:
+    """Whether a wait that was moved orders in its new place all that it ordered in the old one.
+
+    The kernel runs with the wait in both places: the old one must be implied then, wherever it
+    runs. At the end of a loop's turn, for instance, a wait may be for the very phase that the next
+    turn would begin by waiting for.
+    """
+    if mutant.kind is not MutantKind.MOVE or mutant.op not in _REPEATABLE:
+        return False
+    lines = mutant.text.split("\n")
+    lines.insert(mutant.line - 1, text.split("\n")[mutant.line - 1])
+    both = "\n".join(lines)
+    ran = [base for base in bases if mutant.line not in base.idle]
+    return bool(ran) and all(
+        _implied_in(again, mutant.line)
+        for base in ran
+        for again in (base.again(both, policy) for policy in policies)
+    )
+
+
+def _implied_in(report: Report, line: int) -> bool:
+    redundant = any(entry.line == line and entry.executed for entry in report.redundant)
+    return redundant and not report.findings
 
 
 def proven_without_effect(text: str, mutant: Mutant) -> bool:

@@ -124,6 +124,17 @@ def _produce(x_desc, ring, full, empty, first, tiles, BROKEN: gl.constexpr):
 
 
 @gluon.jit
+def _produce_two(x_desc, ring, full, empty, first, tiles):
+    """Fill a ring of one buffer twice a turn: a turn ends in the phase that the next one needs."""
+    rows: gl.constexpr = ring.type.shape[1]
+    for i in range(0, tiles, 2):
+        for half in gl.static_range(2):
+            mbarrier.wait(empty.index(0), 1 - half)
+            mbarrier.expect(full.index(0), x_desc.block_type.nbytes)
+            tma.async_load(x_desc, [first + (i + half) * rows, 0], full.index(0), ring.index(0))
+
+
+@gluon.jit
 def _consume(out_ptr, ring, full, empty, first, tiles, BROKEN: gl.constexpr):
     stages: gl.constexpr = ring.type.shape[0]
     rows: gl.constexpr = ring.type.shape[1]
@@ -156,6 +167,15 @@ def ring_copy(x_desc, out_ptr, tiles, STAGES: gl.constexpr, BROKEN: gl.constexpr
         mbarrier.init(full.index(slot), count=1)
         mbarrier.init(empty.index(slot), count=2 if BROKEN == "count too high" else 1)
     first = gl.program_id(0) * tiles * shape[0]
+    if BROKEN == "two a turn":
+        gl.warp_specialize(
+            [
+                (_consume, (out_ptr, ring, full, empty, first, tiles, BROKEN)),
+                (_produce_two, (x_desc, ring, full, empty, first, tiles)),
+            ],
+            [1], [24],
+        )  # fmt: skip
+        return
     gl.warp_specialize(
         [
             (_consume, (out_ptr, ring, full, empty, first, tiles, BROKEN)),

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 EXTRA_WAIT = "wait that scores imply"
 """A variant that is correct and waits for what another wait implies already."""
+TWO_A_TURN = "two a turn"
+"""A variant that is correct and hands two tiles over in a turn."""
 SLOW = ("attention_four_roles_128", "flash_128")
 
 
@@ -129,6 +131,27 @@ def test_what_every_report_implies_runs_in_two_schedules() -> None:
     result = score_bases(text, [base], only=chosen)
     assert result.implied == result.mutants
     assert (base.tried, base.found) == (2, 0)
+
+
+def test_a_wait_that_orders_as_much_in_its_new_place_is_redundant() -> None:
+    """At the end of a turn it is for the phase that the next turn begins with; elsewhere it is not.
+
+    Left out, or for the other phase, it is found out, and so is the other wait wherever it goes.
+    """
+    ring = by_name("ring_copy")
+    case = replace(ring, values=lambda: ring.values() | {"tiles": 4, "STAGES": 1})
+    result = score(
+        case.text(TWO_A_TURN),
+        lambda: case.fresh(TWO_A_TURN),
+        case.grid,
+        only=lambda mutant: mutant.op == "ttng.wait_barrier",
+    )
+    (survivor,) = result.implied
+    assert survivor.kind is MutantKind.MOVE
+    assert result.missed == ()
+    others = [mutant.kind for mutant, _ in result.flagged if mutant.line == survivor.line]
+    assert others == [MutantKind.DELETE, MutantKind.PHASE]
+    assert len(result.flagged) == 8
 
 
 def test_several_processes_come_to_the_same_verdicts() -> None:
