@@ -254,8 +254,8 @@ class Attention:
     @property
     def expressions(self) -> tuple[Expr, ...]:
         """All expressions: score, mask; where there are any, sink, factors, norms, epilogue."""
-        more = (self.sink, self.score_factor, self.value_factor)
-        more = (*more, *self.norm_weights, self.epilogue)
+        factors = self.score_factor, self.value_factor
+        more = (self.sink, *factors, *self.norm_weights, self.epilogue)
         return (self.score, self.mask, *(expr for expr in more if expr is not None))
 
     @property
