@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from flash4gen.ir.expr import Apply, Expr, Literal, Op, Var, variables
 from flash4gen.ir.printer import format_expr, format_norm
 from flash4gen.ir.simplify import simplify
-from flash4gen.render.context import NormText, OutputText
+from flash4gen.render.context_rows import NormText, OutputText
 from flash4gen.render.expressions import (
     IN_EAGER,
     IN_LOOP,
