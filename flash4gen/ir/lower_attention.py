@@ -24,6 +24,7 @@ from flash4gen.syntax import ast
 
 if TYPE_CHECKING:
     from flash4gen.diagnostics.collect import Findings
+    from flash4gen.ir.expr import Input
     from flash4gen.ir.lower_functions import Functions
 
 FIELDS = (
@@ -104,8 +105,6 @@ class _Item:
         empty_row = self._fields.choice("empty_row", EmptyRow, EmptyRow.ZERO)
         weights = self._fields.choice("weights", Weights, Weights.SOFTMAX)
         self._check_weights(weights, empty_row)
-        paged = self._fields.get("block_size") is not None
-        self._scope = replace(self._scope, lengths=lengths or Lengths.ANY, paged=paged)
         self._check_blocks(lengths)
         numbers, self._scope = lower_numbers(self._fields, self._expressions, self._scope)
         inputs = lower_inputs(self._item.inputs, self._expressions, self._scope, self._findings)
@@ -126,10 +125,7 @@ class _Item:
             return None
         if scale is None or score is None or mask is None:
             return None
-        if sink is None and self._fields.get("sink") is not None:
-            return None
-        check_widths(self._fields, dtype, (head_dim, value_dim), self._findings)
-        if (numbers.block_size is None and paged) or rows.damaged:
+        if rows.damaged or self._lost(sink=sink, block_size=numbers.block_size):
             return None
         rows.check_elements(dtype)
         result = Attention(
@@ -148,10 +144,7 @@ class _Item:
             passes=passes,
             targets=targets,
             pins=pins,
-            fields=tuple(
-                FieldSource(name, value_text(field), field.span)
-                for name, field in self._fields.by_name.items()
-            ),
+            fields=self._sources(),
             inputs=(*(item for item in inputs.values() if item is not None), *formats.inputs),
             sink=sink,
             weights=weights,
@@ -163,8 +156,25 @@ class _Item:
             scales=formats.scales,
             span=self._item.name.span,
         )
+        return self._checked(result, inputs)
+
+    def _checked(self, result: Attention, inputs: dict[str, Input | None]) -> Attention:
+        widths = result.head_dim, result.value_dim
+        check_widths(self._fields, result.dtype, widths, self._findings)
         check_read(inputs, result.expressions, self._findings)
         return result
+
+    def _lost(self, **values: object) -> bool:
+        """Whether a field is written and has no value: an error has been reported."""
+        return any(
+            value is None and self._fields.get(name) is not None for name, value in values.items()
+        )
+
+    def _sources(self) -> tuple[FieldSource, ...]:
+        return tuple(
+            FieldSource(name, value_text(field), field.span)
+            for name, field in self._fields.by_name.items()
+        )
 
     def _check_written(self) -> None:
         for field in self._fields.by_name.values():
@@ -205,7 +215,9 @@ class _Item:
                 )
 
     def _check_blocks(self, lengths: Lengths | None) -> None:
-        """Refuse keys in blocks where there are as many keys as queries, by what was said."""
+        """Note what is said of lengths; refuse blocks where there are as many keys as queries."""
+        paged = self._fields.get("block_size") is not None
+        self._scope = replace(self._scope, lengths=lengths or Lengths.ANY, paged=paged)
         field, other = self._fields.get("block_size"), self._fields.get("lengths")
         if field is None or other is None or lengths is not Lengths.EQUAL:
             return
