@@ -55,9 +55,9 @@ def shared_memory(
     The query tile stays for the whole loop, unless the unit takes it from registers: then its
     buffer is free once it is read, and only what it has over the rings counts (mma.sync, of tiles
     that the copy engine brings). What is looked up in words comes by cp.async and has a ring too;
-    16-bit elements, and what is left of the others, go through scratch to the layout of the scores.
-    With wgmma, 8-bit values lie in one slot less, and in a buffer in which they are transposed: it
-    reads no others.
+    16-bit elements, and what is left of the others, go through scratch to the layout of the scores,
+    and so do factors of keys. With wgmma, 8-bit values lie in one slot less, and in a buffer in
+    which they are transposed: it reads no others.
     """
     unit = matrix_unit(hardware, shape.tile_q, shape.warps)
     if unit is Unit.MFMA:
@@ -131,12 +131,17 @@ _PADDED = 32
 
 
 def _look_ups(shape: Shape, slots: int, reads: tuple[TileRead, ...]) -> int:
-    """Return the bytes of all rings of look-ups and of the largest exchange between layouts."""
+    """Return the bytes of all rings of look-ups and of the largest exchange between layouts.
+
+    What is computed from keys is exchanged, and has no ring.
+    """
     sizes = [
-        (read.bytes, shape.tile_k * (shape.tile_q if read.per_score else 1) * read.bytes)
+        (read, shape.tile_k * (shape.tile_q if read.per_score else 1) * read.bytes)
         for read in reads
     ]
-    rings = sum(slots * size for width, size in sizes if width >= _ASYNC_BYTES)
+    rings = sum(
+        slots * size for read, size in sizes if read.looked_up and read.bytes >= _ASYNC_BYTES
+    )
     return rings + max((size for _, size in sizes), default=0)
 
 
