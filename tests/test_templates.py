@@ -16,7 +16,14 @@ import pytest
 from jinja2 import Environment, StrictUndefined, nodes
 
 from flash4gen.driver import Plan, check_spec, plan_spec
-from flash4gen.render import context, context_backward, context_blackwell, context_rows
+from flash4gen.render import (
+    context,
+    context_backward,
+    context_blackwell,
+    context_inputs,
+    context_rows,
+)
+from flash4gen.render.context_types import TYPES
 from flash4gen.render.environment import environment
 from flash4gen.render.module import RenderedModule, render
 from tests.project import ROOT, TEMPLATES, shown
@@ -73,17 +80,19 @@ CONTEXT_OF = {
     "concern/queue": context_blackwell.Work,
     "shared/arithmetic.py.j2": context.Arithmetic,
     "shared/checks.py.j2": context.Interface,
+    "shared/host.py.j2": context.RenderContext,
+    "shared/shapes.py.j2": context.Interface,
     "shared/constants.py.j2": context.Constants,
     "shared/copies.py.j2": context_blackwell.Fetch,
     "shared/eager.py.j2": context.Eager,
-    "shared/handed.py.j2": context.Inputs,
+    "shared/handed.py.j2": context_inputs.Inputs,
     "shared/header.py.j2": context.Header,
-    "shared/inputs.py.j2": context.Inputs,
+    "shared/inputs.py.j2": context_inputs.Inputs,
     "shared/interface.py.j2": context.Interface,
     "shared/layout.py.j2": context.Impl,
     "shared/polynomial.py.j2": context.Impl,
     "shared/products.py.j2": context_blackwell.Mma,
-    "shared/rows.py.j2": context.InputText,
+    "shared/rows.py.j2": context_inputs.InputText,
     "shared/spans.py.j2": context_blackwell.Spans,
     "shared/launch.py.j2": context_blackwell.Specialised,
     "shared/sizes.py.j2": context.Launch,
@@ -99,9 +108,6 @@ SKELETONS: dict[str, tuple[Any, ...]] = {
     "blackwell_forward": (context_blackwell.BlackwellContext,),
 }
 """What `ctx` may be in a skeleton: what all modules share reads either."""
-
-TYPES = {**vars(context), **vars(context_rows), **vars(context_blackwell), **vars(context_backward)}
-"""Names in annotations: the modules import from each other for the type checker alone."""
 
 
 def parsed(path: Path) -> nodes.Template:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from flash4gen.ir.expr import Expr, Lookup, Var, lookups
 from flash4gen.render import expressions
-from flash4gen.render.context import Inputs
 from flash4gen.render.context_blackwell import Normalise
+from flash4gen.render.context_inputs import Inputs
 from flash4gen.render.inputs import in_loop, ordered, outside, read, tensor_text, value_names
 from flash4gen.render.row_reads import by_rows, row_read, row_text
 from flash4gen.render.source_expr import TRITON, statements, variable_names
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from flash4gen.ir.expr import Input
     from flash4gen.ir.nodes import Attention
-    from flash4gen.render.context import InputText
+    from flash4gen.render.context_inputs import InputText
     from flash4gen.schedule.blackwell.model import BlackwellSchedule
 
 _OWNER = "inputs."

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from flash4gen.render.context import (
     Constant,
     Impl,
-    Inputs,
     Mask,
     Option,
     RenderContext,
     SegmentText,
 )
+
+if TYPE_CHECKING:
+    from flash4gen.render.context_inputs import Inputs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
         Eager,
         Header,
         Impl,
-        Inputs,
         Interface,
         Mask,
         Score,
     )
+    from flash4gen.render.context_inputs import Inputs
 
 
 @dataclass(frozen=True, slots=True)

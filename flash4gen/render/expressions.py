@@ -20,7 +20,6 @@ from flash4gen.ir.printer import format_expr
 from flash4gen.render.context import (
     Arithmetic,
     Eager,
-    Inputs,
     LoopKind,
     Mask,
     Score,
@@ -50,6 +49,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from flash4gen.ir.nodes import Attention
+    from flash4gen.render.context_inputs import Inputs
 
 _WIDTH = 88
 _DOCUMENTED = 60

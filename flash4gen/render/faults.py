@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import traceback
 from contextlib import contextmanager
-from dataclasses import fields, is_dataclass
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,7 +18,7 @@ import jinja2
 from flash4gen.diagnostics.codes import Code
 from flash4gen.diagnostics.model import Diagnostic, DiagnosticError, Label, Severity
 from flash4gen.diagnostics.suggest import did_you_mean
-from flash4gen.render import context, context_blackwell
+from flash4gen.render.context_types import TYPES
 from flash4gen.render.contract import shipped_templates
 from flash4gen.render.overrides import line_span, template_source
 
@@ -136,5 +136,5 @@ def _undefined(text: str) -> Said:
 
 def _fields(owner: str) -> tuple[str, ...]:
     """Return the fields of a class of the context, by its name."""
-    kind = getattr(context, owner, None) or getattr(context_blackwell, owner, None)
-    return tuple(field.name for field in fields(kind)) if is_dataclass(kind) else ()
+    kind = TYPES.get(owner)
+    return () if kind is None else tuple(field.name for field in fields(kind))

@@ -24,7 +24,8 @@ from flash4gen.ir.expr import (
 )
 from flash4gen.ir.nodes import Lengths
 from flash4gen.ir.printer import format_input
-from flash4gen.render.context import Argument, Inputs, InputText
+from flash4gen.render.context import Argument
+from flash4gen.render.context_inputs import Inputs, InputText
 from flash4gen.render.environment import call
 from flash4gen.render.source_expr import TORCH, TRITON, Names, non_negative, statements
 

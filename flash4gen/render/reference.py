@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import inspect
 import re
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from flash4gen.render import context, context_blackwell
 from flash4gen.render.context import API, RenderContext
+from flash4gen.render.context_backward import TrainingContext
 from flash4gen.render.context_blackwell import BlackwellContext
+from flash4gen.render.context_types import TYPES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ROOTS = {"portable": RenderContext, "blackwell": BlackwellContext}
+ROOTS = {"portable": RenderContext, "training": TrainingContext, "blackwell": BlackwellContext}
 """What ``ctx`` is, by kernel family."""
 
-_TYPES: dict[str, Any] = {
-    name: kind
-    for module in (context, context_blackwell)
-    for name, kind in vars(module).items()
-    if is_dataclass(kind)
-}
 _ENTRY = re.compile(r"^(\w+(?:, \w+)*): (.*)$")
 
 
@@ -69,7 +64,7 @@ def reference_page() -> str:
         lines += _table(root)
     lines += ["", "## Types"]
     for name in sorted(_reachable()):
-        kind = _TYPES[name]
+        kind = TYPES[name]
         lines += ["", f"### `{name}`", "", documented(kind).about, "", *_table(kind)]
     return "\n".join(lines) + "\n"
 
@@ -83,11 +78,11 @@ def _table(kind: Any) -> Iterator[str]:
     yield "| field | type | what it is |"
     yield "|---|---|---|"
     for name, type_name in rows:
-        about = told.get(name) or _TYPES_OF.get(type_name, "") or _property_doc(kind, name)
+        about = told.get(name) or TYPES_OF.get(type_name, "") or _property_doc(kind, name)
         yield f"| `{name}` | {_linked(type_name)} | {_cell(about.replace('``', '`'))} |"
 
 
-_TYPES_OF = {name: documented(kind).about for name, kind in _TYPES.items()}
+TYPES_OF = {name: documented(kind).about for name, kind in TYPES.items()}
 
 
 def _is_property(value: object) -> bool:
@@ -109,7 +104,7 @@ def _linked(type_name: str) -> str:
         r"\w+",
         lambda word: (
             f"[{word[0]}](#{word[0].lower()})"
-            if word[0] in _TYPES and word[0] not in {one.__name__ for one in ROOTS.values()}
+            if word[0] in TYPES and word[0] not in {one.__name__ for one in ROOTS.values()}
             else word[0]
         ),
         type_name,
@@ -129,7 +124,7 @@ def _reachable() -> set[str]:
         kind = waiting.pop()
         for one in fields(kind):
             for name in re.findall(r"\w+", str(one.type)):
-                if name in _TYPES and name not in found:
+                if name in TYPES and name not in found:
                     found.add(name)
-                    waiting.append(_TYPES[name])
+                    waiting.append(TYPES[name])
     return found

@@ -18,7 +18,7 @@ from flash4gen.render.inputs import surely_below
 if TYPE_CHECKING:
     from flash4gen.ir.expr import Expr, Input
     from flash4gen.ir.nodes import Attention
-    from flash4gen.render.context import InputText
+    from flash4gen.render.context_inputs import InputText
     from flash4gen.render.source_expr import Names
 
 GROUPS = {InputDType.F32: 4, InputDType.I32: 4, InputDType.BF16: 8, InputDType.FP16: 8}
