@@ -22,12 +22,16 @@ from flash4gen.schedule.backward.model import (
 )
 from flash4gen.schedule.backward.space import CANDIDATES, ROWS, Kernel
 from flash4gen.schedule.space import pad
+from flash4gen.schedule.units import Unit, best_unit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from flash4gen.ir.hardware import Hardware
     from flash4gen.ir.nodes import Attention
+
+_UNIT_OF = {90: Unit.WGMMA, 100: Unit.TCGEN05}
+"""The matrix unit of swept targets, where it is not the warp's own."""
 
 _ROWS_REASON = "rows of the kernel that reads out and its gradient once, before the others"
 
@@ -104,12 +108,14 @@ def _misfit(fact: Fact, hardware: Hardware) -> str:
 
 
 def _facts_for(kernel: Kernel, attention: Attention, hardware: Hardware) -> dict[LoopShape, Fact]:
-    """Return what is known of a kernel, by shape: of this target, or the last one before it.
+    """Return what is known of a kernel, by shape: of the nearest target with the same matrix unit.
 
     Widths that were not compiled stand back behind the narrowest pair that is as wide.
     """
     facts = [fact for fact in read_facts() if fact.kernel is kernel]
-    arch = _nearest(sorted({fact.arch for fact in facts}), int(hardware.arch))
+    unit = best_unit(hardware)
+    same = [fact for fact in facts if _UNIT_OF.get(fact.arch, Unit.MMA_SYNC) is unit]
+    arch = _nearest(sorted({fact.arch for fact in same or facts}), int(hardware.arch))
     own = [fact for fact in facts if fact.arch == arch]
     wide = [
         (fact.head_dim, fact.value_dim)
