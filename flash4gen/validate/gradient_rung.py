@@ -254,8 +254,8 @@ def _drawn(
         reference = reference_gradients(attention, call, given)
         base = working_gradients(attention, call, results, given)
         for name in inputs:
-            distance = (base[name].double() - reference[name]).abs().max().item()
-            worst[name] = max(worst[name], distance)
+            distance = (base[name].double() - reference[name]).abs()
+            worst[name] = max(worst[name], distance.max().item() if distance.numel() else 0.0)
     return worst
 
 
