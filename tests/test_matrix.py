@@ -35,7 +35,7 @@ VARIANTS = {
     " mask = causal(align = end)",
     "bias": "input bias : f32[heads, seq_q, seq_k]\n score = s + bias[h, q, k]",
     "half_bias": "input bias : fp16[batch, seq_q, seq_k]\n score = s * 2 + bias[b, q, k]",
-    "distances": "input d : bf16[heads, 63]\n score = s + d[h, k - q_end + 31]",
+    "distances": "input far : bf16[heads, 63]\n score = s + far[h, k - q_end + 31]",
     "temperature": "input t : f32[seq_q]\n score = s * t[q]\n mask = causal(align = end)",
     "documents": "input ids : i32[batch, seq_k]\n input q_ids : i32[batch, seq_q]\n"
     " mask = q_ids[b, q] == ids[b, k] and causal(align = end)",
@@ -48,6 +48,21 @@ VARIANTS = {
     "packed": "lengths = packed\n mask = causal(align = end)",
     "packed_inputs": "lengths = packed\n input m : f32[batch, heads]\n score = s * m[b, h]\n"
     " mask = window(keys = 70) or k < 3\n sink = m[b, h]",
+    "tree": "input bits : i32[batch, seq_q, 3]\n mask = tree(bits)",
+    "paged_tree": "block_size = 32\n input bits : i32[batch, seq_q, 2]\n mask = tree(bits)",
+    "bits": "mask = ((q ^ k) & 6) == 2 or ((1 << k) & q) == 0",
+    "two_sided": "mask = window(left_inclusive = 20, right_inclusive = 50)",
+    "own_documents": "input ids : i32[batch, seq_k]\n mask = documents(ids) and dilated(2)",
+    "norms": "q_norm = rms_norm(eps = 1e-6)\n k_norm = rms_norm(eps = 1e-5)",
+    "weighted_norms": "input w : bf16[heads, head_dim]\n score = softcap(s, 9)\n"
+    " q_norm = rms_norm(eps = 1e-6, weight = 1 + w[h, d])\n"
+    " k_norm = rms_norm(eps = 1e-5, weight = 2)\n mask = causal(align = end)",
+    "gated": "input gate : bf16[batch, seq_q, heads, value_dim]\n mask = causal(align = end)\n"
+    " output = out * sigmoid(gate[b, q, h, d])",
+    "gated_heads": "lengths = packed\n input g : f32[batch, heads]\n output = out * g[b, h] + 1",
+    "paged": "block_size = 16\n mask = causal(align = end)",
+    "paged_wide": "block_size = 256\n input m : f32[batch, heads]\n score = s * m[b, h]",
+    "packed_paged": "lengths = packed\n block_size = 24\n mask = window(keys = 70) or k < 3",
     "sigmoid": "score = sigmoid(s) * 4 + log(1 + s ** 2)",
 }
 TARGETS = sorted({target.arch: target.name for target in library.targets()}.values())

@@ -16,7 +16,7 @@ import pytest
 from jinja2 import Environment, StrictUndefined, nodes
 
 from flash4gen.driver import Plan, check_spec, plan_spec
-from flash4gen.render import context, context_backward, context_blackwell
+from flash4gen.render import context, context_backward, context_blackwell, context_rows
 from flash4gen.render.environment import environment
 from flash4gen.render.module import RenderedModule, render
 from tests.project import ROOT, TEMPLATES, shown
@@ -57,8 +57,10 @@ CONTEXT_OF = {
     "concern/load": context.LoadText,
     "concern/mask": context.Mask,
     "concern/mma": context_blackwell.Mma,
+    "concern/norm": context_rows.NormText,
     "concern/normalise": context_blackwell.Normalise,
     "concern/order": context.Impl,
+    "concern/output": context_rows.OutputText,
     "concern/place": context.Impl,
     "concern/row_max": context_blackwell.RowMaximum,
     "concern/score": context.Score,
@@ -98,7 +100,7 @@ SKELETONS: dict[str, tuple[Any, ...]] = {
 }
 """What `ctx` may be in a skeleton: what all modules share reads either."""
 
-TYPES = {**vars(context), **vars(context_blackwell), **vars(context_backward)}
+TYPES = {**vars(context), **vars(context_rows), **vars(context_blackwell), **vars(context_backward)}
 """Names in annotations: the modules import from each other for the type checker alone."""
 
 

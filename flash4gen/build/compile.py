@@ -132,10 +132,13 @@ def _arguments(
 ) -> tuple[list[torch.Tensor], dict[str, torch.Tensor]]:
     dtype: Any = module.DTYPE
     sizes = (length,) if attention.packed else (1, length)
+    size = attention.block_size
+    blocks = -(-length // size) if size else 0
+    rows = (blocks, size) if size else sizes
     shapes = (
         (*sizes, attention.heads, attention.head_dim),
-        (*sizes, attention.kv_heads, attention.head_dim),
-        (*sizes, attention.kv_heads, attention.value_dim),
+        (*rows, attention.kv_heads, attention.head_dim),
+        (*rows, attention.kv_heads, attention.value_dim),
     )
     tensors = {
         tensor.name: torch.zeros(
@@ -143,9 +146,14 @@ def _arguments(
         )
         for tensor in attention.inputs
     }
-    if attention.packed:
-        one = torch.tensor([0, length], dtype=torch.int32)
-        tensors |= {"cu_seqlens_q": one, "cu_seqlens_k": one}
+    one = torch.tensor([0, length], dtype=torch.int32)
+    known = {
+        "cu_seqlens_q": one,
+        "cu_seqlens_k": one,
+        "block_table": torch.arange(blocks, dtype=torch.int32)[None],
+        "seqused_k": one[1:],
+    }
+    tensors |= {name: known[name] for name in attention.length_tensors}
     return [torch.zeros(shape, dtype=dtype) for shape in shapes], tensors
 
 

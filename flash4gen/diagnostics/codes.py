@@ -66,6 +66,10 @@ class Code(StrEnum):
     LOOKUP = "F4G317", "a look-up does not fit the input that it reads"
     SINK = "F4G318", "a sink reads what differs within a row or from row to row"
     NOT_WITH_SIGMOID = "F4G319", "a field that has no meaning with sigmoid weights"
+    NORM = "F4G321", "a norm is not what a norm can be"
+    NO_VALUE_HERE = "F4G322", "a variable is read where it has no value"
+    BITS = "F4G323", "bits and a comparison without parentheses"
+    BLOCKS = "F4G324", "keys in blocks where there are as many keys as queries"
     NO_DERIVATIVE = "F4G330", "a backward pass is asked for, and a score jumps"
 
     ONLY_8_BIT = "F4G320", "a field that goes with 8-bit elements only"

@@ -32,6 +32,9 @@ class Var(StrEnum):
     ``B`` the batch entry; ``Q_END`` is ``Q + SEQ_K - SEQ_Q``, the query's position when the last
     query is aligned with the last key. It stands as ``Q + (SEQ_K - SEQ_Q)`` in the IR, so that
     there is one way to write it.
+
+    Two have values in some places only: ``D`` is the place of an element in its row, in the weight
+    of a norm and in the output; ``OUT`` an element of the output.
     """
 
     S = "s"
@@ -42,11 +45,13 @@ class Var(StrEnum):
     B = "b"
     SEQ_Q = "seq_q"
     SEQ_K = "seq_k"
+    D = "d"
+    OUT = "out"
 
     @property
     def type(self) -> Type:
-        """FLOAT for the score, INT for everything else."""
-        return Type.FLOAT if self is Var.S else Type.INT
+        """FLOAT for the score and the output, INT for everything else."""
+        return Type.FLOAT if self in (Var.S, Var.OUT) else Type.INT
 
 
 class Op(StrEnum):
@@ -58,6 +63,11 @@ class Op(StrEnum):
     DIV = "/"
     FLOOR_DIV = "//"
     MOD = "%"
+    BIT_AND = "&"
+    BIT_OR = "|"
+    BIT_XOR = "^"
+    SHIFT_LEFT = "<<"
+    SHIFT_RIGHT = ">>"
     NEG = "neg"
     MIN = "min"
     MAX = "max"
@@ -94,6 +104,11 @@ SIGNATURES: dict[Op, tuple[tuple[tuple[Type, ...], Type], ...]] = {
     Op.DIV: (((_F, _F), _F),),
     Op.FLOOR_DIV: (((_I, _I), _I),),
     Op.MOD: (((_I, _I), _I),),
+    Op.BIT_AND: (((_I, _I), _I),),
+    Op.BIT_OR: (((_I, _I), _I),),
+    Op.BIT_XOR: (((_I, _I), _I),),
+    Op.SHIFT_LEFT: (((_I, _I), _I),),
+    Op.SHIFT_RIGHT: (((_I, _I), _I),),
     Op.NEG: (((_F,), _F), ((_I,), _I)),
     Op.MIN: _NUMERIC,
     Op.MAX: _NUMERIC,
@@ -117,7 +132,15 @@ SIGNATURES: dict[Op, tuple[tuple[tuple[Type, ...], Type], ...]] = {
     Op.NOT: (((_B,), _B),),
     Op.WHERE: (((_B, _F, _F), _F), ((_B, _I, _I), _I), ((_B, _B, _B), _B)),
 }
-"""Operand types → result type, per operator. FLOOR_DIV and MOD round down, as in Python."""
+"""Operand types → result type, per operator. FLOOR_DIV and MOD round down, as in Python.
+
+Bits are those of 32-bit words in two's complement. A shift is by the five lowest bits of its second
+operand; one to the left drops what leaves the word, one to the right repeats the sign.
+"""
+
+BITWISE = frozenset({Op.BIT_AND, Op.BIT_OR, Op.BIT_XOR, Op.SHIFT_LEFT, Op.SHIFT_RIGHT})
+WORD = 32
+"""Bits of a whole number."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

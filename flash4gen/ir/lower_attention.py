@@ -16,6 +16,7 @@ from flash4gen.ir.lower_formats import check_widths, lower_formats
 from flash4gen.ir.lower_inputs import check_read, lower_inputs
 from flash4gen.ir.lower_numbers import lower_numbers
 from flash4gen.ir.lower_passes import lower_passes
+from flash4gen.ir.lower_rows import RowFields
 from flash4gen.ir.lower_schedule import lower_pins
 from flash4gen.ir.lower_scope import Scope
 from flash4gen.ir.lower_targets import target_names
@@ -24,11 +25,13 @@ from flash4gen.syntax import ast
 
 if TYPE_CHECKING:
     from flash4gen.diagnostics.collect import Findings
+    from flash4gen.ir.expr import Input
     from flash4gen.ir.lower_functions import Functions
 
 FIELDS = (
     "doc", "dtype", "out_dtype", "scales", "heads", "kv_heads", "head_dim", "scale", "score",
-    "mask", "sink", "weights", "empty_row", "lengths", "passes", "target",
+    "mask", "sink", "q_norm", "k_norm", "output", "weights", "empty_row", "lengths",
+    "block_size", "passes", "target",
 )  # fmt: skip
 VARYING = (Var.S, Var.Q, Var.K)
 """What differs between the scores of one head."""
@@ -50,6 +53,10 @@ ADVICE = {
     "head_dim_v": "write both widths as `head_dim = 192 / 128`: of q and k, then of v",
     "sinks": "the field is `sink`, the logit of one head: `sink = sinks[h]`",
     "s_aux": "sinks are the field `sink`, the logit of one head: `sink = sinks[h]`",
+    "qk_norm": "norms are two fields: `q_norm = rms_norm(eps = 1e-6)`, and `k_norm` likewise",
+    "gate": "what becomes of the output is the field `output = out * sigmoid(gate[b, q, h, d])`",
+    "page_size": "keys and values in blocks have the field `block_size`",
+    "paged": "keys and values in blocks have the field `block_size`",
     "descale": "factors of 8-bit elements are tensors: write `scales = per_kv_head`",
     "kv_scale": "factors of 8-bit elements are tensors: write `scales = per_kv_head`",
     "out_type": "the output's element type is `out_dtype`",
@@ -99,11 +106,14 @@ class _Item:
         empty_row = self._fields.choice("empty_row", EmptyRow, EmptyRow.ZERO)
         weights = self._fields.choice("weights", Weights, Weights.SOFTMAX)
         self._check_weights(weights, empty_row)
-        self._scope = replace(self._scope, lengths=lengths or Lengths.ANY)
+        self._check_blocks(lengths)
         numbers, self._scope = lower_numbers(self._fields, self._expressions, self._scope)
         inputs = lower_inputs(self._item.inputs, self._expressions, self._scope, self._findings)
         self._scope = replace(self._scope, inputs=inputs)
         score, mask, sink = self._score(), self._mask(), self._sink()
+        rows = RowFields(self._fields, self._expressions, self._scope)
+        q_norm, k_norm, epilogue = rows.norm("q_norm"), rows.norm("k_norm"), rows.output()
+        rows.check({"score": score, "mask": mask, "sink": sink})
         passes = lower_passes(self._fields, score, lengths, formats.dtype, self._findings)
         targets = target_names(self._fields.get("target"), self._targets, self._findings)
         pins = lower_pins(self._item.schedules, self._findings)
@@ -116,12 +126,10 @@ class _Item:
             return None
         if scale is None or score is None or mask is None:
             return None
-        if sink is None and self._fields.get("sink") is not None:
+        if rows.damaged or self._lost(sink=sink, block_size=numbers.block_size):
             return None
-        check_widths(self._fields, dtype, (head_dim, value_dim), self._findings)
-        read = (score, mask, *(() if sink is None else (sink,)))
-        check_read(inputs, read, self._findings)
-        return Attention(
+        rows.check_elements(dtype)
+        result = Attention(
             name=self._item.name.text,
             doc=doc,
             dtype=dtype,
@@ -137,16 +145,36 @@ class _Item:
             passes=passes,
             targets=targets,
             pins=pins,
-            fields=tuple(
-                FieldSource(name, value_text(field), field.span)
-                for name, field in self._fields.by_name.items()
-            ),
+            fields=self._sources(),
             inputs=(*(item for item in inputs.values() if item is not None), *formats.inputs),
             sink=sink,
             weights=weights,
+            block_size=numbers.block_size,
+            q_norm=q_norm,
+            k_norm=k_norm,
+            epilogue=epilogue,
             out_dtype=formats.out_dtype,
             scales=formats.scales,
             span=self._item.name.span,
+        )
+        return self._checked(result, inputs)
+
+    def _checked(self, result: Attention, inputs: dict[str, Input | None]) -> Attention:
+        widths = result.head_dim, result.value_dim
+        check_widths(self._fields, result.dtype, widths, self._findings)
+        check_read(inputs, result.expressions, self._findings)
+        return result
+
+    def _lost(self, **values: object) -> bool:
+        """Whether a field is written and has no value: an error has been reported."""
+        return any(
+            value is None and self._fields.get(name) is not None for name, value in values.items()
+        )
+
+    def _sources(self) -> tuple[FieldSource, ...]:
+        return tuple(
+            FieldSource(name, value_text(field), field.span)
+            for name, field in self._fields.by_name.items()
         )
 
     def _check_written(self) -> None:
@@ -186,6 +214,21 @@ class _Item:
                     notes=(why,),
                     helps=(f"remove `{name}`, or `weights = sigmoid`",),
                 )
+
+    def _check_blocks(self, lengths: Lengths | None) -> None:
+        """Note what is said of lengths; refuse blocks where there are as many keys as queries."""
+        paged = self._fields.get("block_size") is not None
+        self._scope = replace(self._scope, lengths=lengths or Lengths.ANY, paged=paged)
+        field, other = self._fields.get("block_size"), self._fields.get("lengths")
+        if field is None or other is None or lengths is not Lengths.EQUAL:
+            return
+        self._findings.error(
+            Code.BLOCKS,
+            "keys in blocks have lengths of their own, given at run time",
+            Label(field.name.span),
+            also=(Label(other.values_span, "this says that there are as many keys as queries"),),
+            helps=("remove `lengths = equal`", "or write `lengths = packed`, for packed queries"),
+        )
 
     def _lowered(self, name: str) -> tuple[ast.Expression | None, Expr | None]:
         node = self._fields.expression(name)

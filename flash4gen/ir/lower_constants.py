@@ -42,5 +42,6 @@ def evaluate(op: Op, args: tuple[Constant, ...]) -> Constant:
 
 def out_of_range(value: Constant) -> bool:
     """Whether a kernel's int32 or float32 cannot hold a value."""
-    limit = MAX_INT if isinstance(value, int) else MAX_FLOAT
-    return not abs(value) <= limit
+    if isinstance(value, int):
+        return not -MAX_INT - 1 <= value <= MAX_INT
+    return not abs(value) <= MAX_FLOAT

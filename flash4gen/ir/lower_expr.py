@@ -13,7 +13,18 @@ from typing import TYPE_CHECKING
 from flash4gen.diagnostics.codes import Code
 from flash4gen.diagnostics.model import Label
 from flash4gen.diagnostics.suggest import nearest, one_of
-from flash4gen.ir.expr import Apply, Expr, Input, Literal, Lookup, Op, Type, Var, Variable
+from flash4gen.ir.expr import (
+    BITWISE,
+    Apply,
+    Expr,
+    Input,
+    Literal,
+    Lookup,
+    Op,
+    Type,
+    Var,
+    Variable,
+)
 from flash4gen.ir.lower_calls import Binding, choose_form
 from flash4gen.ir.lower_constants import out_of_range
 from flash4gen.ir.lower_functions import (
@@ -42,6 +53,7 @@ MAX_STEPS = 20_000
 """Nodes of syntax that one expression may visit, through calls. Functions that call others twice
 would otherwise take time that doubles with each of them."""
 
+_BITS = frozenset(op.value for op in BITWISE)
 _BINARY = {op.value: op for op in Op if op not in (Op.NEG, Op.NOT)}
 
 
@@ -195,6 +207,8 @@ class Expressions:
         if symbol is not None:
             return symbol
         operands = [self.lower(operand, scope) for operand in node.operands]
+        if not self._bits_in_parentheses(node, scope):
+            return None
         result: Expr | None = None
         for i, operator in enumerate(node.operators):
             left, right = operands[i], operands[i + 1]
@@ -212,6 +226,28 @@ class Expressions:
             if result is None:
                 return None
         return result
+
+    def _bits_in_parentheses(self, node: ast.Compare, scope: Scope) -> bool:
+        """Refuse `k & 1 == 0`, which C and Python read in different ways."""
+        for operand in node.operands:
+            if not isinstance(operand, ast.Binary) or operand.operator.text not in _BITS:
+                continue
+            if operand.span.start < operand.left.span.start:
+                continue  # it stands in parentheses
+            at, also = scope.place(operand.span)
+            self._findings.error(
+                Code.BITS,
+                "bits in a comparison stand in parentheses",
+                at,
+                also=also,
+                notes=(
+                    f"languages disagree which binds tighter, `{operand.operator.text}` or "
+                    f"`{node.operators[0].text}`",
+                ),
+                helps=(f"write `({operand.span.text})`", "conditions are joined with `and`"),
+            )
+            return False
+        return True
 
     def _compare_symbols(self, node: ast.Compare, scope: Scope) -> Literal | None:
         """Fold ``align == end``; None where no operand is a parameter that holds a symbol."""

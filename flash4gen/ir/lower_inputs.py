@@ -31,14 +31,16 @@ _OWN = re.compile(r"_.*|t\d+")
 """Helpers and intermediate results of generated code."""
 
 TAKEN = frozenset(
-    {"at", "axes", "b", "batch", "begin", "check_lengths", "cu", "cu_seqlens_k",
-     "cu_seqlens_q", "device", "dim", "driver", "dtype", "end", "ends", "entry", "expected",
+    {"at", "axes", "b", "batch", "begin", "block_table", "blocks", "check_lengths", "cu",
+     "cu_seqlens_k", "cu_seqlens_q", "device", "dim", "driver", "dtype", "end", "ends",
+     "entry", "expected",
      "first", "first_key", "found", "full_end", "full_start", "h", "hkv", "i", "index",
      "inside", "item", "its_lse", "its_total", "j", "k", "keys", "length", "libdevice",
      "live_end", "live_start", "lse", "name", "one", "out", "p", "picked", "place",
      "places", "q", "q_tiles", "queries", "rows", "run", "scores", "second", "seen", "seq",
-     "seq_k", "seq_q", "shape", "shapes", "size", "starts", "stride", "target", "tl",
-     "to_log2", "torch", "total", "total_k", "total_q", "triton", "v", "value", "values", "visible",
+     "seq_k", "seq_q", "seqused_k", "shape", "shapes", "size", "starts", "stride",
+     "table_row", "target", "tl", "to_log2", "torch", "total", "total_k", "total_q", "triton",
+     "v", "value", "values", "visible",
      "wanted", "weights", "x"}
 )  # fmt: skip
 """Names of a generated module's own, and of what they would look like."""
@@ -140,6 +142,16 @@ def _axis(
                 "inputs along packed sequences are not available yet",
                 axis.span,
                 helps=("write `lengths = any`, and pad the sequences",),
+            )
+        elif scope.paged and extent is Extent.SEQ_K:
+            findings.error(
+                Code.NOT_YET,
+                "inputs along keys in blocks are not available yet",
+                axis.span,
+                helps=(
+                    "read a table by distance: `input y : f32[heads, 257]`, `y[h, q_end - k]`",
+                    "or leave `block_size` out, and gather keys and values first",
+                ),
             )
         return extent
     if isinstance(axis, ast.Name) and axis.text == SEQ:

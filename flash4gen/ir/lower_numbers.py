@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from flash4gen.ir.lower_fields import Fields
     from flash4gen.ir.lower_scope import Scope
 
-MAX_HEADS = 65535
+MAX_COUNT = 65535
 _SMALLEST_SCALE = 2.0**-126
 
 
@@ -31,6 +31,7 @@ class Numbers:
     head_dim: int | None
     value_dim: int | None
     scale: float | None
+    block_size: int | None
 
 
 def lower_numbers(fields: Fields, expressions: Expressions, scope: Scope) -> tuple[Numbers, Scope]:
@@ -60,7 +61,12 @@ class _Lowering:
         scale = self._scale(head_dim)
         self._know(scale=scale)
         return Numbers(
-            heads=heads, kv_heads=kv_heads, head_dim=head_dim, value_dim=value_dim, scale=scale
+            heads=heads,
+            kv_heads=kv_heads,
+            head_dim=head_dim,
+            value_dim=value_dim,
+            scale=scale,
+            block_size=self._count("block_size"),
         )
 
     def _know(self, **constants: int | float | None) -> None:
@@ -72,11 +78,11 @@ class _Lowering:
     def _count(self, name: str) -> int | None:
         value = self._fields.single(name)
         number = None if value is None else self._whole(name, value)
-        if value is None or number is None or 1 <= number <= MAX_HEADS:
+        if value is None or number is None or 1 <= number <= MAX_COUNT:
             return number
         self._findings.error(
             Code.OUT_OF_RANGE,
-            f"`{name}` must be between 1 and {MAX_HEADS}",
+            f"`{name}` must be between 1 and {MAX_COUNT}",
             Label(value.span, f"this is {number}"),
         )
         return None

@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING
 
 from flash4gen.diagnostics.codes import Code
 from flash4gen.diagnostics.model import Label
-from flash4gen.ir.expr import Apply, Expr, Literal, Lookup, Op, Type, children, result_type
+from flash4gen.ir.expr import (
+    BITWISE,
+    Apply,
+    Expr,
+    Literal,
+    Lookup,
+    Op,
+    Type,
+    children,
+    result_type,
+)
 from flash4gen.ir.lower_constants import MAX_INT, Constant, evaluate
 
 if TYPE_CHECKING:
@@ -25,6 +35,8 @@ _ALWAYS_FLOAT = {Op.DIV, Op.POW, Op.EXP, Op.LOG, Op.TANH, Op.SIGMOID, Op.SQRT, O
 _MIXED_FLOAT = {Op.ADD, Op.SUB, Op.MUL, Op.MIN, Op.MAX, Op.WHERE}
 _COMPARISONS = {Op.LT, Op.LE, Op.GT, Op.GE, Op.EQ, Op.NE}
 _DIVISIONS = {Op.DIV, Op.FLOOR_DIV, Op.MOD}
+
+_POWER = {Op.BIT_XOR: ("powers are written `**`",)}
 
 _KIND = {
     Type.FLOAT: "a score or another float",
@@ -225,6 +237,10 @@ def _advice(op: Op, args: tuple[Expr, ...]) -> tuple[str, ...]:
         return ("`and`, `or` and `not` take conditions, such as `k <= q`",)
     if op is Op.WHERE:
         return ("`where(condition, a, b)` takes a condition and two values of one kind",)
+    if op in BITWISE and Type.BOOL in types:
+        return ("bits are those of whole numbers; join conditions with `and`, `or` and `not`",)
+    if op in BITWISE:
+        return ("bits are those of whole numbers", *_POWER.get(op, ()))
     if op in (Op.FLOOR_DIV, Op.MOD) and Type.FLOAT in types:
         return ("`//` and `%` are for positions; scores divide with `/`",)
     if Type.BOOL in types:

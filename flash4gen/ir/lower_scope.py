@@ -36,6 +36,7 @@ class Scope:
         functions: what can be called.
         constants: the numbers of the attention item that are known so far.
         lengths: whether seq_q and seq_k may differ.
+        paged: whether keys lie in blocks, each entry with a number of its own.
         inputs: the tensors that the attention item declares; None after an error.
         parameters: the arguments, inside a function.
         site: the outermost call in the spec, inside a function.
@@ -49,6 +50,7 @@ class Scope:
     parameters: Mapping[str, Value] = field(default_factory=dict)
     site: Span | None = None
     depth: int = 0
+    paged: bool = False
 
     def place(self, span: Span, text: str = "") -> tuple[Label, tuple[Label, ...]]:
         """Return where to point for a finding at ``span``: at the spec first, then into a `def`."""

@@ -85,6 +85,21 @@ class FieldSource:
     span: Span = field(compare=False, repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Norm:
+    """RMSNorm of each row x of q or of k (Zhang, Sennrich, arXiv:1910.07467).
+
+    ``x[d] · weight(d) / sqrt(mean(x²) + eps)``, the mean over the row's head_dim elements.
+
+    Attributes:
+        eps: > 0.
+        weight: FLOAT expression over ``d``, heads, batch entry and lengths; 1.0 for none.
+    """
+
+    eps: float
+    weight: Expr
+
+
 _OWNER: dict[Scales, tuple[tuple[Extent | int, ...], tuple[Expr, ...]]] = {
     Scales.PER_TENSOR: ((1,), (Literal(0),)),
     Scales.PER_KV_HEAD: ((Extent.BATCH, Extent.KV_HEADS), (Variable(Var.B), Variable(Var.HKV))),
@@ -115,6 +130,9 @@ class Attention:
         out   = Σ_j sigmoid(x) · v[b, j, h // group]
         total = Σ_j sigmoid(x)                                      in the place of lse
 
+    Where there are norms, rows of q and k are normalised first; where there is an epilogue, it
+    makes each element of out what it says, last.
+
     With ``scales`` elements of q, k and v stand for numbers that are ``descale_q``, ``descale_k``
     and ``descale_v`` times as large, each > 0::
 
@@ -142,6 +160,13 @@ class Attention:
         sink: FLOAT expression over heads, batch entry and lengths: a logit without a value, not
             scaled, that joins the softmax's denominator; None for none.
         weights: softmax or sigmoid.
+        block_size: rows of a block, where keys and values lie in blocks that a table given at run
+            time names: key ``j`` of entry ``b`` is row ``j % block_size`` of block
+            ``block_table[b, j // block_size]``, and entry ``b`` has ``seqused_k[b]`` keys. None
+            where they lie one behind the other.
+        q_norm, k_norm: norms of the rows of q and k, before their products; None for none.
+        epilogue: FLOAT expression that each element of the output becomes, over ``out``, ``d``,
+            ``q``, heads, batch entry and lengths; None where it stays.
         out_dtype: element type of out where it is not that of q; None where it is.
         scales: whether q, k and v have factors, which are the last three inputs.
         span: the item's name in the spec.
@@ -166,6 +191,10 @@ class Attention:
     inputs: tuple[Input, ...] = field(default=(), metadata=WHERE_SET)
     sink: Expr | None = field(default=None, metadata=WHERE_SET)
     weights: Weights = field(default=Weights.SOFTMAX, metadata=WHERE_SET)
+    block_size: int | None = field(default=None, metadata=WHERE_SET)
+    q_norm: Norm | None = field(default=None, metadata=WHERE_SET)
+    k_norm: Norm | None = field(default=None, metadata=WHERE_SET)
+    epilogue: Expr | None = field(default=None, metadata=WHERE_SET)
     out_dtype: DType | None = field(default=None, metadata=WHERE_SET)
     scales: Scales | None = field(default=None, metadata=WHERE_SET)
     span: Span | None = field(default=None, compare=False, repr=False)
@@ -184,6 +213,23 @@ class Attention:
     def differentiable(self) -> bool:
         """Whether its function has a backward pass."""
         return Pass.BACKWARD in self.passes
+
+    @property
+    def paged(self) -> bool:
+        """Whether keys lie in blocks that a table names; each entry has a number of its own."""
+        return self.block_size is not None
+
+    @property
+    def length_tensors(self) -> tuple[str, ...]:
+        """Names of the tensors that say where the sequences of a call lie; mostly none.
+
+        All are int32: ``cu_seqlens_q`` and ``cu_seqlens_k`` [batch + 1], ``block_table``
+        [batch, max_blocks], ``seqused_k`` [batch], in the words of FlashAttention's users.
+        """
+        queries = ("cu_seqlens_q",) if self.packed else ()
+        if self.paged:
+            return (*queries, "block_table", "seqused_k")
+        return (*queries, "cu_seqlens_k") if self.packed else ()
 
     @property
     def normalised(self) -> bool:
@@ -212,9 +258,15 @@ class Attention:
 
     @property
     def expressions(self) -> tuple[Expr, ...]:
-        """All expressions: score and mask, and where there are any, the sink and the factors."""
-        more = (self.sink, self.score_factor, self.value_factor)
+        """All expressions: score, mask; where there are any, sink, factors, norms, epilogue."""
+        factors = self.score_factor, self.value_factor
+        more = (self.sink, *factors, *self.norm_weights, self.epilogue)
         return (self.score, self.mask, *(expr for expr in more if expr is not None))
+
+    @property
+    def norm_weights(self) -> tuple[Expr, ...]:
+        """The weights of the norms that there are."""
+        return tuple(norm.weight for norm in (self.q_norm, self.k_norm) if norm is not None)
 
     def shape_of(self, tensor: Input, batch: int, seq_q: int, seq_k: int) -> tuple[int, ...]:
         """Return the shape that an input tensor has in a call of these sizes."""

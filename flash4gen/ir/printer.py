@@ -16,7 +16,7 @@ from flash4gen.ir.nodes import descales
 if TYPE_CHECKING:
     from flash4gen.ir.expr import Input
     from flash4gen.ir.masks import KeyBounds, Scalar
-    from flash4gen.ir.nodes import Attention
+    from flash4gen.ir.nodes import Attention, Norm
 
 _BINARY: dict[Op, int] = {
     Op.OR: 1,
@@ -27,15 +27,20 @@ _BINARY: dict[Op, int] = {
     Op.GE: 4,
     Op.EQ: 4,
     Op.NE: 4,
-    Op.ADD: 5,
-    Op.SUB: 5,
-    Op.MUL: 6,
-    Op.DIV: 6,
-    Op.FLOOR_DIV: 6,
-    Op.MOD: 6,
+    Op.BIT_OR: 5,
+    Op.BIT_XOR: 6,
+    Op.BIT_AND: 7,
+    Op.SHIFT_LEFT: 8,
+    Op.SHIFT_RIGHT: 8,
+    Op.ADD: 9,
+    Op.SUB: 9,
+    Op.MUL: 10,
+    Op.DIV: 10,
+    Op.FLOOR_DIV: 10,
+    Op.MOD: 10,
 }
-_NOT, _NEG, _POW, _ATOM = 3, 7, 8, 9
-_COMPARISON = 4
+_NOT, _NEG, _POW, _ATOM = 3, 11, 12, 13
+_COMPARISON, _SUM = 4, 9
 
 _Q, _SEQ_Q, _SEQ_K = Variable(Var.Q), Variable(Var.SEQ_Q), Variable(Var.SEQ_K)
 Q_END = Apply(Op.ADD, (_Q, Apply(Op.SUB, (_SEQ_K, _SEQ_Q))))
@@ -79,9 +84,13 @@ def format_attention(attention: Attention) -> str:
         ("score", format_expr(attention.score)),
         ("mask", format_expr(attention.mask)),
         ("sink", "" if attention.sink is None else format_expr(attention.sink)),
+        ("q_norm", format_norm(attention.q_norm)),
+        ("k_norm", format_norm(attention.k_norm)),
+        ("output", "" if attention.epilogue is None else format_expr(attention.epilogue)),
         ("weights", "" if attention.normalised else attention.weights.value),
         ("empty_row", attention.empty_row.value),
         ("lengths", attention.lengths.value),
+        ("block_size", "" if attention.block_size is None else str(attention.block_size)),
         ("passes", ", ".join(item.value for item in attention.passes)),
         ("target", ", ".join(attention.targets)),
     ]
@@ -94,6 +103,14 @@ def format_attention(attention: Attention) -> str:
         lines.append(f"    schedule {{\n{pins}    }}")
     body = "\n".join(lines)
     return f"attention {attention.name} {{\n{body}\n}}\n"
+
+
+def format_norm(norm: Norm | None) -> str:
+    """Return a norm as the language writes it, ``rms_norm(eps = 1e-06)``; empty for none."""
+    if norm is None:
+        return ""
+    weight = "" if norm.weight == Literal(1.0) else f", weight = {format_expr(norm.weight)}"
+    return f"rms_norm(eps = {norm.eps!r}{weight})"
 
 
 def format_input(tensor: Input) -> str:
@@ -144,8 +161,10 @@ def _inside(expr: Expr | Scalar, at_least: int) -> str:
 def _binary(op: Op, a: Expr | Scalar, b: Expr | Scalar) -> tuple[str, int]:
     strength = _BINARY[op]
     # Chained comparisons mean something else; everything else groups to the left.
-    left = _inside(a, strength + (strength == _COMPARISON))
-    right = _inside(b, _ATOM if _is_negative(b) else strength + 1)
+    # Bits in a comparison stand in parentheses, which the language asks for.
+    least = _SUM if strength == _COMPARISON else strength
+    left = _inside(a, least)
+    right = _inside(b, _ATOM if _is_negative(b) else max(least, strength + 1))
     return f"{left} {op.value} {right}", strength
 
 

@@ -10,7 +10,7 @@ import math
 import operator
 from typing import TYPE_CHECKING, Any
 
-from flash4gen.ir.expr import Apply, Expr, Literal, Lookup, Op, Var, Variable
+from flash4gen.ir.expr import WORD, Apply, Expr, Literal, Lookup, Op, Var, Variable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -24,6 +24,11 @@ _MEANING: dict[Op, Callable[..., Any]] = {
     Op.DIV: operator.truediv,
     Op.FLOOR_DIV: operator.floordiv,
     Op.MOD: operator.mod,
+    Op.BIT_AND: operator.and_,
+    Op.BIT_OR: operator.or_,
+    Op.BIT_XOR: operator.xor,
+    Op.SHIFT_LEFT: lambda a, b: _word(a << b % WORD),
+    Op.SHIFT_RIGHT: lambda a, b: a >> b % WORD,
     Op.NEG: operator.neg,
     Op.MIN: min,
     Op.MAX: max,
@@ -47,6 +52,12 @@ _MEANING: dict[Op, Callable[..., Any]] = {
     Op.NOT: operator.not_,
     Op.WHERE: lambda condition, a, b: a if condition else b,
 }
+
+
+def _word(value: int) -> int:
+    """Return what is left of a number in a word."""
+    half = 1 << (WORD - 1)
+    return (value + half) % (2 * half) - half
 
 
 def compute(op: Op, args: tuple[Value, ...]) -> Value:

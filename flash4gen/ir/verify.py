@@ -25,7 +25,16 @@ from flash4gen.ir.expr import (
     variables,
     walk,
 )
-from flash4gen.ir.nodes import Attention, DType, EmptyRow, Lengths, Pass, Weights, descales
+from flash4gen.ir.nodes import (
+    Attention,
+    DType,
+    EmptyRow,
+    Lengths,
+    Norm,
+    Pass,
+    Weights,
+    descales,
+)
 from flash4gen.ir.widths import HEAD_DIMS, HEAD_DIMS_8_BIT
 
 if TYPE_CHECKING:
@@ -57,6 +66,10 @@ def verify(attention: Attention) -> tuple[str, ...]:
         *_sink(attention.sink),
         *_weights(attention),
         *_formats(attention),
+        *_blocks(attention),
+        *_norms(attention),
+        *_epilogue(attention.epilogue),
+        *_elements(attention),
         *_inputs(attention),
         *_lists(attention),
     )
@@ -161,6 +174,44 @@ def _weights(attention: Attention) -> Iterator[str]:
         yield "a sink joins no sum of sigmoid weights"
     if not attention.normalised and attention.empty_row is not EmptyRow.ZERO:
         yield "with sigmoid weights an empty row is zero"
+
+
+def _blocks(attention: Attention) -> Iterator[str]:
+    if attention.block_size is None:
+        return
+    if not _is_count(attention.block_size):
+        yield f"block_size is {attention.block_size!r}, not a whole number above 0"
+    if attention.lengths is Lengths.EQUAL:
+        yield "keys in blocks have lengths of their own, not that of the queries"
+    if any(Extent.SEQ_K in tensor.axes for tensor in attention.inputs):
+        yield "an input lies along keys, which have no common length"
+
+
+def _norms(attention: Attention) -> Iterator[str]:
+    for name in ("q_norm", "k_norm"):
+        norm: Norm | None = getattr(attention, name)
+        if norm is None:
+            continue
+        yield from _expression(name, norm.weight, Type.FLOAT)
+        if not isinstance(norm.eps, float) or not 0 < norm.eps < math.inf:
+            yield f"{name} has eps {norm.eps!r}, not a finite float above 0"
+        if {Var.S, Var.Q, Var.K, Var.OUT} & variables(norm.weight):
+            yield f"{name} reads the score, a position or the output"
+
+
+def _epilogue(epilogue: Expr | None) -> Iterator[str]:
+    if epilogue is None:
+        return
+    yield from _expression("epilogue", epilogue, Type.FLOAT)
+    if {Var.S, Var.K} & variables(epilogue):
+        yield "epilogue reads the score or a key"
+
+
+def _elements(attention: Attention) -> Iterator[str]:
+    for name in ("score", "mask", "sink"):
+        expr: Expr | None = getattr(attention, name)
+        if expr is not None and {Var.D, Var.OUT} & variables(expr):
+            yield f"{name} reads an element of a row"
 
 
 def _formats(attention: Attention) -> Iterator[str]:

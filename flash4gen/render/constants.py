@@ -48,7 +48,14 @@ def described(attention: Attention, hardware: Hardware) -> tuple[Constant, ...]:
         integer("HEAD_DIM", attention.head_dim),
         integer("VALUE_DIM", attention.value_dim),
         decimal("SCALE", attention.scale, written.text if written else "rsqrt(head_dim)"),
+        *_blocks(attention),
     )
+
+
+def _blocks(attention: Attention) -> tuple[Constant, ...]:
+    if attention.block_size is None:
+        return ()
+    return (integer("BLOCK_SIZE", attention.block_size, "keys and values in a block"),)
 
 
 def _target(hardware: Hardware) -> str:

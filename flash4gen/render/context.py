@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from flash4gen.render.context_backward import GradientInterface
+    from flash4gen.render.context_rows import NormText, OutputText
 
 API = 1
 """Raised whenever a field below changes its name or meaning; every module's header names it."""
@@ -284,7 +285,7 @@ class Inputs:
     by_rows: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Attend:
     """The key loop.
 
@@ -360,6 +361,11 @@ class Eager:
         second: name of the second result.
         sequence_signature: of the function for one sequence.
         sequence_names: its arguments.
+        paged: whether keys lie in blocks.
+        apart: whether each sequence is computed by itself.
+        lengths: the arguments of the function that checks lengths.
+        norms: the lines that normalise queries and keys.
+        output: the lines that change the output.
         empty_value: output of a row without keys.
     """
 
@@ -382,7 +388,12 @@ class Eager:
     second: str
     sequence_signature: tuple[str, ...]
     sequence_names: tuple[str, ...]
+    paged: bool
+    apart: bool
+    lengths: tuple[str, ...]
     empty_value: str
+    norms: tuple[str, ...] = ()
+    output: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -422,6 +433,12 @@ class Interface:
         names: all parameters, as they are handed on.
         gradients: what makes the function differentiable, where it is.
         element: what q, k and v must hold, as the function that checks them calls it.
+        packed: whether sequences are packed.
+        paged: whether keys lie in blocks.
+        apart: whether either holds: the sequences of a call have lengths of their own.
+        key_words: of a block, as part of a shape in words.
+        length_names: the arguments of the function that checks lengths; its parameters with types.
+        length_words: the tensors that say them, in words.
     """
 
     name: str
@@ -439,6 +456,12 @@ class Interface:
     value_dim: int
     equal_lengths: bool
     packed: bool
+    paged: bool
+    apart: bool
+    key_words: str
+    length_names: tuple[str, ...]
+    length_signature: tuple[str, ...]
+    length_words: str
     query_axes: str
     key_axes: str
     second_axes: str
@@ -467,11 +490,13 @@ class RenderContext:
     sequences: Sequences
     load: LoadText
     inputs: Inputs
+    norm: NormText
     factors: tuple[str, ...]
     score: Score
     mask: Mask
     softmax: Impl
     attend: Attend
+    output: OutputText
     epilogue: Epilogue
     eager: Eager
     interface: Interface

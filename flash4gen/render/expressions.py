@@ -55,15 +55,20 @@ _WIDTH = 88
 _DOCUMENTED = 60
 """Characters of an expression that its function's docstring quotes."""
 
-ORDER = (Var.S, Var.Q, Var.K, Var.B, Var.H, Var.HKV, Var.SEQ_Q, Var.SEQ_K)
-_PLAIN = {var: var.value for var in ORDER}
-_IN_LOOP = {**_PLAIN, Var.Q: "rows[:, None]", Var.K: "keys[None, :]"}
-_IN_EAGER = {**_PLAIN, Var.S: "x", Var.Q: "i", Var.K: "j", Var.HKV: "(h // GROUP.value)"}
+ORDER = (Var.S, Var.OUT, Var.Q, Var.K, Var.D, Var.B, Var.H, Var.HKV, Var.SEQ_Q, Var.SEQ_K)
+PLAIN = {var: var.value for var in ORDER}
+IN_LOOP = {
+    **PLAIN,
+    Var.Q: "rows[:, None]",
+    Var.K: "keys[None, :]",
+    Var.D: "columns[None, :]",
+}
+IN_EAGER = {**PLAIN, Var.S: "x", Var.Q: "i", Var.K: "j", Var.HKV: "(h // GROUP.value)"}
 # A bound reads the tile's first and last row and never the key, so the two positions are free.
-_IN_BOUNDS = {**_PLAIN, Var.Q: Row.FIRST.value, Var.K: Row.LAST.value}
+_IN_BOUNDS = {**PLAIN, Var.Q: Row.FIRST.value, Var.K: Row.LAST.value}
 # The bounds of a transposed mask: its rows are keys, its number of keys is that of queries.
 _IN_QUERY_BOUNDS = {
-    **_PLAIN,
+    **PLAIN,
     Var.Q: "k_first",
     Var.K: "k_last",
     Var.SEQ_Q: "seq_k",
@@ -115,14 +120,14 @@ def loop_reads(attention: Attention) -> frozenset[Var]:
 
 def input_tensors(attention: Attention) -> Inputs:
     """Return how the kernel reads the tensors that score and mask look up."""
-    return inputs(attention, variable_names(_IN_LOOP))
+    return inputs(attention, variable_names(IN_LOOP))
 
 
 def signature(attention: Attention, *, named: bool = False) -> tuple[str, ...]:
     """Return the parameters of the module's functions with their types."""
     more = [f"{argument.name}: Tensor" for argument in arguments(attention)]
     star = ["*"] if named and more else []
-    flag = ["check_lengths: bool = False"] if named and attention.packed else []
+    flag = ["check_lengths: bool = False"] if named and attention.length_tensors else []
     return ("q: Tensor", "k: Tensor", "v: Tensor", *star, *more, *flag)
 
 
@@ -137,15 +142,15 @@ def score(attention: Attention, body: Expr | None = None) -> Score:
     printed = body or attention.score
     if printed == SCORE:
         return Score(impl="identity")
-    read, looked_up = _read(printed), values(printed, attention)
+    read, looked_up = reads_of(printed), values(printed, attention)
     return Score(
         impl="expr",
         title=_written(attention, "score"),
         text=short(printed),
         parameters=(*(var.value for var in read), *looked_up),
-        arguments=(*(_IN_LOOP[var] for var in read), *looked_up),
+        arguments=(*(IN_LOOP[var] for var in read), *looked_up),
         body=returned(printed, attention),
-        origin=_origin(attention, "score"),
+        origin=origin_of(attention, "score"),
     )
 
 
@@ -154,7 +159,7 @@ def mask(attention: Attention, rows: str = "TILE_Q") -> Mask:
     known = bounds(attention.mask)
     # A mask that is never true has no range; its kernel runs no loop and stores empty rows.
     segments = known.segments or (_NOWHERE,)
-    read, looked_up = _read(attention.mask), values(attention.mask, attention)
+    read, looked_up = reads_of(attention.mask), values(attention.mask, attention)
     in_bounds = {var for expr in _bound_exprs(known) for var in variables(expr)}
     names = tuple(
         _IN_BOUNDS[var]
@@ -166,9 +171,9 @@ def mask(attention: Attention, rows: str = "TILE_Q") -> Mask:
         title=_written(attention, "mask"),
         text=short(attention.mask),
         parameters=(*(var.value for var in read), *looked_up),
-        arguments=(*(_IN_LOOP[var] for var in read), *looked_up),
+        arguments=(*(IN_LOOP[var] for var in read), *looked_up),
         body=returned(attention.mask, attention),
-        origin=_origin(attention, "mask"),
+        origin=origin_of(attention, "mask"),
         segments=tuple(_segment(s, i, len(segments)) for i, s in enumerate(segments)),
         two=len(segments) > 1,
         ordered=known.ordered,
@@ -180,7 +185,7 @@ def mask(attention: Attention, rows: str = "TILE_Q") -> Mask:
 
 def call_arguments(expr: Expr, attention: Attention, names: Mapping[Var, str]) -> tuple[str, ...]:
     """Return the arguments of the function of a score or mask where variables have these names."""
-    return (*(names[var] for var in _read(expr)), *values(expr, attention))
+    return (*(names[var] for var in reads_of(expr)), *values(expr, attention))
 
 
 def query_spans(known: KeyBounds) -> QuerySpans:
@@ -203,14 +208,14 @@ def query_spans(known: KeyBounds) -> QuerySpans:
 def eager(attention: Attention, empty_value: str) -> Eager:
     """Return the formula in PyTorch."""
     read = frozenset[Var]().union(*(variables(expr) for expr in attention.expressions))
-    names = {**variable_names(_IN_EAGER), **attention_names(attention)}
+    names = {**variable_names(IN_EAGER), **attention_names(attention)}
     sink, own = attention.sink, attention.output is not attention.dtype
     masks = bool(variables(attention.mask) or lookups(attention.mask))
     targets = [("x = ", attention.score)] if attention.score != SCORE else []
     targets += [("visible = ", attention.mask)] if masks else []
     return Eager(
         body=(
-            *eager_reads(attention, variable_names(_IN_EAGER)),
+            *eager_reads(attention, variable_names(IN_EAGER), *_on_scores(attention)),
             *_factored(attention),
             *statements(targets, TORCH, names, _WIDTH),
         ),
@@ -235,11 +240,28 @@ def eager(attention: Attention, empty_value: str) -> Eager:
             *(f"{tensor.name}: Tensor" for tensor in attention.inputs),
         ),
         sequence_names=(
-            *("q[None, at]", "k[None, seen]", "v[None, seen]", "entry"),
+            *_sequence_names(attention),
             *(tensor.name for tensor in attention.inputs),
         ),
+        paged=attention.paged,
+        apart=attention.packed or attention.paged,
+        lengths=("q", "k", *attention.length_tensors),
         empty_value=empty_value,
     )
+
+
+def _on_scores(attention: Attention) -> tuple[Expr, ...]:
+    """Return the expressions of scores: they come after those of rows of q and k."""
+    more = (attention.sink, attention.score_factor, attention.value_factor)
+    return (attention.score, attention.mask, *(expr for expr in more if expr is not None))
+
+
+def _sequence_names(attention: Attention) -> tuple[str, ...]:
+    """Return the tensors of one sequence among those of all."""
+    queries = "q[None, at]" if attention.packed else "q[entry, None]"
+    if attention.paged:
+        return queries, "keys[None]", "values[None]", "entry"
+    return queries, "k[None, seen]", "v[None, seen]", "entry"
 
 
 def sink(attention: Attention) -> str:
@@ -249,13 +271,13 @@ def sink(attention: Attention) -> str:
 
 def in_kernel(attention: Attention, expr: Expr) -> str:
     """Return an expression of heads, batch entry and lengths as text in the kernel."""
-    names = {**variable_names(_IN_LOOP), **attention_names(attention)}
+    names = {**variable_names(IN_LOOP), **attention_names(attention)}
     return "".join(statements([("", expr)], TRITON, names, 10**6))
 
 
 def _factored(attention: Attention) -> tuple[str, ...]:
     """Return the lines that let scores and values count by their factors, in PyTorch."""
-    names = {**variable_names(_IN_EAGER), **attention_names(attention)}
+    names = {**variable_names(IN_EAGER), **attention_names(attention)}
     factors = (("x", attention.score_factor), ("values", attention.value_factor))
     return tuple(
         f"{name} = {name} * {''.join(statements([('', factor)], TORCH, names, 10**6))}"
@@ -270,7 +292,8 @@ def short(expr: Expr) -> str:
     return text if len(text) <= _DOCUMENTED else "see the formula at the top"
 
 
-def _read(expr: Expr) -> tuple[Var, ...]:
+def reads_of(expr: Expr) -> tuple[Var, ...]:
+    """Return the variables that an expression reads beside its look-ups, in a fixed order."""
     read = outside(expr)
     return tuple(var for var in ORDER if var in read)
 
@@ -290,7 +313,7 @@ def values(expr: Expr, attention: Attention) -> tuple[str, ...]:
 
 def returned(expr: Expr, attention: Attention) -> str:
     """Return the statements of a function that returns an expression's value."""
-    names = {**variable_names(_PLAIN), **attention_names(attention)}
+    names = {**variable_names(PLAIN), **attention_names(attention)}
     return "\n".join(statements([("return ", expr)], TRITON, names, _WIDTH))
 
 
@@ -339,7 +362,8 @@ def _written(attention: Attention, field: str) -> str:
     return " ".join(written.text.split()) if written else "every query sees every key"
 
 
-def _origin(attention: Attention, field: str) -> str:
+def origin_of(attention: Attention, field: str) -> str:
+    """Return file and line where the spec writes a field; empty where it does not."""
     written = attention.field_source(field)
     if written is None:
         return ""

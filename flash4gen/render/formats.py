@@ -13,6 +13,7 @@ from flash4gen.ir.nodes import DType
 from flash4gen.render.constants import TORCH_DTYPE
 from flash4gen.render.context import Attend, Epilogue, LoadText
 from flash4gen.render.expressions import in_kernel, sink
+from flash4gen.render.rows import product_factor
 
 if TYPE_CHECKING:
     from flash4gen.ir.nodes import Attention
@@ -54,12 +55,13 @@ def attend(attention: Attention, schedule: Schedule, names: tuple[str, ...]) -> 
     scales = attention.score != SCORE
     runtime = scales and attention.score_factor is not None
     own = ("to_log2", *(("scale",) if runtime else ())) if _eight(attention) else ()
+    factor = product_factor(attention, ("scale" if runtime else "SCALE") if scales else "")
     coarse = schedule.promotes and schedule.head_pad > MOST_SUMMED
     return Attend(
         parameters=(*own, *names),
         arguments=(*own, *names),
-        scales=scales,
-        factor="scale" if runtime else "SCALE",
+        scales=bool(factor),
+        factor=factor,
         score_sum=f", max_num_imprecise_acc={MOST_SUMMED}" if coarse else "",
         promotes=schedule.promotes,
         rescales=attention.normalised,

@@ -40,8 +40,6 @@ _TORCH_DTYPE = {
     InputDType.FP16: "torch.float16",
     InputDType.I32: "torch.int32",
 }
-CU_SEQLENS = ("cu_seqlens_q", "cu_seqlens_k")
-"""Where packed sequences start and the last one ends, in the words of FlashAttention's users."""
 
 _OWN_INDEX = {Extent.HEADS: Var.H, Extent.KV_HEADS: Var.HKV, Extent.BATCH: Var.B}
 """The variable that is below an extent by its meaning."""
@@ -86,6 +84,11 @@ def in_loop(lookup: Lookup) -> bool:
     return Var.K in variables(lookup)
 
 
+def of_rows(lookup: Lookup) -> bool:
+    """Whether a look-up differs from element to element of a row of q, k or out."""
+    return Var.D in variables(lookup)
+
+
 def outside(expr: Expr) -> frozenset[Var]:
     """Return the variables that an expression reads once its look-ups have values."""
     if isinstance(expr, Lookup):
@@ -119,7 +122,9 @@ def inputs(
     texts = {tensor: tensor_text(tensor, found) for tensor in tensors}
     known = {**names, **value_names(found)}
     step = [lookup for lookup in found if lookup in seen and varies(lookup)]
-    program = [lookup for lookup in found if lookup in seen and not varies(lookup)]
+    program = [
+        lookup for lookup in found if lookup in seen and not varies(lookup) and not of_rows(lookup)
+    ]
     used = lookups(attention.score, attention.mask)
     state = (part for t in tensors if any(x.tensor == t for x in step) for part in texts[t].handed)
     return Inputs(
@@ -132,6 +137,14 @@ def inputs(
         needs_seq_q=any("seq_q" in texts[lookup.tensor].sizes for lookup in step),
         by_element=bool(texts),
     )
+
+
+def row_reads(attention: Attention, names: Names, *exprs: Expr) -> list[str]:
+    """Return the lines that read the elements of rows in some expressions, in Triton."""
+    found = [lookup for lookup in ordered(*exprs) if of_rows(lookup)]
+    every = ordered(*attention.expressions)
+    known = {**names, **attention_names(attention)}
+    return [read(lookup, tensor_text(lookup.tensor, every), known, 4) for lookup in found]
 
 
 def eager_reads(attention: Attention, names: Names, *exprs: Expr) -> list[str]:
@@ -165,13 +178,18 @@ def needs_look_up(attention: Attention) -> bool:
 
 def arguments(attention: Attention) -> tuple[Argument, ...]:
     """Return the declared tensors as parameters of the public function."""
-    starts = (
-        Argument(
-            name=name, dtype="torch.int32", shape="(cu_seqlens_q.numel(),)", axes="[batch + 1]"
-        )
-        for name in (CU_SEQLENS if attention.packed else ())
-    )
     batch = "cu_seqlens_q.numel() - 1" if attention.packed else _HOST_SIZE[Extent.BATCH]
+    table = f"({batch}, block_table.shape[-1] if block_table.dim() else 0)"
+    own = {
+        "cu_seqlens_q": ("(cu_seqlens_q.numel(),)", "[batch + 1]"),
+        "cu_seqlens_k": ("(cu_seqlens_q.numel(),)", "[batch + 1]"),
+        "block_table": (table, "[batch, max_blocks]"),
+        "seqused_k": (f"({batch},)", "[batch]"),
+    }
+    starts = (
+        Argument(name=name, dtype="torch.int32", shape=own[name][0], axes=own[name][1])
+        for name in attention.length_tensors
+    )
     tensors = (
         Argument(
             name=tensor.name,
@@ -282,6 +300,8 @@ def _index(index: Expr, known: Names, lines: list[str], *, torch: bool = False) 
 
 def _within(index: Expr, extent: Extent | int, attention: Attention) -> bool:
     """Whether an index lies inside for every element that exists."""
+    if isinstance(index, Variable) and index.var is Var.D:
+        return isinstance(extent, int) and extent >= max(attention.head_dim, attention.value_dim)
     if isinstance(index, Variable) and extent in (Extent.SEQ_Q, Extent.SEQ_K):
         if attention.lengths is Lengths.EQUAL:
             return index.var in (Var.Q, Var.K)

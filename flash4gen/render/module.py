@@ -15,7 +15,7 @@ from flash4gen.ir.hardware import Backend, Feature
 from flash4gen.ir.masks import minimal
 from flash4gen.ir.nodes import EmptyRow
 from flash4gen.ir.simplify import simplify
-from flash4gen.render import expressions, formats
+from flash4gen.render import expressions, formats, rows
 from flash4gen.render.backward import training_context
 from flash4gen.render.blackwell import blackwell_context
 from flash4gen.render.constants import TORCH_DTYPE, constants
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from flash4gen.ir.hardware import Hardware
-    from flash4gen.ir.nodes import Attention
+    from flash4gen.ir.nodes import Attention, Norm
     from flash4gen.render.context_blackwell import BlackwellContext
     from flash4gen.schedule.model import Choice
 
@@ -96,7 +96,14 @@ def lean(attention: Attention) -> Attention:
         score=simplify(attention.score),
         mask=minimal(attention.mask),
         sink=None if attention.sink is None else simplify(attention.sink),
+        q_norm=_lean_norm(attention.q_norm),
+        k_norm=_lean_norm(attention.k_norm),
+        epilogue=None if attention.epilogue is None else simplify(attention.epilogue),
     )
+
+
+def _lean_norm(norm: Norm | None) -> Norm | None:
+    return None if norm is None else replace(norm, weight=simplify(norm.weight))
 
 
 def in_gluon(text: str) -> str:
@@ -134,6 +141,8 @@ def _context(
     waves = hardware.backend == Backend.HIP
     helpers = expressions.arithmetic(attention, tanh="tanh_reciprocal" if waves else "tanh")
     sigmoid = "sigmoid_reciprocal" if waves else "sigmoid"
+    load = formats.load(schedule, _purpose(hardware))
+    epilogue = formats.epilogue(attention, schedule, empty_value)
     return RenderContext(
         header=header(attention, hardware, choice, origin),
         constants=constants(attention, hardware, choice),
@@ -146,15 +155,21 @@ def _context(
         arithmetic=helpers,
         order=Impl(schedule.order.value),
         sequences=_sequences(attention),
-        load=formats.load(schedule, _purpose(hardware)),
+        load=replace(load, impl="paged") if attention.paged else load,
         inputs=inputs,
         factors=formats.factors(attention),
+        norm=rows.norm(attention),
         score=expressions.score(attention),
         mask=expressions.mask(attention),
         softmax=Impl(formats.softmax_impl(attention, sigmoid)),
         attend=formats.attend(attention, schedule, names),
-        epilogue=formats.epilogue(attention, schedule, empty_value),
-        eager=expressions.eager(attention, empty_value),
+        output=rows.output(attention, epilogue.out),
+        epilogue=replace(epilogue, out="acc") if attention.epilogue is not None else epilogue,
+        eager=replace(
+            expressions.eager(attention, empty_value),
+            norms=rows.eager_norms(attention),
+            output=rows.eager_output(attention),
+        ),
         interface=_interface(attention, hardware, origin),
         launch=Launch(any_size=waves),
     )
@@ -171,8 +186,13 @@ def _purpose(hardware: Hardware) -> str:
 def _sequences(attention: Attention) -> Sequences:
     if attention.packed:
         return Sequences(
-            impl="packed", entry="0", first_query="q_start + q_first", first_key="k_start"
+            impl="packed_paged" if attention.paged else "packed",
+            entry="0",
+            first_query="q_start + q_first",
+            first_key="k_start",
         )
+    if attention.paged:
+        return Sequences(impl="paged", entry="b", first_query="q_first", first_key="0")
     return Sequences(impl="batched", entry="b", first_query="q_first", first_key="0")
 
 
@@ -182,6 +202,12 @@ def _lse(attention: Attention) -> str:
     if attention.sink is None:
         return "natural logarithm; −inf where a query sees no key"
     return "natural logarithm, the sink included"
+
+
+def _key_axes(attention: Attention) -> str:
+    if attention.paged:
+        return f"blocks, {attention.block_size}"
+    return "total_k" if attention.packed else "batch, seq_k"
 
 
 def _imports(*, uses_tma: bool, uses_libdevice: bool) -> tuple[str, ...]:
@@ -214,8 +240,16 @@ def _interface(attention: Attention, hardware: Hardware, origin: Provenance) -> 
         value_dim=attention.value_dim,
         equal_lengths=attention.lengths.value == "equal",
         packed=attention.packed,
+        paged=attention.paged,
+        apart=attention.packed or attention.paged,
+        key_words=f"{attention.block_size}, ",
+        length_names=("q", "k", *attention.length_tensors),
+        length_signature=tuple(f"{name}: Tensor" for name in ("q", "k", *attention.length_tensors)),
+        length_words="block_table and the lengths"
+        if attention.paged
+        else "cu_seqlens_q and cu_seqlens_k",
         query_axes="total_q" if attention.packed else "batch, seq_q",
-        key_axes="total_k" if attention.packed else "batch, seq_k",
+        key_axes=_key_axes(attention),
         second_axes=f"{attention.heads}, total_q"
         if attention.packed
         else f"batch, {attention.heads}, seq_q",

@@ -16,7 +16,7 @@ from flash4gen.ir.derivative import ONE
 from flash4gen.ir.expr import SCORE
 from flash4gen.ir.masks import always_true
 from flash4gen.ir.nodes import EmptyRow
-from flash4gen.ir.printer import format_expr
+from flash4gen.ir.printer import format_expr, format_norm
 from flash4gen.render import inputs
 from flash4gen.render.context import API, Header
 from flash4gen.render.environment import LINE
@@ -143,6 +143,7 @@ def meaning(attention: Attention) -> tuple[str, ...]:
     lines = [
         f"{_passes(attention)}. For query q of head h and the keys k of key/value head {kv}:",
         "",
+        *_rows(attention),
         f"    s      = (Q[q] · K[k]) · {attention.scale!r}{_times(attention.score_factor)}",
         f"    x      = {score}{where}",
     ]
@@ -150,6 +151,7 @@ def meaning(attention: Attention) -> tuple[str, ...]:
         lines.append(f"    mask   = {format_expr(attention.mask)}")
     lines += [
         *_result(attention),
+        *_changed(attention),
         "",
     ]
     if where:
@@ -158,6 +160,13 @@ def meaning(attention: Attention) -> tuple[str, ...]:
         lines.append("q_end = q + (seq_k − seq_q): the last query stands at the last key.")
     if attention.packed:
         lines.append("Sequences lie packed, one behind the other; q and k count from 0 in each.")
+    if attention.paged:
+        lines += [
+            f"Key k of entry b is row k % {attention.block_size} of block "
+            f"block_table[b, k // {attention.block_size}]; seq_k is seqused_k[b].",
+        ]
+    if attention.norm_weights:
+        lines.append("rms_norm(x)[d] = x[d] · weight[d] / sqrt(mean(x²) + eps).")
     lines += _differentiated(attention)
     lines += inputs.meaning(attention)
     return tuple(part for line in _trimmed(lines) for part in _wrapped(line))
@@ -198,6 +207,18 @@ def _result(attention: Attention) -> tuple[str, str]:
 
 def _times(factor: Expr | None) -> str:
     return "" if factor is None else f" · {format_expr(factor)}"
+
+
+def _changed(attention: Attention) -> list[str]:
+    """Return what becomes of the output, last."""
+    made = attention.epilogue
+    return [] if made is None else [f"    out[q] = {format_expr(made)}"]
+
+
+def _rows(attention: Attention) -> list[str]:
+    """Return what becomes of rows of q and k before anything else."""
+    norms = (("Q[q] ", attention.q_norm), ("K[k] ", attention.k_norm))
+    return [f"    {name}  = {format_norm(norm)}" for name, norm in norms if norm is not None]
 
 
 def _excluded(choice: Choice) -> list[str]:

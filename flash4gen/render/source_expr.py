@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from flash4gen.ir.expr import Apply, Expr, Literal, Lookup, Op, Type, Var, Variable, walk
+from flash4gen.ir.expr import WORD, Apply, Expr, Literal, Lookup, Op, Type, Var, Variable, walk
 
 Names = Mapping[Expr, str]
 """What is already computed, and what it is called: at least every variable that is read."""
@@ -83,7 +83,12 @@ _PRECEDENCE: dict[Op, int] = {
     Op.EQ: 3,
     Op.NE: 3,
     Op.OR: 4,
+    Op.BIT_OR: 4,
+    Op.BIT_XOR: 5,
     Op.AND: 6,
+    Op.BIT_AND: 6,
+    Op.SHIFT_LEFT: 7,
+    Op.SHIFT_RIGHT: 7,
     Op.ADD: 8,
     Op.SUB: 8,
     Op.MUL: 9,
@@ -184,6 +189,10 @@ def non_negative(expr: Expr) -> bool:
             return isinstance(divisor, Literal) and divisor.value > 0
         case Apply(op=Op.ABS):
             return True
+        case Apply(op=Op.BIT_AND, args=args):
+            return any(non_negative(arg) for arg in args)
+        case Apply(op=Op.SHIFT_RIGHT, args=(a, _)):
+            return non_negative(a)
         case Apply(op=Op.WHERE, args=(_, a, b)):
             return non_negative(a) and non_negative(b)
     return False
@@ -199,7 +208,7 @@ def prepared(expr: Expr, dialect: Dialect) -> Expr:
         return expr
     if dialect is TORCH:
         return _literal_last(expr)
-    args = tuple(prepared(arg, dialect) for arg in expr.args)
+    args = _in_word(expr.op, tuple(prepared(arg, dialect) for arg in expr.args))
     match expr.op, args:
         case Op.DIV, (a, Literal(value=value)) if value:
             # an IEEE division costs ten instructions, a product one
@@ -214,11 +223,29 @@ def prepared(expr: Expr, dialect: Dialect) -> Expr:
     return Apply(expr.op, args, expr.span)
 
 
+def _in_word(op: Op, args: tuple[Expr, ...]) -> tuple[Expr, ...]:
+    """Keep a shift inside of the word, where nothing says that it is: languages differ outside."""
+    if op not in (Op.SHIFT_LEFT, Op.SHIFT_RIGHT) or _is_inside_word(args[1]):
+        return args
+    return args[0], Apply(Op.BIT_AND, (args[1], Literal(WORD - 1)))
+
+
+def _is_inside_word(amount: Expr) -> bool:
+    match amount:
+        case Literal(value=value):
+            return 0 <= value < WORD
+        case Apply(op=Op.MOD, args=(_, Literal(value=value))):
+            return 0 < value <= WORD
+        case Apply(op=Op.BIT_AND, args=(_, Literal(value=value)) | (Literal(value=value), _)):
+            return 0 <= value < WORD
+    return False
+
+
 def _literal_last(expr: Expr) -> Expr:
     """Give min and max their literal as the second operand, where ``torch.clamp`` wants it."""
     if not isinstance(expr, Apply):
         return expr
-    args = tuple(_literal_last(arg) for arg in expr.args)
+    args = _in_word(expr.op, tuple(_literal_last(arg) for arg in expr.args))
     if expr.op in (Op.MIN, Op.MAX) and isinstance(args[0], Literal):
         args = args[::-1]
     return Apply(expr.op, args, expr.span)
@@ -253,6 +280,10 @@ def _print_apply(expr: Apply, dialect: Dialect, names: Names) -> tuple[str, int]
         bound = "max" if op is Op.MIN else "min"
         text = _print(args[0], dialect, names)[0]
         return f"torch.clamp({text}, {bound}={args[1].value!r})", _ATOM
+    if dialect is TORCH and op is Op.SHIFT_LEFT:
+        # positions have 64 bits in PyTorch: what leaves the word of 32 is dropped
+        left, right = (_wrapped(arg, _PRECEDENCE[op] + 1, dialect, names) for arg in args)
+        return f"({left} << {right}).to(torch.int32)", _ATOM
     if op in dialect.calls:
         return _call(dialect.calls[op], args, dialect, names), _ATOM
     strength = _PRECEDENCE[op]

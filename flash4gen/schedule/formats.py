@@ -19,10 +19,14 @@ if TYPE_CHECKING:
     from flash4gen.ir.nodes import Attention
 
 
+_ANOTHER_VENDOR = 1000
+"""Farther than any two compute capabilities are from each other."""
+
+
 def _distance(one: Hardware, other: Hardware) -> int:
     """Return how many compute capabilities lie between two targets; the same for any AMD GPU."""
     if isinstance(one.arch, str) or isinstance(other.arch, str):
-        return 0 if one.backend == other.backend else 1
+        return 0 if one.backend == other.backend else _ANOTHER_VENDOR
     return abs(one.arch - other.arch)
 
 

@@ -55,13 +55,13 @@ def shared_memory(
     The query tile stays for the whole loop, unless the unit takes it from registers: then its
     buffer is free once it is read, and only what it has over the rings counts (mma.sync, of tiles
     that the copy engine brings). What is looked up in words comes by cp.async and has a ring too;
-    16-bit elements, and what is left of the others, go through scratch to the layout of the scores.
-    With wgmma, 8-bit values lie in one slot less, and in a buffer in which they are transposed: it
-    reads no others.
+    16-bit elements, and what is left of the others, go through scratch to the layout of the scores,
+    and so do factors of keys. With wgmma, 8-bit values lie in one slot less, and in a buffer in
+    which they are transposed: it reads no others.
     """
     unit = matrix_unit(hardware, shape.tile_q, shape.warps)
     if unit is Unit.MFMA:
-        return _local_data_share(hardware, shape, head_pad, value_pad, reads)
+        return _local_data_share(hardware, shape, (head_pad, value_pad), reads, element)
     slots = ring_slots(unit, shape.stages)
     key_ring = slots * shape.tile_k * head_pad * element
     value_ring = slots * shape.tile_k * value_pad * element
@@ -89,7 +89,11 @@ def shared_memory(
 
 
 def _local_data_share(
-    hardware: Hardware, shape: Shape, head_pad: int, value_pad: int, reads: tuple[TileRead, ...]
+    hardware: Hardware,
+    shape: Shape,
+    pads: tuple[int, int],
+    reads: tuple[TileRead, ...],
+    element: int,
 ) -> tuple[Buffer, ...]:
     """Return the buffers of one block in AMD's LDS.
 
@@ -99,9 +103,12 @@ def _local_data_share(
     place of the keys.
     """
     copies = hardware.has(Feature.LDS_DMA)
-    query = shape.tile_q * head_pad * ELEMENT
-    keys = shape.tile_k * head_pad * ELEMENT
-    values = shape.tile_k * value_pad * ELEMENT
+    head_pad, value_pad = (pad * element for pad in pads)
+    query, keys, values = (
+        shape.tile_q * head_pad,
+        shape.tile_k * head_pad,
+        shape.tile_k * value_pad,
+    )
     slots = shape.stages if copies else shape.stages - 1
     rings = [
         Buffer(f"k, {slots} slots", slots * keys),
@@ -124,12 +131,17 @@ _PADDED = 32
 
 
 def _look_ups(shape: Shape, slots: int, reads: tuple[TileRead, ...]) -> int:
-    """Return the bytes of all rings of look-ups and of the largest exchange between layouts."""
+    """Return the bytes of all rings of look-ups and of the largest exchange between layouts.
+
+    What is computed from keys is exchanged, and has no ring.
+    """
     sizes = [
-        (read.bytes, shape.tile_k * (shape.tile_q if read.per_score else 1) * read.bytes)
+        (read, shape.tile_k * (shape.tile_q if read.per_score else 1) * read.bytes)
         for read in reads
     ]
-    rings = sum(slots * size for width, size in sizes if width >= _ASYNC_BYTES)
+    rings = sum(
+        slots * size for read, size in sizes if read.looked_up and read.bytes >= _ASYNC_BYTES
+    )
     return rings + max((size for _, size in sizes), default=0)
 
 

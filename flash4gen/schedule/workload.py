@@ -51,10 +51,14 @@ class KeyTiles(NamedTuple):
 
 
 class TileRead(NamedTuple):
-    """What a look-up loads per key tile: one element per key, or per score; and its size."""
+    """What comes into each key tile: one element per key, or per score; and its size.
+
+    It is looked up, or else computed from the keys: the factors that a norm leaves of them.
+    """
 
     per_score: bool
     bytes: int
+    looked_up: bool = True
 
 
 _WEIGHT: dict[Op, Operations] = {
@@ -87,6 +91,8 @@ class Workload:
         key_bounds: the loops over keys.
         ragged: whether a head dimension is narrower than its padding.
         packed: whether a tile of keys may end in another sequence.
+        paged: whether a tile of keys is found by way of a block table.
+        output_reads: tensors that are read for each element of the output.
         reads: the look-ups that differ from key to key.
         differentiable: whether there are kernels of gradients beside this one.
         element: bytes of an element of q, k and v.
@@ -101,6 +107,8 @@ class Workload:
     reads: tuple[TileRead, ...] = ()
     packed: bool = False
     differentiable: bool = False
+    paged: bool = False
+    output_reads: int = 0
     element: int = 2
 
     @property
@@ -158,18 +166,27 @@ def workload(attention: Attention) -> Workload:
         score=score,
         packed=attention.packed,
         differentiable=attention.differentiable,
+        paged=attention.paged,
+        output_reads=_output_reads(attention),
         element=element,
     )
 
 
 def tile_reads(attention: Attention) -> tuple[TileRead, ...]:
-    """Return what the look-ups of an attention load per key tile."""
+    """Return what the look-ups of an attention load per key tile, and the factors of its keys."""
+    factors = () if attention.k_norm is None else (TileRead(False, 4, looked_up=False),)
     found = ((item, variables(item)) for item in lookups(*attention.expressions))
-    return tuple(
+    loaded = (
         TileRead(Var.Q in reads, 4 if item.tensor.dtype in _WORDS else 2)
         for item, reads in found
         if Var.K in reads
     )
+    return (*loaded, *factors)
+
+
+def _output_reads(attention: Attention) -> int:
+    made = attention.epilogue
+    return 0 if made is None else sum(Var.D in variables(found) for found in lookups(made))
 
 
 _WORDS = (InputDType.F32, InputDType.I32)

@@ -25,11 +25,14 @@ ITEMS = ("attention", "hardware", "def", "model", "use")
 _VALUE = frozenset({"NUMBER", "NAME", "LPAR", "MINUS"})
 _SIGNS = {
     "LBRACE": "`{`", "RBRACE": "`}`", "LPAR": "`(`", "RPAR": "`)`", "LSQB": "`[`", "RSQB": "`]`",
-    "EQUAL": "`=`", "COMMA": "`,`", "COLON": "`:`", "VBAR": "`|`", "STRING": "a text in quotes",
+    "EQUAL": "`=`", "COMMA": "`,`", "COLON": "`:`", "BITOR": "`|`", "STRING": "a text in quotes",
     "FROM": "`from`", "REQUIRES": "`requires`", "EXTENDS": "`extends`", "STAR": "`*`",
     "NUMBER": "a number",
 }  # fmt: skip
-_OPERATORS = frozenset({"OR", "AND", "PLUS", "MINUS", "STAR", "POWER", "DIVISION", "COMPARISON"})
+_OPERATORS = frozenset(
+    {"OR", "AND", "PLUS", "MINUS", "STAR", "POWER", "DIVISION", "COMPARISON", "BITOR", "BITXOR",
+     "BITAND", "SHIFT"}
+)  # fmt: skip
 
 _INSTEAD = {
     "&": "conditions are joined with `and`",
@@ -269,7 +272,8 @@ def _wanted(place: Place) -> str:
         wanted += ["a name"]
     in_block = {"NAME", "RBRACE"} <= accepts or "ATTENTION" in accepts
     signs = [] if in_block else [spelt for name, spelt in _SIGNS.items() if name in accepts]
-    signs = [spelt for spelt in signs if spelt not in wanted and spelt != "`*`"]
+    operators = {"`*`", "`|`"} if "BITAND" in accepts else {"`*`"}  # `|` is between symbols too
+    signs = [spelt for spelt in signs if spelt not in wanted and spelt not in operators]
     wanted += signs
     if not wanted and accepts & _OPERATORS:
         wanted.append("an operator")

@@ -24,8 +24,8 @@ _QUANTITY = re.compile(r"([\d_.]+) *(\D+)")
 _OPENS, _CLOSES = frozenset({"LPAR", "LSQB"}), frozenset({"RPAR", "RSQB"})
 _ENDS_VALUE = frozenset({"NAME", "NUMBER", "RPAR", "RSQB", "TRUE", "FALSE", "STRING", "QUANTITY"})
 _STRENGTH = {
-    "COMMA": 0, "OR": 1, "AND": 2, "COMPARISON": 3, "PLUS": 4, "MINUS": 4, "STAR": 5, "DIVISION": 5,
-    "FROM": 0, "REQUIRES": 0,
+    "COMMA": 0, "OR": 1, "AND": 2, "COMPARISON": 3, "BITOR": 4, "BITXOR": 5, "BITAND": 6,
+    "SHIFT": 7, "PLUS": 8, "MINUS": 8, "STAR": 9, "DIVISION": 9, "FROM": 0, "REQUIRES": 0,
 }  # fmt: skip
 """How tightly an operator binds: lines are broken at the loosest one. None of the rest breaks."""
 

@@ -26,6 +26,7 @@ from flash4gen.validate.oracle import (
     rounded_at,
 )
 from flash4gen.validate.packed import Sequence, apart, longest_keys, mean_queries
+from flash4gen.validate.paged import gathered
 from flash4gen.validate.tolerance import (
     EXACT,
     Accuracy,
@@ -156,10 +157,29 @@ PLAIN = Measure()
 def truth_of(attention: Attention, inputs: Inputs, measure: Measure = PLAIN) -> Truth:
     """Compute the reference and the budgets of one set of inputs."""
     q, k, v = inputs.q, inputs.k, inputs.v
-    if not attention.packed:
+    if not attention.length_tensors:
         return _truth(attention, Sequence(0, q, k, v), inputs.tensors, measure)
-    sequences = apart(q, k, v, inputs.tensors)
-    found = [_truth(attention, each, inputs.tensors, measure) for each in sequences]
+    keys = gathered if attention.paged else apart
+    found = [
+        _truth(attention, each, inputs.tensors, measure) for each in keys(q, k, v, inputs.tensors)
+    ]
+    return _together(attention, found) if attention.packed else _stacked(attention, found, q)
+
+
+def _stacked(attention: Attention, found: list[Truth], q: Tensor) -> Truth:
+    """Return the truth of a batch whose entries are known one by one; ``q`` shows its shape."""
+    out = torch.empty(0, q.shape[1], attention.heads, attention.value_dim, dtype=torch.float64)
+    lse = out[..., 0].transpose(1, 2)
+    return Truth(
+        torch.cat([out, *(each.out for each in found)]),
+        torch.cat([lse, *(each.lse for each in found)]),
+        torch.cat([out, *(each.out_budget for each in found)]),
+        torch.cat([lse, *(each.lse_budget.expand_as(each.lse) for each in found)]),
+    )
+
+
+def _together(attention: Attention, found: list[Truth]) -> Truth:
+    """Return the truth of packed sequences that are known one by one."""
     nothing = torch.empty(0, attention.heads, attention.value_dim, dtype=torch.float64)
     return Truth(
         torch.cat([nothing, *(each.out[0] for each in found)]),

@@ -14,7 +14,7 @@ import torch
 
 from flash4gen.ir.expr import Var, variables
 from flash4gen.ir.nodes import DType
-from flash4gen.validate import packed
+from flash4gen.validate import packed, paged
 from flash4gen.validate.cases import Case, Layout, Values
 from flash4gen.validate.oracle import TORCH_DTYPES, visible
 from flash4gen.validate.tensors import make_tensors, placed_tensor
@@ -66,6 +66,8 @@ class Inputs:
 
 def make_inputs(attention: Attention, case: Case) -> Inputs:
     """Return the inputs of a case, in the attention's dtype, on the CPU."""
+    if attention.block_size is not None:
+        return _paged_inputs(attention, case, attention.block_size)
     if attention.packed:
         return _packed_inputs(attention, case)
     tensors = make_tensors(attention, case)
@@ -95,6 +97,35 @@ def _packed_inputs(attention: Attention, case: Case) -> Inputs:
     copies = tuple(storage.clone() for storage in storages)
     q, k, v = (view[0] for view in views)
     return Inputs(q, k, v, storages, copies, {name: view for name, (view, _) in placed.items()})
+
+
+def _paged_inputs(attention: Attention, case: Case, block_size: int) -> Inputs:
+    """Return the inputs of a case with its keys and values in the blocks of a pool, in no order."""
+    lengths = paged.lengths_of(case, packed_queries=attention.packed)
+    tensors = make_tensors(attention, replace(case, batch=len(lengths)))
+    made = [_values(attention, replace(case, batch=0), tensors)]
+    sequences = packed.parts(case, lengths)
+    made += [_values(attention, part, tensors, n) for n, part in enumerate(sequences)]
+    queries, keys, values = zip(*made, strict=True)
+    pool = paged.pool_of([seq_k for _, seq_k in lengths], block_size, case.seed)
+    q = torch.cat([x.flatten(0, 1) for x in queries])[None] if attention.packed else None
+    given = torch.cat(queries) if q is None else q, pool.filled(keys), pool.filled(values)
+    q, k, v = (_rounded(x, attention.dtype) for x in given)
+    storages: tuple[Tensor, ...]
+    if case.layout in paged.UNREADABLE:
+        view, storage = _placed(q, case.layout)
+        views, storages = (view, k, v), (storage, k, v)
+    else:
+        views, storages = _arranged(q, k, v, case.layout)
+    placed = {name: placed_tensor(x, case.layout) for name, x in tensors.items()}
+    layout = Layout.CONTIGUOUS if case.layout is Layout.EXPANDED else case.layout
+    known = {"block_table": pool.table, "seqused_k": pool.lengths, **packed.starts(case)}
+    placed |= {name: placed_tensor(known[name], layout) for name in attention.length_tensors}
+    storages = (*storages, *(storage for _, storage in placed.values()))
+    copies = tuple(storage.clone() for storage in storages)
+    q = views[0][0] if attention.packed else views[0]
+    named = {name: view for name, (view, _) in placed.items()}
+    return Inputs(q, views[1], views[2], storages, copies, named)
 
 
 def _rounded(x: Tensor, dtype: DType) -> Tensor:

@@ -8,14 +8,15 @@ the formula in ``ir.nodes.Attention`` line by line, one head at a time, without 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from flash4gen.ir.expr import Apply, Expr, Literal, Lookup, Op, Type, Var, Variable
-from flash4gen.ir.nodes import Attention, DType, EmptyRow
+from flash4gen.ir.expr import WORD, Apply, Expr, Literal, Lookup, Op, Type, Var, Variable
+from flash4gen.ir.nodes import Attention, DType, EmptyRow, Norm
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -48,6 +49,11 @@ _MEANING: dict[Op, Callable[..., Tensor]] = {
     Op.DIV: torch.true_divide,
     Op.FLOOR_DIV: torch.floor_divide,
     Op.MOD: torch.remainder,
+    Op.BIT_AND: torch.bitwise_and,
+    Op.BIT_OR: torch.bitwise_or,
+    Op.BIT_XOR: torch.bitwise_xor,
+    Op.SHIFT_LEFT: lambda a, b: (a << b % WORD).to(torch.int32).long(),
+    Op.SHIFT_RIGHT: lambda a, b: a >> b % WORD,
     Op.NEG: torch.neg,
     Op.MIN: torch.minimum,
     Op.MAX: torch.maximum,
@@ -154,18 +160,22 @@ def attention_reference(
     lse = torch.empty(sizes[0], attention.heads, sizes[1], dtype=torch.float64)
     for b, h in _heads(attention, sizes[0]):
         hkv = h // attention.group
-        products = q[b, :, h].double() @ k[b, :, hkv].double().T
+        own = Head(attention, b + entry, h, q.shape[1], k.shape[1], tensors)
+        products = own.normed(attention.q_norm, q[b, :, h].double()) @ (
+            own.normed(attention.k_norm, k[b, :, hkv].double()).T
+        )
         scores = _scores(attention, products, b + entry, h, tensors)
         values = v[b, :, hkv].double() * _value_factor(attention, b + entry, h, tensors)
         if not attention.normalised:
             weights = torch.sigmoid(scores)
-            out[b, :, h], lse[b, h] = weights @ values, weights.sum(dim=-1)
+            out[b, :, h], lse[b, h] = own.finished(weights @ values), weights.sum(dim=-1)
             continue
         row_lse = torch.logsumexp(scores, dim=-1)  # −inf over no keys
         sink = _sink(attention, sizes[1], products, b + entry, h, tensors)
         row_lse = torch.logaddexp(row_lse, sink)
         weights = torch.exp(scores - row_lse[:, None])
-        out[b, :, h] = _with_empty_rows(attention, weights @ values, row_lse)
+        rows = _with_empty_rows(attention, weights @ values, row_lse)
+        out[b, :, h] = own.finished(rows)
         lse[b, h] = row_lse
     return out, lse
 
@@ -194,8 +204,10 @@ def working_precision(  # noqa: PLR0913 - three have defaults
 
     Products accumulate in float32; scores, maximum, exponentials and row sums are float32; the
     exponentials are rounded to the element type before they meet ``v``, the row sum is not; the
-    output is divided by the row sum and rounded last. Exponentials are rounded at the first of
-    ``WEIGHT_SCALES`` times their size.
+    output is divided by the row sum, changed by the epilogue, and rounded last. Exponentials are
+    rounded at the first of ``WEIGHT_SCALES`` times their size. Where there are norms, the weights
+    of both are multiplied into the rows of q, which are rounded once; products get the factor of
+    each key in float32.
 
     Args:
         attention: the variant.
@@ -244,7 +256,8 @@ def rounded_at(  # noqa: PLR0913 - three have defaults
     lse = torch.empty(sizes[0], attention.heads, sizes[1], dtype=torch.float32)
     for b, h in _heads(attention, sizes[0]):
         hkv = h // attention.group
-        products = product(q[b, :, h], k[b, :, hkv].T)
+        own = Head(attention, b + entry, h, q.shape[1], k.shape[1], tensors)
+        products = own.products(q[b, :, h], k[b, :, hkv], product)
         scores = _scores(attention, products, b + entry, h, tensors)
         factor = _value_factor(attention, b + entry, h, tensors).float()
         if not attention.normalised:
@@ -252,7 +265,7 @@ def rounded_at(  # noqa: PLR0913 - three have defaults
             lse[b, h] = weights.sum(dim=-1)
             for out, unit in zip(outs, scales, strict=True):
                 summed = product((weights * unit).to(dtype), v[b, :, hkv]) * (factor / unit)
-                out[b, :, h] = summed.to(out.dtype)
+                out[b, :, h] = own.finished(summed).to(out.dtype)
             continue
         # A row that sees no key has no maximum to subtract.
         sink = _sink(attention, sizes[1], products, b + entry, h, tensors)
@@ -264,7 +277,7 @@ def rounded_at(  # noqa: PLR0913 - three have defaults
         for out, unit in zip(outs, scales, strict=True):
             summed = product((weights * unit).to(dtype), v[b, :, hkv]) * (factor / unit)
             rows = _with_empty_rows(attention, summed / total[:, None], row_lse)
-            out[b, :, h] = rows.to(out.dtype)
+            out[b, :, h] = own.finished(rows).to(out.dtype)
         lse[b, h] = row_lse
     return outs, lse
 
@@ -341,6 +354,55 @@ def _positions(attention: Attention, seq_q: int, seq_k: int, b: int, h: int) -> 
     return env | {Var.Q: torch.arange(seq_q)[:, None], Var.K: torch.arange(seq_k)[None, :]}
 
 
+@dataclass(frozen=True, slots=True)
+class Head:
+    """One head of one batch entry: what becomes of its rows before and after all else."""
+
+    attention: Attention
+    entry: int
+    h: int
+    seq_q: int
+    seq_k: int
+    tensors: Mapping[str, Tensor]
+
+    def normed(self, norm: Norm | None, rows: Tensor) -> Tensor:
+        """Return rows [seq, dim] of q or k normalised, in their own dtype."""
+        return rows if norm is None else rows * _inverse_rms(norm, rows) * self._weight(norm, rows)
+
+    def products(self, q: Tensor, k: Tensor, product: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """Return the products of rows, [seq_q, seq_k] float32, as a kernel's formats allow them."""
+        q_norm, k_norm = self.attention.q_norm, self.attention.k_norm
+        rows = q.float()
+        if q_norm is not None:
+            rows = rows * _inverse_rms(q_norm, rows) * self._weight(q_norm, rows)
+        if k_norm is not None:
+            rows = rows * self._weight(k_norm, rows)
+        found = product(rows.to(q.dtype), k.T)
+        return found if k_norm is None else found * _inverse_rms(k_norm, k.float()).T
+
+    def finished(self, rows: Tensor) -> Tensor:
+        """Return rows [seq_q, value_dim] of the output as the epilogue leaves them."""
+        made = self.attention.epilogue
+        if made is None:
+            return rows
+        env = self._env(rows) | {Var.OUT: rows}
+        found = evaluate(made, env, float_dtype=rows.dtype, tensors=self.tensors)
+        return found.expand_as(rows)
+
+    def _weight(self, norm: Norm, rows: Tensor) -> Tensor:
+        found = evaluate(norm.weight, self._env(rows), float_dtype=rows.dtype, tensors=self.tensors)
+        return found.expand(1, rows.shape[-1])
+
+    def _env(self, rows: Tensor) -> dict[Var, Tensor]:
+        env = _positions(self.attention, self.seq_q, self.seq_k, self.entry, self.h)
+        return env | {Var.D: torch.arange(rows.shape[-1])[None, :]}
+
+
+def _inverse_rms(norm: Norm, rows: Tensor) -> Tensor:
+    """Return one over the root mean square of each row, [seq, 1]."""
+    return torch.rsqrt(rows.square().mean(-1, keepdim=True) + norm.eps)
+
+
 def _with_empty_rows(attention: Attention, rows: Tensor, row_lse: Tensor) -> Tensor:
     """Replace the rows that saw no key: there the formula is 0 / 0."""
     filling = {EmptyRow.ZERO: 0.0, EmptyRow.NAN: math.nan}[attention.empty_row]
@@ -354,7 +416,11 @@ def _heads(attention: Attention, batch: int) -> Iterator[tuple[int, int]]:
 def _check_tensors(
     attention: Attention, seq_k: int, sizes: tuple[int, int], tensors: Mapping[str, Tensor]
 ) -> None:
-    batch = tensors["cu_seqlens_q"].numel() - 1 if attention.packed else sizes[0]
+    batch = sizes[0]
+    if attention.packed:
+        batch = tensors["cu_seqlens_q"].numel() - 1
+    elif attention.paged:
+        batch = tensors["seqused_k"].numel()
     for tensor in attention.inputs:
         shape = attention.shape_of(tensor, batch, sizes[1], seq_k)
         if tuple(tensors[tensor.name].shape) != shape:

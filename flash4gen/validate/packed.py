@@ -63,15 +63,16 @@ def mean_queries(q: Tensor, tensors: Mapping[str, Tensor]) -> int:
 
 def longest_keys(tensors: Mapping[str, Tensor]) -> int:
     """Return the keys of the longest sequence of a call."""
-    lengths = tensors["cu_seqlens_k"].diff()
+    known = tensors.get("seqused_k")
+    lengths = tensors["cu_seqlens_k"].diff() if known is None else known
     return int(lengths.max()) if lengths.numel() else 0
 
 
-def parts(case: Case) -> tuple[Case, ...]:
+def parts(case: Case, lengths: tuple[Lengths, ...] | None = None) -> tuple[Case, ...]:
     """Return a case for each sequence, each with random numbers of its own."""
     return tuple(
         replace(case, name=f"{case.name}, sequence {n}", batch=1, seq_q=seq_q, seq_k=seq_k)
-        for n, (seq_q, seq_k) in enumerate(lengths_of(case))
+        for n, (seq_q, seq_k) in enumerate(lengths_of(case) if lengths is None else lengths)
     )
 
 

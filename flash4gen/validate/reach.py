@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING
 from flash4gen.ir.expr import Literal, walk
 from flash4gen.ir.masks import KeyBounds, QueryTile, bounds, loops
 from flash4gen.ir.nodes import Lengths
+from flash4gen.schedule.blackwell.model import BlackwellSchedule
+from flash4gen.schedule.blackwell.short import one_tile
 from flash4gen.schedule.model import TileOrder
+from flash4gen.validate.cases import short_rows
 
 if TYPE_CHECKING:
     from flash4gen.ir.nodes import Attention
@@ -28,17 +31,42 @@ _MOST_TURNS = 300
 def longest_loops(attention: Attention, schedule: AnySchedule, known: set[Shape]) -> set[Shape]:
     """Return what to add to some shapes so that each loop turns as often as a mask allows.
 
+    Where short queries have a kernel of their own, its loops are looked at apart from the other's.
     Turns beyond those that fill and drain a pipeline twice count for nothing.
     """
+    few = short_rows(schedule)
+    candidates = _candidates(attention, schedule)
+    added = _longest(
+        attention,
+        schedule,
+        {shape for shape in known if shape[0] > few},
+        {shape for shape in candidates if shape[0] > few},
+    )
+    one = one_tile(schedule) if isinstance(schedule, BlackwellSchedule) else None
+    if one is None:
+        return added
+    # One query sees whole tiles where a window is no longer than one.
+    candidates |= {(1, schedule.tile_k * n) for n in range(1, 2 * schedule.depth + 5)}
+    return added | _longest(
+        attention,
+        one,
+        {shape for shape in known if shape[0] <= few},
+        {shape for shape in candidates if shape[0] <= few},
+    )
+
+
+def _longest(
+    attention: Attention, schedule: AnySchedule, known: set[Shape], candidates: set[Shape]
+) -> set[Shape]:
+    """Return what one kernel's loops lack, of the candidates."""
     enough = 2 * schedule.depth + 3
     limits = bounds(attention.mask)
-    turns = {
-        shape: _turns(schedule, limits, shape) for shape in known | _candidates(attention, schedule)
-    }
+    turns = {shape: _turns(schedule, limits, shape) for shape in known | candidates}
     turns = {shape: found for shape, found in turns.items() if sum(found) <= _MOST_TURNS}
     added: set[Shape] = set()
     for loop in range(len(next(iter(turns.values()), ()))):
-        reached = max(min(turns[s][loop], enough) for s in known | added if s in turns)
+        seen = (min(turns[s][loop], enough) for s in known | added if s in turns)
+        reached = max(seen, default=-1)
         best = max(min(found[loop], enough) for found in turns.values())
         if best > reached:
             shapes = (s for s, found in turns.items() if min(found[loop], enough) == best)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from flash4gen.build.compile import INPUT_DTYPES
-from flash4gen.ir.expr import Extent, Input, Type
+from flash4gen.ir.expr import BITWISE, Apply, Extent, Input, Lookup, Type, walk
 from flash4gen.ir.nodes import descales
 from flash4gen.validate.cases import Case, Layout
 
@@ -33,8 +33,8 @@ def make_tensors(attention: Attention, case: Case) -> dict[str, Tensor]:
 
     Floats are normal; factors of 8-bit elements, which must be above 0, lie around 1. Whole numbers
     that belong to positions rise along the sequence in runs, as the numbers of packed documents do,
-    and tensors of equally long axes hold the same; all others are lengths, from 0 to the longer
-    one.
+    and tensors of equally long axes hold the same; words that are read bit by bit are any; all
+    others are lengths, from 0 to the longer one.
     """
     return {tensor.name: _values(attention, tensor, case) for tensor in attention.inputs}
 
@@ -50,8 +50,21 @@ def _values(attention: Attention, tensor: Input, case: Case) -> Tensor:
     if tensor.axes[-1] in (Extent.SEQ_Q, Extent.SEQ_K):
         starts = torch.rand(shape, generator=random) < 1 / _DOCUMENT
         return starts.cumsum(-1).to(dtype)
+    if _holds_bits(attention, tensor):
+        return torch.randint(-(2**31), 2**31, shape, generator=random).to(dtype)
     longest = max(case.seq_q, case.seq_k)
     return torch.randint(0, longest + 1, shape, generator=random).to(dtype)
+
+
+def _holds_bits(attention: Attention, tensor: Input) -> bool:
+    """Whether what a tensor holds is read bit by bit."""
+    return any(
+        isinstance(arg, Lookup) and arg.tensor == tensor
+        for expr in attention.expressions
+        for node in walk(expr)
+        if isinstance(node, Apply) and node.op in BITWISE
+        for arg in node.args
+    )
 
 
 def _factors(attention: Attention) -> tuple[Input, ...]:

@@ -22,7 +22,7 @@ import torch
 from flash4gen.ir.expr import Apply, Expr, Literal, Op, Var, walk
 from flash4gen.ir.nodes import DType
 from flash4gen.schedule.blackwell.model import BlackwellSchedule, Tanh
-from flash4gen.validate.oracle import NO_TENSORS, evaluate, score_scale, visible
+from flash4gen.validate.oracle import NO_TENSORS, Head, evaluate, score_scale, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -170,6 +170,11 @@ def lse_allowance(  # noqa: PLR0913 - three have defaults
             factor = score_scale(attention, b + entry, h, tensors)
             env = _environment(attention, q, k, (b, h), factor)
             env |= {Var.B: torch.tensor(b + entry)}
+            if attention.norm_weights:
+                own = Head(attention, b + entry, h, q.shape[1], k.shape[1], tensors)
+                rows = own.normed(attention.q_norm, q[b, :, h].double())
+                keys = own.normed(attention.k_norm, k[b, :, h // attention.group].double())
+                env[Var.S] = rows @ keys.T * factor
             seen = visible(attention, q.shape[1], k.shape[1], b=b + entry, h=h, tensors=tensors)
             score = evaluate(attention.score, env, tensors=tensors).expand(seen.shape)
             peak = max(peak, _largest(_row_maxima(score, seen).abs()))

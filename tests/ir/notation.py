@@ -35,6 +35,11 @@ _BINARY: dict[type[ast.operator], Op] = {
     ast.Div: Op.DIV,
     ast.FloorDiv: Op.FLOOR_DIV,
     ast.Mod: Op.MOD,
+    ast.BitAnd: Op.BIT_AND,
+    ast.BitOr: Op.BIT_OR,
+    ast.BitXor: Op.BIT_XOR,
+    ast.LShift: Op.SHIFT_LEFT,
+    ast.RShift: Op.SHIFT_RIGHT,
     ast.Pow: Op.POW,
 }
 _COMPARE: dict[type[ast.cmpop], Op] = {

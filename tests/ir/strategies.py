@@ -26,6 +26,8 @@ def ints(depth: int) -> st.SearchStrategy[Expr]:
         _apply(st.sampled_from((Op.FLOOR_DIV, Op.MOD)), inner, _DIVISORS),
         _apply(st.sampled_from((Op.FLOOR_DIV, Op.MOD)), inner, st.just(head_plus_one)),
         _apply(st.sampled_from((Op.MIN, Op.MAX)), inner, inner),
+        _apply(st.sampled_from((Op.BIT_AND, Op.BIT_OR, Op.BIT_XOR)), inner, inner),
+        _apply(st.just(Op.SHIFT_RIGHT), inner, inner),
         _apply(st.just(Op.MUL), inner, inner),
         _apply(st.just(Op.ABS), inner),
         _apply(st.just(Op.NEG), inner.filter(lambda e: not isinstance(e, Literal))),

@@ -57,11 +57,11 @@ def test_functions_are_handed_elements_and_tensors() -> None:
         "def same(ids) = ids[b, q] == ids[b, k]\n"
         "def documents(ids) = same(ids) and k <= q_end\n"
     )
-    body = "input m : f32[heads]  input d : i32[batch, seq_k]"
-    body += " score = alibi(s, m[h])  mask = documents(d)"
+    body = "input m : f32[heads]  input ids : i32[batch, seq_k]"
+    body += " score = alibi(s, m[h])  mask = documents(ids)"
     item = lowered(body, before)
     assert format_expr(item.score) == "s - m[h] * float(abs(q_end - k))"
-    assert format_expr(item.mask) == "d[b, q] == d[b, k] and k <= q_end"
+    assert format_expr(item.mask) == "ids[b, q] == ids[b, k] and k <= q_end"
 
 
 def test_a_look_up_can_be_an_index() -> None:

@@ -46,6 +46,7 @@ def modules() -> Iterator[str]:
         for on in target_names():
             yield portable(on, "pointer", **changes)
         yield portable("h100", "tma", **changes)
+    yield portable("h100", "pointer", block_size=16)
     for weights in Weights:
         eight = {"dtype": DType.FP8_E4M3, "out_dtype": DType.BF16, "weights": weights}
         yield portable("h100", "tma", **eight)

@@ -12,8 +12,9 @@ from enum import StrEnum
 from itertools import product
 from typing import TYPE_CHECKING
 
-from flash4gen.ir.expr import Apply, Expr, Literal, Lookup, Op, Type, Var, Variable
+from flash4gen.ir.expr import BITWISE, Apply, Expr, Literal, Lookup, Op, Type, Var, Variable
 from flash4gen.ir.masks.linear import UnanalysableError, linear
+from flash4gen.ir.semantics import compute
 from flash4gen.ir.simplify import INVERSE
 
 if TYPE_CHECKING:
@@ -128,6 +129,9 @@ def _binary(op: Op, a: Range, b: Range) -> Range | None:
             return Range(max(a.least, b.least), max(a.greatest, b.greatest))
         case Op.FLOOR_DIV | Op.MOD if not b.least <= 0 <= b.greatest:
             return _divided(a, b) if op is Op.FLOOR_DIV else _remainder(a, b)
+        case _ if op in BITWISE and a.least == a.greatest and b.least == b.greatest:
+            value = int(compute(op, (a.least, b.least)))
+            return Range(value, value)
         case _:
             return None
 

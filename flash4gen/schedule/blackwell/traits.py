@@ -116,6 +116,12 @@ def unsupported(attention: Attention) -> str:
         return f"it reads no input tensors beside {other}, and this attention has some: {names}"
     if attention.sink is not None and attention.packed:
         return "it has no sinks beside packed sequences, and this attention has"
+    if attention.paged:
+        return "its keys and values lie one behind the other, not in blocks that a table names"
+    if attention.norm_weights:
+        return "it takes queries and keys as they are, and this attention normalises them"
+    if attention.epilogue is not None:
+        return "it stores the output as it is, and this attention changes it"
     widths = attention.head_dim, attention.value_dim
     if max(widths) <= NARROW or widths in (WIDE, WIDEST):
         return ""

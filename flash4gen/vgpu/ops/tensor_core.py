@@ -85,6 +85,22 @@ def _dot(op: Operation) -> Lowered:
     return Step(dot, op.operands)
 
 
+_UNSCALED = {"e4m3": torch.float8_e4m3fn, "e5m2": torch.float8_e5m2}
+
+
+@operation("tt.dot_scaled", attributes=("fastMath", "lhs", "rhs", "lhs_k_pack", "rhs_k_pack"))
+def _dot_scaled(op: Operation) -> Lowered:
+    """Multiply matrices without scales: what Triton makes of products of fp8 on AMD's gfx950."""
+    elements = [_UNSCALED.get(str(op.attributes.get(side))) for side in ("lhs", "rhs")]
+    if op.labelled or len(op.operands) != 3 or elements != [_dtype(t) for t in op.operand_types]:
+        raise unsupported("tt.dot_scaled with scales, or of other than e4m3 and e5m2")
+
+    def dot(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
+        return _multiply_add(a.float(), b.float(), c)
+
+    return Step(dot, op.operands)
+
+
 # --- wgmma ------------------------------------------------------------------------------------
 
 
