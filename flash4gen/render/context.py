@@ -186,8 +186,7 @@ class Mask:
         impl: ``full`` or ``expr``.
         title, text, parameters, arguments, body, origin: as for ``Score``.
         segments: one or two ranges of keys.
-        two: whether there are two.
-        ordered: whether the first is known to start first.
+        two, ordered: whether there are two, and whether the first is known to start first.
         rows: the constant with the query positions of a work tile.
         range_parameters: of ``_visible_keys``.
         range_arguments: at its call in the kernel.
@@ -269,8 +268,7 @@ class Inputs:
 
     Attributes:
         tensors: in the order of the spec.
-        program: the lines that read what does not depend on the key.
-        step: the lines that read what does, in the key loop.
+        program, step: the lines that read what does not depend on the key, and what does.
         handed: what the key loop is handed for them.
         needs_seq_q: whether it needs the number of queries for them.
         by_element, by_rows: whether any tensor is read by element, and by whole rows of keys.

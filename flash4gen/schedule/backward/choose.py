@@ -37,15 +37,21 @@ _ROWS_REASON = "rows of the kernel that reads out and its gradient once, before 
 
 
 def no_backward(attention: Attention, hardware: Hardware) -> Diagnostic | None:
-    """Return the refusal of a backward pass on a target that has no shapes for it."""
-    if not attention.differentiable or hardware.backend == Backend.CUDA:
+    """Return the refusal of a backward pass that has no kernels yet, None where there are some."""
+    if not attention.differentiable:
+        return None
+    if hardware.backend != Backend.CUDA:
+        lacking, instead = f"for {hardware.doc}", "compile for a GPU of NVIDIA's"
+    elif attention.paged:
+        lacking, instead = "of keys in pages", "pass keys and values as whole tensors"
+    else:
         return None
     return Diagnostic(
         code=Code.NOT_YET,
         severity=Severity.ERROR,
-        message=f"backward kernels for {hardware.doc} are not available yet",
+        message=f"backward kernels {lacking} are not available yet",
         primary=None if attention.span is None else Label(attention.span),
-        helps=("compile for a GPU of NVIDIA's, or write `passes = forward`",),
+        helps=(f"{instead}, or write `passes = forward`",),
     )
 
 
