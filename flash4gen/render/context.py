@@ -425,8 +425,7 @@ class Interface:
         signature: all parameters with their types.
         dtype, out_dtype: of q, k and v, and of the output.
         out_option: its dtype as an argument of what allocates it; empty where it is that of q.
-        second: name of the second result.
-        lse: what it is.
+        second, lse: name of the second result, and what it is.
         public: the same where the tensors besides q, k and v must be named.
         names: all parameters, as they are handed on.
         gradients: what makes the function differentiable, where it is.

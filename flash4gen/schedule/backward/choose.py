@@ -44,6 +44,10 @@ def no_backward(attention: Attention, hardware: Hardware) -> Diagnostic | None:
         lacking, instead = f"for {hardware.doc}", "compile for a GPU of NVIDIA's"
     elif attention.paged:
         lacking, instead = "of keys in pages", "pass keys and values as whole tensors"
+    elif attention.q_norm is not None or attention.k_norm is not None:
+        lacking, instead = "of norms", "normalise q and k in PyTorch"
+    elif attention.epilogue is not None:
+        lacking, instead = "of an output expression", "compute it in PyTorch"
     else:
         return None
     return Diagnostic(
