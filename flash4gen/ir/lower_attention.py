@@ -115,7 +115,6 @@ class _Item:
         rows.check({"score": score, "mask": mask, "sink": sink})
         passes = lower_passes(self._fields, score, lengths, formats.dtype, self._findings)
         targets = target_names(self._fields.get("target"), self._targets, self._findings)
-        pins = lower_pins(self._item.schedules, self._findings)
         heads, kv_heads = numbers.heads, numbers.kv_heads
         head_dim, value_dim, scale = numbers.head_dim, numbers.value_dim, numbers.scale
         if heads is None or kv_heads is None or head_dim is None or value_dim is None:
@@ -143,7 +142,7 @@ class _Item:
             lengths=lengths,
             passes=passes,
             targets=targets,
-            pins=pins,
+            pins=lower_pins(self._item.schedules, self._findings),
             fields=self._sources(),
             inputs=(*(item for item in inputs.values() if item is not None), *formats.inputs),
             sink=sink,

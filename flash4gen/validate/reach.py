@@ -45,8 +45,6 @@ def longest_loops(attention: Attention, schedule: AnySchedule, known: set[Shape]
     one = one_tile(schedule) if isinstance(schedule, BlackwellSchedule) else None
     if one is None:
         return added
-    # One query sees whole tiles where a window is no longer than one.
-    candidates |= {(1, schedule.tile_k * n) for n in range(1, 2 * schedule.depth + 5)}
     return added | _longest(
         attention,
         one,
@@ -81,13 +79,15 @@ def _candidates(attention: Attention, schedule: AnySchedule) -> set[Shape]:
         for node in walk(attention.mask)
         if isinstance(node, Literal) and type(node.value) is int
     }
-    queries = {schedule.tile_rows * n + extra for n in (1, 2) for extra in (-1, 0, 1)}
+    queries = {1} | {schedule.tile_rows * n + extra for n in (1, 2) for extra in (-1, 0, 1)}
     queries |= {n + schedule.tile_rows for n in constants}
     keys = {
         n + tiles * schedule.tile_k + extra
         for n in constants
         for tiles in range(2 * schedule.depth + 5)
-        for extra in (1, schedule.tile_k // 2 + 1)
+        # Without a rest: a window no longer than a tile holds a whole one for a single query.
+        for extra in (0, 1, schedule.tile_k // 2 + 1)
+        if n + tiles + extra
     }
     if attention.lengths is Lengths.EQUAL:
         return {(n, n) for n in queries | keys}

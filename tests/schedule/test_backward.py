@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from flash4gen.ir import library
+from flash4gen.ir.expr import Literal
 from flash4gen.ir.nodes import Pass, Pin
 from flash4gen.schedule.backward.choose import choose_backward
 from flash4gen.schedule.backward.facts import read_facts
@@ -66,3 +67,10 @@ def test_amd_has_no_backward_pass_yet() -> None:
     assert not isinstance(found, Choice)
     assert found[0].code == "F4G107"
     assert "NVIDIA" in found[0].helps[0]
+
+
+def test_what_has_no_gradient_kernels_is_refused_with_what_works() -> None:
+    gated = attention(passes=TRAINED.passes, epilogue=Literal(1.0))
+    found = choose(gated, library.target("rtx5090"))
+    assert not isinstance(found, Choice)
+    assert "in PyTorch" in found[0].helps[0]

@@ -22,6 +22,7 @@ from flash4gen.schedule.backward.model import (
 )
 from flash4gen.schedule.backward.space import CANDIDATES, ROWS, Kernel
 from flash4gen.schedule.space import pad
+from flash4gen.schedule.units import Unit, best_unit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -29,19 +30,32 @@ if TYPE_CHECKING:
     from flash4gen.ir.hardware import Hardware
     from flash4gen.ir.nodes import Attention
 
+_UNIT_OF = {90: Unit.WGMMA, 100: Unit.TCGEN05}
+"""The matrix unit of swept targets, where it is not the warp's own."""
+
 _ROWS_REASON = "rows of the kernel that reads out and its gradient once, before the others"
 
 
 def no_backward(attention: Attention, hardware: Hardware) -> Diagnostic | None:
-    """Return the refusal of a backward pass on a target that has no shapes for it."""
-    if not attention.differentiable or hardware.backend == Backend.CUDA:
+    """Return the refusal of a backward pass that has no kernels yet, None where there are some."""
+    if not attention.differentiable:
+        return None
+    if hardware.backend != Backend.CUDA:
+        lacking, instead = f"for {hardware.doc}", "compile for a GPU of NVIDIA's"
+    elif attention.paged:
+        lacking, instead = "of keys in pages", "pass keys and values as whole tensors"
+    elif attention.q_norm is not None or attention.k_norm is not None:
+        lacking, instead = "of norms", "normalise q and k in PyTorch"
+    elif attention.epilogue is not None:
+        lacking, instead = "of an output expression", "compute it in PyTorch"
+    else:
         return None
     return Diagnostic(
         code=Code.NOT_YET,
         severity=Severity.ERROR,
-        message=f"backward kernels for {hardware.doc} are not available yet",
+        message=f"backward kernels {lacking} are not available yet",
         primary=None if attention.span is None else Label(attention.span),
-        helps=("compile for a GPU of NVIDIA's, or write `passes = forward`",),
+        helps=(f"{instead}, or write `passes = forward`",),
     )
 
 
@@ -104,12 +118,14 @@ def _misfit(fact: Fact, hardware: Hardware) -> str:
 
 
 def _facts_for(kernel: Kernel, attention: Attention, hardware: Hardware) -> dict[LoopShape, Fact]:
-    """Return what is known of a kernel, by shape: of this target, or the last one before it.
+    """Return what is known of a kernel, by shape: of the nearest target with the same matrix unit.
 
     Widths that were not compiled stand back behind the narrowest pair that is as wide.
     """
     facts = [fact for fact in read_facts() if fact.kernel is kernel]
-    arch = _nearest(sorted({fact.arch for fact in facts}), int(hardware.arch))
+    unit = best_unit(hardware)
+    same = [fact for fact in facts if _UNIT_OF.get(fact.arch, Unit.MMA_SYNC) is unit]
+    arch = _nearest(sorted({fact.arch for fact in same or facts}), int(hardware.arch))
     own = [fact for fact in facts if fact.arch == arch]
     wide = [
         (fact.head_dim, fact.value_dim)
