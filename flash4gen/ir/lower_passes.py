@@ -55,7 +55,6 @@ def lower_passes(
             )
         _check_lengths(fields, lengths, at, findings)
         _check_dtypes(fields, dtype, at, findings)
-        _check_rows(fields, at, findings)
         _check_score(score, at, findings)
     return tuple(found)
 
@@ -87,23 +86,6 @@ def _check_dtypes(fields: Fields, dtype: DType | None, at: Span, findings: Findi
             also=(Label(written.values_span, "other elements are asked for here"),),
             helps=("write `dtype = bf16` and leave `out_dtype` out, or write `passes = forward`",),
         )
-
-
-def _check_rows(fields: Fields, at: Span, findings: Findings) -> None:
-    for name in ("block_size", "q_norm", "k_norm", "output"):
-        field = fields.get(name)
-        if field is not None:
-            findings.error(
-                Code.NOT_YET,
-                f"there are no backward kernels with `{name}` yet",
-                at,
-                also=(Label(field.values_span, "asked for here"),),
-                helps=(
-                    f"leave `{name}` out"
-                    + ("" if name == "block_size" else ", compute it in PyTorch beside the kernel,")
-                    + " or write `passes = forward`",
-                ),
-            )
 
 
 def _check_score(score: Expr | None, at: Span, findings: Findings) -> None:

@@ -107,7 +107,11 @@ def test_a_concern_of_ones_own_has_a_place_of_its_own() -> None:
     [
         ("sofmax", "online", "did you mean `softmax`?"),
         ("softmax", "onlin", "did you mean `online`?"),
-        ("skeleton", "mine", "there is `blackwell_forward`, `module` or `portable_forward`"),
+        (
+            "skeleton",
+            "mine",
+            "there is `blackwell_forward`, `module`, `portable_forward` or `portable_training`",
+        ),
         ("concern", "softmax", "override one of `online`"),
         ("concern", "../up", "letters, digits and _"),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from flash4gen.ir.masks import bounds
+from flash4gen.validate.cases import short_rows
 from flash4gen.validate.reach import _turns, longest_loops
 from tests.ir.notation import attention
 from tests.validate.subjects import FULL, PINS, choice_for
@@ -26,13 +27,23 @@ def most_turns(mask: str, target: str, known: set[tuple[int, int]]) -> tuple[int
     [
         ("k <= q_end", 5, 7),  # 64 queries by 16 keys: the diagonal crosses five tiles
         ("k <= q_end and q_end - k < 1000", 7, 7),  # and so does the window's far edge
-        ("k <= q_end and q_end - k < 16", 6, 0),  # no tile is free of edges
+        ("k <= q_end and q_end - k < 16", 6, 1),  # one query alone sees a whole tile
     ],
 )
 def test_every_loop_turns_as_often_as_it_can(mask: str, masked: int, full: int) -> None:
     """Seven turns fill and drain a pipeline of two stages twice: more are not looked for."""
     found = most_turns(mask, "rtx5090", {(1, 1)})
     assert (min(found[0], 7), min(found[1], 7)) == (masked, full)
+
+
+def test_the_kernel_of_short_queries_has_loops_of_its_own() -> None:
+    """A window of one tile holds a whole one for a single query, in either kernel."""
+    variant = attention(name="local", mask="k <= q_end and q_end - k < 128", head_dim=64)
+    schedule = choice_for(variant, "b200").schedule
+    few = short_rows(schedule)
+    added = longest_loops(variant, schedule, {(1, 1), (few + 1, 1)})
+    whole = {shape for shape in added if _turns(schedule, bounds(variant.mask), shape)[1]}
+    assert {q > few for q, _ in whole} == {True, False}
 
 
 def test_nothing_is_added_where_nothing_is_gained() -> None:
