@@ -100,6 +100,7 @@ class _Item:
     def lower(self) -> Attention | None:
         check_item_name(self._item.name, self._findings, of_function=True)
         self._check_written()
+        doc = self._fields.text("doc")
         lengths = self._fields.choice("lengths", Lengths, Lengths.ANY)
         formats = lower_formats(self._fields, self._item.inputs, self._findings)
         empty_row = self._fields.choice("empty_row", EmptyRow, EmptyRow.ZERO)
@@ -129,7 +130,7 @@ class _Item:
         rows.check_elements(dtype)
         result = Attention(
             name=self._item.name.text,
-            doc=self._fields.text("doc"),
+            doc=doc,
             dtype=dtype,
             heads=heads,
             kv_heads=kv_heads,
