@@ -29,7 +29,7 @@ MISTAKES: dict[str, tuple[str, str]] = {
     "wrong type": (spec(mask="q + k"), "F4G206"),
     "recursive def": ("def f(s) = f(s) + 1.0\n" + spec(score="f(s)"), "F4G208"),
     "heads not divisible": (spec(heads="7"), "F4G303"),
-    "head_dim out of range": (spec(head_dim="512"), "F4G304"),
+    "head_dim out of range": (spec(head_dim="520"), "F4G304"),
     "head_dim not in steps": (spec(head_dim="65"), "F4G304"),
     "zero scale": (spec(scale="0.0"), "F4G305"),
     "negative scale": (spec(scale="-0.5"), "F4G305"),
