@@ -19,8 +19,9 @@ from torch import Tensor
 
 from flash4gen.build.load import load_module
 from flash4gen.driver import check_fresh, check_spec
+from flash4gen.validate.cases import Case
 from flash4gen.validate.certificate import from_json
-from flash4gen.validate.execute import Measure, truth_of
+from flash4gen.validate.execute import Measure, Ran, run_case, truth_of
 from flash4gen.validate.inputs import Inputs
 from flash4gen.validate.oracle import exact_products
 from flash4gen.validate.products import tensor_core_products
@@ -69,7 +70,18 @@ def tensors(
     return [torch.randn(size, generator=generator).to(dtype) for size in sizes]
 
 
+def takes_q_k_v_alone(path: Path) -> bool:
+    """Whether a module's function has no other arguments, and no factors or gradients."""
+    attention = attentions()[path.stem]
+    more = attention.inputs or attention.length_tensors or attention.differentiable
+    return not more and attention.dtype.bytes > 1
+
+
+PLAIN = [path for path in MODULES if takes_q_k_v_alone(path)]
+OTHERS = [path for path in MODULES if path not in PLAIN]
+
 each_module = pytest.mark.parametrize("path", MODULES, ids=shown)
+each_plain = pytest.mark.parametrize("path", PLAIN, ids=shown)
 
 
 def test_there_is_a_module_for_every_spec_and_target() -> None:
@@ -141,11 +153,27 @@ def test_importing_needs_torch_and_triton_alone_and_does_nothing(tmp_path: Path)
     assert list(tmp_path.iterdir()) == []
 
 
-@each_module
+@each_plain
 def test_on_the_cpu_it_agrees_with_the_meaning_of_the_spec(path: Path) -> None:
     attention = attentions()[path.stem]
     q, k, v = tensors(attention)
     assert_right(attention, (q, k, v), function(path)(q, k, v))
+
+
+@pytest.mark.parametrize("path", OTHERS, ids=shown)
+def test_with_all_its_arguments_too(path: Path) -> None:
+    """Input tensors, packed or paged sequences, 8-bit elements: as the rung ``function`` does."""
+
+    def on_the_cpu(inputs: Inputs) -> Ran:
+        out, second = getattr(loaded(path), path.stem)(
+            inputs.q, inputs.k, inputs.v, **inputs.tensors
+        )
+        return Ran(out, second, ())
+
+    case = Case(name="small", batch=2, seq_q=5, seq_k=9)
+    module, text = loaded(path), path.read_text(encoding="utf-8")
+    result = run_case(attentions()[path.stem], module, text, case, on_the_cpu)
+    assert not result.failures
 
 
 def assert_right(
@@ -182,7 +210,7 @@ def wrong_arguments(attention: Attention) -> dict[str, tuple[str, list[Tensor], 
     }
 
 
-@each_module
+@each_plain
 @pytest.mark.parametrize(
     "mistake",
     ["dtype", "dtype of v", "width", "heads", "rank", "batch", "length", "device", "gradient"],
@@ -195,7 +223,7 @@ def test_a_wrong_argument_is_named(path: Path, mistake: str) -> None:
     assert told in str(caught.value)
 
 
-@each_module
+@each_plain
 def test_torch_compile_sees_one_operator(path: Path) -> None:
     attend = function(path)
     q, k, v = tensors(attentions()[path.stem])
@@ -211,7 +239,7 @@ def test_torch_compile_sees_one_operator(path: Path) -> None:
     assert sum("flash4gen" in name for name in seen) == 1
 
 
-@each_module
+@each_plain
 def test_shapes_are_known_without_a_gpu(path: Path) -> None:
     attention = attentions()[path.stem]
     # meta tensors, because a CPU build of torch makes no fake CUDA ones
@@ -225,13 +253,13 @@ def test_shapes_are_known_without_a_gpu(path: Path) -> None:
     assert (lse.shape, lse.dtype) == ((3, attention.heads, 7), torch.float32)
 
 
-@each_module
+@each_plain
 def test_the_operator_keeps_the_rules_of_torch(path: Path) -> None:
     torch.library.opcheck(loaded(path)._op, tuple(tensors(attentions()[path.stem])))
 
 
 @pytest.mark.gpu
-@each_module
+@each_plain
 def test_on_a_gpu_it_runs_or_says_which_gpu_it_is_made_for(path: Path) -> None:
     module = loaded(path)
     attention = attentions()[path.stem]

