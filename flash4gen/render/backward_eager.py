@@ -209,8 +209,7 @@ def _sink_body(attention: Attention, found: Gradients) -> list[str]:
     lines += eager_reads(attention, variable_names(_NAMES), attention.sink)
     lines += shared_statements(targets, TORCH, names, _WIDTH)
     zeros = "q.new_zeros(1, HEADS.value, 1, dtype=torch.float32)"
-    lines.append(f"sink = {zeros} + sink")
-    return [*lines, f"return {', '.join(name for name, _ in targets)}"]
+    return [*lines, f"return {', '.join([f'{zeros} + sink', *(name for name, _ in moving)])}"]
 
 
 def _sums(found: Gradients) -> list[str]:

@@ -3,7 +3,7 @@
 # spec       sha256:661de30a616f8003
 # target     sha256:701ee93909a32efc  NVIDIA H100 SXM (Hopper, sm_90)
 # schedule   sha256:848b665474e05a5e  portable, tiles 32 × 32, 4 warps, 3 stages, pointer loads
-# text       sha256:ebbbad9cb3d9a9d9  templates api 1
+# text       sha256:438b01bb1a1643d9  templates api 1
 """Qwen3-Next 80B-A3B, its full attention: a sigmoid gate on the output.
 
 Forward attention. For query q of head h and the keys k of key/value head h // 8:
@@ -119,7 +119,9 @@ def _load_tile(
 def _read_gate(ptr, stride_0, stride_1, stride_2, seq_q, i0, i1, i2, i3):
     """Return the element at these indices; outside of the tensor it is 0."""
     inside = (i1 < seq_q) & (i3 < 256)
-    return tl.load(ptr + i0 * stride_0 + i1 * stride_1 + i2 * stride_2 + i3, mask=inside, other=0.0).to(tl.float32)
+    return tl.load(
+        ptr + i0 * stride_0 + i1 * stride_1 + i2 * stride_2 + i3, mask=inside, other=0.0
+    ).to(tl.float32)
 
 
 # --- mask: causal(align = end) ------------------------------------------------- qwen3_next.attn:11
@@ -541,7 +543,7 @@ def _forward(q: Tensor, k: Tensor, v: Tensor, gate: Tensor) -> tuple[Tensor, Ten
 
 
 # torch.compile sees one opaque operator. The digest in its name keeps two versions apart.
-_op = torch.library.custom_op("flash4gen::qwen3_next_ebbbad9c", _forward, mutates_args=())
+_op = torch.library.custom_op("flash4gen::qwen3_next_438b01bb", _forward, mutates_args=())
 
 
 @_op.register_fake

@@ -3,7 +3,7 @@
 # spec       sha256:5a461241d66dd5b8
 # target     sha256:c2cb1a3370d5a519  NVIDIA GeForce RTX 5090 (Blackwell, sm_120)
 # schedule   sha256:0c7fb5576e3dd99b  portable, tiles 64 × 32, 4 warps, 3 stages, pointer loads
-# text       sha256:ed11f1b5ea0fac3c  templates api 1
+# text       sha256:b21a31e2507352b1  templates api 1
 """A layer to train: local, with a softcap, ALiBi slopes and a sink.
 
 Attention, forward and backward. For query q of head h and the keys k of key/value head h // 2:
@@ -1025,7 +1025,7 @@ def _launch_backward(
     lse: Tensor,
     needs: list[bool],
 ) -> list[Tensor]:
-    """Return the gradients of q, k, v, slopes and sinks; an empty tensor for each that is not needed."""
+    """Return the gradients of q, k, v, slopes and sinks; empty ones where none is needed."""
     batch, seq_q, _, _ = q.shape
     seq_k = k.shape[1]
     if q.numel() == 0 or k.numel() == 0:
@@ -1133,8 +1133,7 @@ def _eager_sink(q: Tensor, k: Tensor, sinks: Tensor) -> Tensor:
     h = torch.arange(HEADS.value, device=q.device)[:, None]
     sinks_h = sinks[h]
     sink = sinks_h
-    sink = q.new_zeros(1, HEADS.value, 1, dtype=torch.float32) + sink
-    return sink
+    return q.new_zeros(1, HEADS.value, 1, dtype=torch.float32) + sink
 
 
 def _eager(q: Tensor, k: Tensor, v: Tensor, slopes: Tensor, sinks: Tensor) -> tuple[Tensor, Tensor]:
@@ -1259,7 +1258,7 @@ def _forward(
 
 
 # torch.compile sees one opaque operator. The digest in its name keeps two versions apart.
-_op = torch.library.custom_op("flash4gen::trained_local_ed11f1b5", _forward, mutates_args=())
+_op = torch.library.custom_op("flash4gen::trained_local_b21a31e2", _forward, mutates_args=())
 
 
 @_op.register_fake
@@ -1281,14 +1280,14 @@ def _gradients(
     lse: Tensor,
     needs: list[bool],
 ) -> list[Tensor]:
-    """Return the gradients of q, k, v, slopes and sinks; an empty tensor for each that is not needed."""
+    """Return the gradients of q, k, v, slopes and sinks; empty ones where none is needed."""
     if _launches(q):
         return _launch_backward(grad_out, grad_lse, q, k, v, slopes, sinks, out, lse, needs)
     return _eager_backward(grad_out, grad_lse, q, k, v, slopes, sinks, out, lse, needs)
 
 
 _gradients_op = torch.library.custom_op(
-    "flash4gen::trained_local_backward_ed11f1b5", _gradients, mutates_args=()
+    "flash4gen::trained_local_backward_b21a31e2", _gradients, mutates_args=()
 )
 
 

@@ -11,9 +11,11 @@ import triton
 
 from flash4gen.build.load import load_module
 from flash4gen.ir.library import target, target_names
+from flash4gen.ir.lower import analyse
 from flash4gen.ir.module_names import MODULE_NAMES, taken
 from flash4gen.ir.nodes import DType, Weights
 from flash4gen.render.module import render
+from flash4gen.source import SourceFile
 from tests.ir.notation import attention
 from tests.render.test_blackwell import MODULES, text
 from tests.schedule.variants import CAUSAL, FULL, SOFTCAP, chosen, pinning
@@ -36,6 +38,22 @@ def portable(on: str, load: str, **changes: Any) -> str:
     return render(what, target(on), chosen(what, target(on))).text
 
 
+TRAINED = """attention small {
+    dtype    = bf16
+    heads    = 2
+    head_dim = 64
+    input bias : f32[heads, seq_q, seq_k]
+    score    = s + bias[h, q, k]
+    passes   = forward, backward
+}"""
+
+
+def trained() -> str:
+    """Return a module with all kinds of backward kernels."""
+    (what,) = analyse(SourceFile("small.attn", TRAINED)).attentions
+    return render(what, target("h100"), chosen(what, target("h100"))).text
+
+
 def modules() -> Iterator[str]:
     """Yield modules of both families that differ in what they print."""
     for pins, changes in MODULES.values():
@@ -47,6 +65,7 @@ def modules() -> Iterator[str]:
             yield portable(on, "pointer", **changes)
         yield portable("h100", "tma", **changes)
     yield portable("h100", "pointer", block_size=16)
+    yield trained()
     for weights in Weights:
         eight = {"dtype": DType.FP8_E4M3, "out_dtype": DType.BF16, "weights": weights}
         yield portable("h100", "tma", **eight)
