@@ -25,8 +25,7 @@ BLACKWELL = [
 WITHOUT_MUTANTS = {
     "b200": {"bloom_7b", "chunked", "deepseek_v3_prefill", "gpt_oss_local", "gpt_oss_local_sinks",
              "llama3_8b_packed"},
-    "b300": {"chunked", "deepseek_v3_prefill", "encoder", "full", "gemma2_9b_local",
-             "gpt_oss_local", "prefix_lm", "sliding_window"},
+    "b300": {"chunked", "deepseek_v3_prefill", "gpt_oss_local", "sliding_window"},
 }  # fmt: skip
 """Modules that were not validated with --mutate yet: to become none."""
 PROVE = """
