@@ -130,8 +130,11 @@ def record_module(
         seq_k: keys.
 
     Raises:
-        SimulationError: as ``simulate_module``.
+        SimulationError: as ``simulate_module``, and for packed sequences: the case that is recorded
+            has several of them, of other lengths than the launch.
     """
+    if subject.attention.packed:
+        raise SimulationError("sequences are packed: what a work tile sees is in their lengths")
     try:
         machine = machine_for(subject.hardware)
         case = _case(subject, seq_q, seq_k)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -186,3 +187,9 @@ def test_of_a_pair_of_ctas_the_first_is_simulated(
     # Each CTA has 256 queries, and both together twice the products in the same time.
     busy = dict(found.utilisation)["tensor"] * found.cycles_per_turn
     assert busy == pytest.approx(2 * 16 * 64.7, rel=0.05)
+
+
+def test_packed_sequences_are_refused() -> None:
+    packed = SimpleNamespace(packed=True)
+    with pytest.raises(SimulationError, match="sequences are packed"):
+        record_module(SimpleNamespace(attention=packed))  # type: ignore[arg-type]
