@@ -28,13 +28,14 @@ _K = Variable(Var.K)
 _END = Apply(Op.ADD, (Variable(Var.Q), Apply(Op.SUB, (Variable(Var.SEQ_K), Variable(Var.SEQ_Q)))))
 CAUSAL = Apply(Op.LE, (_K, _END))
 
-SCORES: dict[str, Expr] = {
-    "identity": SCORE,
-    "softcap": Apply(
-        Op.MUL, (Literal(50.0), Apply(Op.TANH, (Apply(Op.DIV, (SCORE, Literal(50.0))),)))
-    ),
-}
-"""The scores that are measured."""
+_SOFTCAP = Apply(Op.MUL, (Literal(50.0), Apply(Op.TANH, (Apply(Op.DIV, (SCORE, Literal(50.0))),))))
+
+SCORES: dict[str, Expr] = {"identity": SCORE, "softcap": _SOFTCAP, "capped": _SOFTCAP}
+"""The scores that are measured: the softcap with a running maximum, as any score that is not the
+product itself, and without."""
+
+CAPPED = "capped"
+"""The one that is measured without."""
 
 MASKS: dict[str, Expr] = {
     "full": ALWAYS,
@@ -75,7 +76,9 @@ def compile_facts(point: Point) -> Facts:
     """Compile one configuration for its target and read the cubin's resource usage."""
     hardware = next(item for item in library.targets() if item.arch == point.arch)
     attention = _attention(point)
-    work = workload_of(attention.score, attention.mask, point.head_pad, point.value_pad)
+    widths = point.head_pad, point.value_pad
+    capped = point.score == CAPPED
+    work = workload_of(attention.score, attention.mask, *widths, capped=capped)
     shape = Shape(point.tile_q, point.tile_k, point.warps, point.stages, Load(point.load))
     schedule = estimate(work, hardware, shape, TileOrder.LONGEST_FIRST)
     choice = Choice(schedule=schedule, decisions=(), ranked=(), rejected=())

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.probe_facts import MASKS, SCORES, Facts, Point, compile_facts
+from benchmarks.probe_facts import CAPPED, MASKS, SCORES, Facts, Point, compile_facts
 from flash4gen.build.compile import CompileError
 from flash4gen.ir import library
 from flash4gen.ir.hardware import Feature
@@ -39,6 +39,7 @@ from flash4gen.schedule.workload import Workload, workload_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from flash4gen.ir.expr import Expr
     from flash4gen.ir.hardware import Arch, Hardware
 
 TILES: dict[int, tuple[tuple[int, int, int], ...]] = {
@@ -88,9 +89,10 @@ LEAST_MARGIN = 16
 """Registers that the model is never trusted to be nearer than."""
 
 KINDS = (
-    (SCORES["identity"], MASKS["causal"]),
-    (SCORES["softcap"], MASKS["window"]),
-    (SCORES["identity"], MASKS["full"]),
+    ("identity", MASKS["causal"]),
+    ("softcap", MASKS["window"]),
+    (CAPPED, MASKS["window"]),
+    ("identity", MASKS["full"]),
 )
 """(score, mask) of the attentions whose best candidates the frontier measures, in all variants."""
 
@@ -122,7 +124,7 @@ def frontier(table: Table, arches: Iterable[Arch], pads: Iterable[int]) -> Itera
     for target in _targets(arches):
         for widths, (score, mask) in product(WIDTHS, KINDS):
             if widths[0] in chosen:
-                work = workload_of(score, mask, *widths)
+                work = _work(score, mask, widths)
                 yield from _best_unmeasured(table, work, target)
 
 
@@ -133,10 +135,14 @@ def winners(arches: Iterable[Arch], pads: Iterable[int]) -> Iterator[Point]:
         for widths, (score, mask) in product(WIDTHS, KINDS):
             if widths[0] not in chosen:
                 continue
-            work = workload_of(score, mask, *widths)
+            work = _work(score, mask, widths)
             best = judge(work, target, TileOrder.QUERY_TILES_FIRST, {}).fitting[0]
             for variant in registers.variants_for(work):
                 yield _point(target, shape_of(best.schedule), widths, *variant)
+
+
+def _work(score: str, mask: Expr, widths: tuple[int, int]) -> Workload:
+    return workload_of(SCORES[score], mask, *widths, capped=score == CAPPED)
 
 
 def _best_unmeasured(table: Table, work: Workload, target: Hardware) -> Iterator[Point]:

@@ -39,7 +39,6 @@ from flash4gen.render.context_blackwell import (
     Work,
 )
 from flash4gen.render.environment import call
-from flash4gen.render.folding import FoldedScore, fold
 from flash4gen.render.inputs import outside
 from flash4gen.render.key_masks import key_mask
 from flash4gen.schedule.blackwell.model import (
@@ -49,6 +48,7 @@ from flash4gen.schedule.blackwell.model import (
     Tanh,
     TensorPlan,
 )
+from flash4gen.schedule.folding import FoldedScore, fold
 from flash4gen.schedule.model import TileOrder
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from flash4gen.schedule.model import TileOrder
 if TYPE_CHECKING:
     from flash4gen.ir.hardware import Hardware
     from flash4gen.ir.nodes import Attention
-    from flash4gen.render.folding import FoldedScore
+    from flash4gen.schedule.folding import FoldedScore
     from flash4gen.schedule.model import Choice
 
 PTXAS = "--register-usage-level=10"

@@ -9,6 +9,7 @@ from flash4gen.ir.expr import SCORE
 from flash4gen.ir.hardware import Feature
 from flash4gen.ir.nodes import DType
 from flash4gen.render.context import Constant, Constants, Option
+from flash4gen.schedule.folding import fold
 from flash4gen.schedule.model import as_portable
 from flash4gen.schedule.units import MFMA_ROWS
 
@@ -32,7 +33,9 @@ of FlashAttention-4's fp8 kernels)."""
 def constants(attention: Attention, hardware: Hardware, choice: Choice) -> Constants:
     """Return all constants, those of the variant first."""
     options = (*_options(choice), *(_wave_options() if hardware.has(Feature.MFMA) else ()))
-    return Constants(_variant(attention, hardware), _schedule(choice), options)
+    capped = as_portable(choice.schedule).capped
+    variant = _capped(attention) if capped else _exponent(attention)
+    return Constants((*described(attention, hardware), *variant), _schedule(choice), options)
 
 
 def described(attention: Attention, hardware: Hardware) -> tuple[Constant, ...]:
@@ -63,10 +66,21 @@ def _target(hardware: Hardware) -> str:
     return f'("{hardware.backend}", {arch})'
 
 
-def _variant(attention: Attention, hardware: Hardware) -> tuple[Constant, ...]:
+def _capped(attention: Attention) -> tuple[Constant, ...]:
+    """Return the constants of A · tanh(x) in base 2, of products that are not scaled."""
+    folded, log2_e = fold(attention.score, attention.scale), math.log2(math.e)
+    share = "" if folded.factor == 1 else f"{folded.factor:g} · "
+    return (
+        decimal("CAP", folded.factor * log2_e, f"{share}log2(e): weights lie within 2^±CAP"),
+        decimal(
+            "RISE", 2 * folded.prescale * log2_e, "2^(RISE · s) = e^2x, x the argument of tanh"
+        ),
+    )
+
+
+def _exponent(attention: Attention) -> tuple[Constant, ...]:
     exponent = attention.scale if attention.score == SCORE else 1.0
     return (
-        *described(attention, hardware),
         decimal(
             "TO_LOG2",
             exponent * math.log2(math.e),
@@ -103,9 +117,16 @@ def _schedule(choice: Choice) -> tuple[Constant, ...]:
         integer("TILE_Q", schedule.tile_q, reasons.get("tile_q", "")),
         integer("TILE_K", schedule.tile_k, reasons.get("tile_k", "")),
         integer("STAGES", schedule.stages, reasons.get("stages", "")),
+        *_parts(choice),
         integer("HEAD_PAD", schedule.head_pad, "HEAD_DIM, up to the power of two tl.dot needs"),
         integer("VALUE_PAD", schedule.value_pad, "VALUE_DIM, likewise"),
     )
+
+
+def _parts(choice: Choice) -> tuple[Constant, ...]:
+    parts = as_portable(choice.schedule).sum_parts
+    why = next((it.reason for it in choice.decisions if it.field == "sum_parts"), "")
+    return (integer("SUM_PARTS", parts, why),) if parts > 1 else ()
 
 
 def _options(choice: Choice) -> tuple[Option, ...]:

@@ -86,6 +86,25 @@ class Impl:
     impl: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Softmax:
+    """How scores become weights, and how those are summed.
+
+    Attributes:
+        impl: ``online``, ``capped``, ``sigmoid``, or one of their forms.
+        parts: whether the sum of a row is kept in parts until its last key.
+        sums: shape of the sums of the rows of a tile.
+        rescale: the factor on sums so far, in their shape.
+        added: what the tile's weights ``p`` add to them.
+    """
+
+    impl: str
+    parts: bool
+    sums: str
+    rescale: str
+    added: str
+
+
 @dataclass(frozen=True, slots=True)
 class LoadText:
     """How tiles come from global memory.
@@ -134,13 +153,15 @@ class Score:
     """The score expression.
 
     Attributes:
-        impl: ``identity`` or ``expr``.
+        impl: ``identity``, ``expr`` or ``capped``.
         title: for the banner.
         text: the expression in the spec's language.
         parameters: of ``_score``.
         arguments: at its call in the key loop.
         body: the function's indented statements, ending in a return.
         origin: file and line of the spec.
+        share: of a capped score: 1 / (1 + e^2x) where it is a constant times tanh(x).
+        asm: whether that takes a reciprocal in assembly.
     """
 
     impl: str
@@ -150,6 +171,8 @@ class Score:
     arguments: tuple[str, ...] = ()
     body: str = ""
     origin: str = ""
+    share: str = ""
+    asm: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +243,7 @@ class Attend:
         score_sum: what is said of how the products of a score are summed.
         promotes: whether a tile's products with values are summed apart from the output.
         rescales: whether there is a running maximum, whose growth rescales the output so far.
+        parts: whether the sums of rows are kept in parts.
     """
 
     parameters: tuple[str, ...]
@@ -229,6 +253,7 @@ class Attend:
     score_sum: str
     promotes: bool
     rescales: bool
+    parts: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,7 +265,8 @@ class Epilogue:
         store_mask: which elements are stored.
         sink: the logit that joins the denominator; empty if there is none.
         parameters, arguments: of the function that normalises.
-        log_max: the largest score of a row, in base 2 and on the scale of its sum.
+        log_max: the largest score of a row, in base 2 and on the scale of its sum; empty where no
+            maximum is known.
         unit: what an output that is not scaled otherwise counts.
         value_factor: the factor on values; empty if there is none.
         out, total: what is stored of an output, and of a sum, that is not normalised.
@@ -418,7 +444,7 @@ class RenderContext:
     factors: tuple[str, ...]
     score: Score
     mask: Mask
-    softmax: Impl
+    softmax: Softmax
     attend: Attend
     output: OutputText
     epilogue: Epilogue

@@ -6,12 +6,14 @@ to fill the range of their type; what is constant for other elements is a variab
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from flash4gen.ir.expr import SCORE
 from flash4gen.ir.nodes import DType
+from flash4gen.render import expressions
 from flash4gen.render.constants import TORCH_DTYPE
-from flash4gen.render.context import Attend, Epilogue, LoadText
+from flash4gen.render.context import Attend, Epilogue, LoadText, Score, Softmax
 from flash4gen.render.expressions import in_kernel, sink
 from flash4gen.render.rows import product_factor
 
@@ -26,10 +28,33 @@ MOST_SUMMED = 128
 """Products of a score that are summed in one go where tensor cores sum coarsely."""
 
 
-def softmax_impl(attention: Attention, sigmoid: str = "sigmoid") -> str:
-    """Return the file of the concern ``softmax``; ``sigmoid``: that of weights not normalised."""
-    name = "online" if attention.normalised else sigmoid
-    return f"{name}_8_bit" if _eight(attention) else name
+def softmax(attention: Attention, schedule: Schedule, sigmoid: str = "sigmoid") -> Softmax:
+    """Return how scores become weights; ``sigmoid``: the file of those not normalised."""
+    name = "capped" if schedule.capped else "online" if attention.normalised else sigmoid
+    parts = schedule.sum_parts > 1
+    return Softmax(
+        impl=f"{name}_8_bit" if _eight(attention) else name,
+        parts=parts,
+        sums=_sums(schedule),
+        rescale="rescale[:, None]" if parts else "rescale",
+        added="tl.sum(tl.reshape(p, [TILE_Q, TILE_K // SUM_PARTS, SUM_PARTS]), 1)"
+        if parts
+        else "tl.sum(p, 1)",
+    )
+
+
+def _sums(schedule: Schedule) -> str:
+    return "[TILE_Q, SUM_PARTS]" if schedule.sum_parts > 1 else "[TILE_Q]"
+
+
+def score(attention: Attention, schedule: Schedule, *, asm: bool) -> Score:
+    """Return the score concern; ``asm``: a reciprocal is an instruction in assembly."""
+    plain = expressions.score(attention)
+    if not schedule.capped:
+        return plain
+    power = "1.0 + tl.exp2(s * RISE)"
+    share = f"_reciprocal({power})" if asm else f"libdevice.fast_dividef(1.0, {power})"
+    return replace(plain, impl="capped", share=share, asm=asm)
 
 
 def load(schedule: Schedule, purpose: str) -> LoadText:
@@ -55,7 +80,8 @@ def attend(attention: Attention, schedule: Schedule, names: tuple[str, ...]) -> 
     scales = attention.score != SCORE
     runtime = scales and attention.score_factor is not None
     own = ("to_log2", *(("scale",) if runtime else ())) if _eight(attention) else ()
-    factor = product_factor(attention, ("scale" if runtime else "SCALE") if scales else "")
+    scale = "" if schedule.capped or not scales else "scale" if runtime else "SCALE"
+    factor = product_factor(attention, scale)
     coarse = schedule.promotes and schedule.head_pad > MOST_SUMMED
     return Attend(
         parameters=(*own, *names),
@@ -64,7 +90,8 @@ def attend(attention: Attention, schedule: Schedule, names: tuple[str, ...]) -> 
         factor=factor,
         score_sum=f", max_num_imprecise_acc={MOST_SUMMED}" if coarse else "",
         promotes=schedule.promotes,
-        rescales=attention.normalised,
+        rescales=attention.normalised and not schedule.capped,
+        parts=schedule.sum_parts > 1,
     )
 
 
@@ -73,6 +100,7 @@ def epilogue(attention: Attention, schedule: Schedule, empty_value: str) -> Epil
     eight, logit = _eight(attention), sink(attention)
     factor = attention.value_factor
     value = "" if factor is None else in_kernel(attention, factor)
+    known = () if schedule.capped else ("row_max",)
     more = [("sink", logit)] if logit else []
     more += [("to_log2", "to_log2")] if eight else []
     more += [("descale", value)] if value else []
@@ -84,9 +112,9 @@ def epilogue(attention: Attention, schedule: Schedule, empty_value: str) -> Epil
         empty_value=empty_value,
         store_mask="row < rows_left" if exact else "(row < rows_left) & (column < VALUE_DIM)",
         sink=logit,
-        parameters=("acc", "row_max", "row_sum", *(name for name, _ in more)),
-        arguments=("acc", "row_max", "row_sum", *(text for _, text in more)),
-        log_max="row_max * to_log2 - SHIFT" if eight else "row_max * TO_LOG2",
+        parameters=("acc", *known, "row_sum", *(name for name, _ in more)),
+        arguments=("acc", *known, "row_sum", *(text for _, text in more)),
+        log_max=_log_max(attention, schedule),
         unit="descale" if value else "1.0",
         value_factor="descale" if value else "",
         out=f"acc * {unit}" if eight and not attention.normalised else "acc",
@@ -99,6 +127,12 @@ def epilogue(attention: Attention, schedule: Schedule, empty_value: str) -> Epil
         if attention.packed
         else "(b * HEADS + h).to(tl.int64) * seq_q",
     )
+
+
+def _log_max(attention: Attention, schedule: Schedule) -> str:
+    if schedule.capped:
+        return ""
+    return "row_max * to_log2 - SHIFT" if _eight(attention) else "row_max * TO_LOG2"
 
 
 def out_option(attention: Attention) -> str:

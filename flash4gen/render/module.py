@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from flash4gen.ir.expr import Var
+from flash4gen.ir.expr import SCORE, Var
 from flash4gen.ir.hardware import Backend, Feature
 from flash4gen.ir.masks import minimal
 from flash4gen.ir.nodes import EmptyRow
@@ -139,8 +139,11 @@ def _context(
     handed = handed | {Var.SEQ_Q} if inputs.needs_seq_q else handed
     names = (*expressions.loop_arguments(handed), *inputs.handed)
     waves = hardware.backend == Backend.HIP
-    helpers = expressions.arithmetic(attention, tanh="tanh_reciprocal" if waves else "tanh")
+    # A capped score has its tanh in itself.
+    printed = SCORE if schedule.capped else attention.score
+    helpers = expressions.arithmetic(attention, printed, "tanh_reciprocal" if waves else "tanh")
     sigmoid = "sigmoid_reciprocal" if waves else "sigmoid"
+    score = formats.score(attention, schedule, asm=not waves)
     load = formats.load(schedule, _purpose(hardware))
     epilogue = formats.epilogue(attention, schedule, empty_value)
     return RenderContext(
@@ -150,7 +153,7 @@ def _context(
             uses_tma=schedule.load is Load.TMA,
             uses_libdevice=helpers.libdevice
             or helpers.tanh_reciprocal
-            or (waves and not attention.normalised),
+            or (waves and (schedule.capped or not attention.normalised)),
         ),
         arithmetic=helpers,
         order=Impl(schedule.order.value),
@@ -159,9 +162,9 @@ def _context(
         inputs=inputs,
         factors=formats.factors(attention),
         norm=rows.norm(attention),
-        score=expressions.score(attention),
+        score=score,
         mask=expressions.mask(attention),
-        softmax=Impl(formats.softmax_impl(attention, sigmoid)),
+        softmax=formats.softmax(attention, schedule, sigmoid),
         attend=formats.attend(attention, schedule, names),
         output=rows.output(attention, epilogue.out),
         epilogue=replace(epilogue, out="acc") if attention.epilogue is not None else epilogue,

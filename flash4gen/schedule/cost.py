@@ -169,11 +169,16 @@ def _busy(schedule: Schedule, work: Workload, hardware: Hardware) -> dict[str, f
     """Return the cycles for which one step keeps each unit of the SM busy."""
     unit = matrix_unit(hardware, schedule.tile_q, schedule.warps)
     scores = schedule.tile_q * schedule.tile_k
-    outputs = schedule.tile_q * schedule.value_pad
+    # Without a running maximum, what is summed so far is left as it is.
+    outputs = 0 if work.capped else schedule.tile_q * schedule.value_pad
     tile_bytes = schedule.tile_k * (schedule.head_pad + schedule.value_pad) * schedule.element
     copies = tile_bytes / 16 * POINTER_INSTRUCTIONS if schedule.load is Load.POINTER else 0
     grid = warp_grid(unit, schedule.tile_q, schedule.value_pad, schedule.warps)
-    plain = scores * (SOFTMAX_PLAIN + work.score.plain + work.score.mufu) + outputs + copies
+    plain = (
+        scores * (SOFTMAX_PLAIN - work.capped + work.score.plain + work.score.mufu)
+        + outputs
+        + copies
+    )
     plain += schedule.tile_q * ROW_HOLDERS[unit] * grid.columns * ROW_PLAIN
     plain += STEP_PLAIN * schedule.warps * hardware.warp_size
     shared = _shared_bytes(schedule, unit, tile_bytes)
@@ -186,7 +191,7 @@ def _busy(schedule: Schedule, work: Workload, hardware: Hardware) -> dict[str, f
     busy = {
         "tensor cores": _tensor(schedule, unit, hardware),
         "exponentials": exps / hardware.exp2_rate,
-        "arithmetic": max(plain / ISSUE_RATE[unit], fused, scores / MAX_RATE),
+        "arithmetic": max(plain / ISSUE_RATE[unit], fused, (not work.capped) * scores / MAX_RATE),
         "shared memory": shared / hardware.smem_read_rate,
         "L2": tile_bytes / L2_RATE[best_unit(hardware)],
     }

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from flash4gen.ir.hardware import Feature, arch_text
+from flash4gen.schedule.capped import largest_exponent
 from flash4gen.schedule.model import Decision, Load, TileOrder
 from flash4gen.schedule.registers import measured_arch, pressure, thread_limit
 from flash4gen.schedule.space import CHOICES, pad, shape_of
@@ -49,6 +50,7 @@ def decisions(
         Decision("value_pad", schedule.value_pad, _padding(schedule, "value", attention.value_dim)),
         *_budgets(schedule, work, hardware),
         *_eight_bit(schedule),
+        *_sums(attention, schedule),
     )
 
 
@@ -118,6 +120,19 @@ def _eight_bit(schedule: Schedule) -> tuple[Decision, ...]:
     if schedule.promotes:
         reason = "tensor cores sum 8-bit products to 13 bits of mantissa: one key tile at a time"
         found.append(Decision("promotes", schedule.promotes, reason))
+    return tuple(found)
+
+
+def _sums(attention: Attention, schedule: Schedule) -> tuple[Decision, ...]:
+    """Return what decides how the weights of a row are summed."""
+    found = []
+    if schedule.sum_parts > 1:
+        reason = "wgmma gives four threads every eighth column: their sums meet after the last key"
+        found.append(Decision("sum_parts", schedule.sum_parts, reason))
+    if schedule.capped:
+        largest = largest_exponent(attention.score)
+        reason = f"weights lie within 2^±{largest:.1f}, which {attention.dtype} and sums hold"
+        found.append(Decision("capped", schedule.capped, f"no running maximum: {reason}"))
     return tuple(found)
 
 

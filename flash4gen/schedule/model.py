@@ -69,6 +69,10 @@ class Schedule:
         element: bytes of an element of q, k and v, and of a weight on its way to its product.
         promotes: whether the products of each key tile are summed on their own, and then added to
             the output in float32 registers; ``units.promotes`` says why.
+        sum_parts: parts in which the sum of a row is kept until its last key; ``units.sum_parts``
+            says why.
+        capped: whether scores are known to stay so small that no running maximum is needed;
+            ``capped.py`` says when.
     """
 
     family: Family
@@ -86,6 +90,8 @@ class Schedule:
     tmem_columns: int
     element: int = field(default=2, metadata=WHERE_SET)
     promotes: bool = field(default=False, metadata=WHERE_SET)
+    sum_parts: int = field(default=1, metadata=WHERE_SET)
+    capped: bool = field(default=False, metadata=WHERE_SET)
 
     @property
     def tile_rows(self) -> int:

@@ -60,6 +60,7 @@ Variant = tuple[str, str]
 
 _FULL: tuple[Variant, ...] = (("identity", "full"),)
 _IDENTITY: tuple[Variant, ...] = (("identity", "causal"), ("identity", "window"))
+_CAPPED: tuple[Variant, ...] = (("capped", "causal"), ("capped", "window"))
 _SOFTCAP: tuple[Variant, ...] = (("softcap", "causal"), ("softcap", "window"))
 
 
@@ -117,6 +118,8 @@ class Features(NamedTuple):
 
 def variants_for(work: Workload) -> tuple[Variant, ...]:
     """Return what stands for an attention: all of them must fit, so that none is a surprise."""
+    if work.capped:
+        return _CAPPED
     if not work.identity:
         return _SOFTCAP
     return _FULL if work.key_bounds.always_full else _IDENTITY

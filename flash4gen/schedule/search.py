@@ -25,7 +25,7 @@ from flash4gen.schedule.model import (
 from flash4gen.schedule.pins import misfit
 from flash4gen.schedule.registers import pressure
 from flash4gen.schedule.space import Shape, shape_of, shapes
-from flash4gen.schedule.units import matrix_unit, promotes
+from flash4gen.schedule.units import matrix_unit, promotes, sum_parts
 from flash4gen.schedule.workload import Workload, workload
 
 if TYPE_CHECKING:
@@ -153,6 +153,7 @@ def estimate(
     widths = work.head_pad, work.value_pad
     buffers = shared_memory(hardware, shape, *widths, work.reads, element=work.element)
     needed = pressure(hardware, shape, work, optimistic=optimistic)
+    unit = matrix_unit(hardware, shape.tile_q, shape.warps)
     return Schedule(
         family=Family.PORTABLE,
         hardware=hardware.name,
@@ -168,7 +169,9 @@ def estimate(
         registers=needed.registers,
         tmem_columns=tensor_columns(hardware, shape, work.value_pad, work.element),
         element=work.element,
-        promotes=promotes(matrix_unit(hardware, shape.tile_q, shape.warps), work.element),
+        promotes=promotes(unit, work.element),
+        sum_parts=sum_parts(unit),
+        capped=work.capped,
     )
 
 

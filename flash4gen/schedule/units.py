@@ -85,6 +85,21 @@ def promotes(unit: Unit, element: int) -> bool:
     return element == 1 and unit is not Unit.TCGEN05
 
 
+SUM_PARTS = 8
+"""Columns after which the columns of a thread come again in a tile of wgmma's results (PTX ISA,
+wgmma.mma_async, fragment layout of D)."""
+
+
+def sum_parts(unit: Unit) -> int:
+    """Return in how many parts the sum of a row is kept while its keys are visited.
+
+    With wgmma four threads share a row, eight columns long and over again. Sums of every eighth
+    column need no exchange between them until the last key (FlashAttention-3 keeps its sums per
+    thread too): eight instructions less in each step.
+    """
+    return SUM_PARTS if unit is Unit.WGMMA else 1
+
+
 def warp_grid(unit: Unit, tile_q: int, value_pad: int, warps: int) -> Grid:
     """Return how warps divide the tile.
 

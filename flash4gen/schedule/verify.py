@@ -15,11 +15,12 @@ from flash4gen.schedule.blackwell.plan_check import faults
 from flash4gen.schedule.blackwell.rules import MEANING_RULES, NONSENSE, RULES, broken
 from flash4gen.schedule.blackwell.short import one_tile
 from flash4gen.schedule.blackwell.traits import traits
+from flash4gen.schedule.capped import is_capped
 from flash4gen.schedule.constraints import CONSTRAINTS, Violation, violations
 from flash4gen.schedule.memory import shared_memory, tensor_columns
 from flash4gen.schedule.model import Schedule
 from flash4gen.schedule.space import shape_of
-from flash4gen.schedule.units import matrix_unit, promotes
+from flash4gen.schedule.units import matrix_unit, promotes, sum_parts
 from flash4gen.schedule.workload import tile_reads
 
 if TYPE_CHECKING:
@@ -55,7 +56,8 @@ def verify(
     """
     if isinstance(schedule, Schedule):
         reads = () if attention is None else tile_reads(attention)
-        return (*_sums(schedule, hardware, reads), *violations(schedule, hardware))
+        sums = _sums(schedule, hardware, reads)
+        return (*sums, *_unbounded(schedule, attention), *violations(schedule, hardware))
     return _blackwell(schedule, hardware, attention)
 
 
@@ -79,6 +81,16 @@ def _blackwell(
     return tuple(found)
 
 
+def _unbounded(schedule: Schedule, attention: Attention | None) -> tuple[Violation, ...]:
+    """Return why a schedule without a running maximum is wrong for an attention, if it is."""
+    if attention is None or not schedule.capped:
+        return ()
+    if attention.normalised and is_capped(attention.score, attention.dtype):
+        return ()
+    reason = f"weights of `{attention.name}` may overflow {attention.dtype} without a maximum"
+    return (Violation("capped", reason),)
+
+
 def _sums(
     schedule: Schedule, hardware: Hardware, reads: tuple[TileRead, ...]
 ) -> tuple[Violation, ...]:
@@ -92,6 +104,7 @@ def _sums(
         "smem_bytes": sum(buffer.bytes for buffer in buffers),
         "tmem_columns": tensor_columns(hardware, shape, schedule.value_pad, schedule.element),
         "promotes": promotes(unit, schedule.element),
+        "sum_parts": sum_parts(unit),
     }
     return tuple(
         Violation(name, f"{name} is {getattr(schedule, name)}, the plan adds up to {value}")

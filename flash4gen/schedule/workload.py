@@ -22,6 +22,7 @@ from flash4gen.ir.expr import (
     walk,
 )
 from flash4gen.ir.masks import KeyBounds, QueryTile, bounds, loops
+from flash4gen.schedule.capped import is_capped
 from flash4gen.schedule.space import pad
 
 if TYPE_CHECKING:
@@ -96,6 +97,8 @@ class Workload:
         reads: the look-ups that differ from key to key.
         differentiable: whether there are kernels of gradients beside this one.
         element: bytes of an element of q, k and v.
+        capped: whether weights need no running maximum; the score's operations are then those of
+            its exponent in base 2.
     """
 
     head_pad: int
@@ -110,6 +113,7 @@ class Workload:
     paged: bool = False
     output_reads: int = 0
     element: int = 2
+    capped: bool = False
 
     @property
     def identity(self) -> bool:
@@ -155,7 +159,8 @@ def workload(attention: Attention) -> Workload:
     element = attention.dtype.bytes
     widths = pad(attention.head_dim, element), pad(attention.value_dim, element)
     ragged = widths != (attention.head_dim, attention.value_dim)
-    work = workload_of(attention.score, attention.mask, *widths)
+    capped = attention.normalised and is_capped(attention.score, attention.dtype)
+    work = workload_of(attention.score, attention.mask, *widths, capped=capped)
     score = work.score
     if not attention.normalised:  # 1 / (1 + 2^x) where a softmax has 2^x
         score = Operations(score.plain + 1, score.mufu + 1)
@@ -192,9 +197,17 @@ def _output_reads(attention: Attention) -> int:
 _WORDS = (InputDType.F32, InputDType.I32)
 
 
-def workload_of(score: Expr, mask: Expr, head_pad: int, value_pad: int) -> Workload:
+CAPPED = Operations(2, 2)
+"""Of A − 2A · 1 / (1 + 2^x): product, exp2, sum, reciprocal. The last multiply-add is counted with
+the softmax, which has one for every score."""
+
+
+def workload_of(
+    score: Expr, mask: Expr, head_pad: int, value_pad: int, *, capped: bool = False
+) -> Workload:
     """Count the work of a score and a mask on heads of these widths, powers of two."""
-    return Workload(head_pad, value_pad, _operations(score), _operations(mask), bounds(mask))
+    operations = CAPPED if capped else _operations(score)
+    return Workload(head_pad, value_pad, operations, _operations(mask), bounds(mask), capped=capped)
 
 
 def _operations(expr: Expr) -> Operations:
