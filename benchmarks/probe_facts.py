@@ -7,7 +7,7 @@ In: a ``Point``. Out: its ``Facts``. What is compiled is a rendered module, by t
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,8 +77,8 @@ def compile_facts(point: Point) -> Facts:
     hardware = next(item for item in library.targets() if item.arch == point.arch)
     attention = _attention(point)
     widths = point.head_pad, point.value_pad
-    capped = point.score == CAPPED
-    work = workload_of(attention.score, attention.mask, *widths, capped=capped)
+    work = workload_of(attention.score, attention.mask, *widths)
+    work = replace(work, capped=point.score == CAPPED)
     shape = Shape(point.tile_q, point.tile_k, point.warps, point.stages, Load(point.load))
     schedule = estimate(work, hardware, shape, TileOrder.LONGEST_FIRST)
     choice = Choice(schedule=schedule, decisions=(), ranked=(), rejected=())

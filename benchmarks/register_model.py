@@ -18,7 +18,7 @@ from __future__ import annotations
 import argparse
 import csv
 import sys
-from dataclasses import asdict, astuple, fields
+from dataclasses import asdict, astuple, fields, replace
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -137,29 +137,32 @@ def winners(arches: Iterable[Arch], pads: Iterable[int]) -> Iterator[Point]:
                 continue
             work = _work(score, mask, widths)
             best = judge(work, target, TileOrder.QUERY_TILES_FIRST, {}).fitting[0]
-            for variant in registers.variants_for(work):
-                yield _point(target, shape_of(best.schedule), widths, *variant)
+            yield from _variants(target, shape_of(best.schedule), work)
 
 
 def _work(score: str, mask: Expr, widths: tuple[int, int]) -> Workload:
-    return workload_of(SCORES[score], mask, *widths, capped=score == CAPPED)
+    return replace(workload_of(SCORES[score], mask, *widths), capped=score == CAPPED)
 
 
 def _best_unmeasured(table: Table, work: Workload, target: Hardware) -> Iterator[Point]:
     """Yield the best candidates of one kind that are not in the table, until all are."""
-    variants = registers.variants_for(work)
     for _ in range(MOST_COMPILES):
         judged = judge(work, target, TileOrder.QUERY_TILES_FIRST, {}, optimistic=True)
         points = (
-            _point(target, shape, (work.head_pad, work.value_pad), *variant)
-            for shape in _wanted(judged.fitting)
-            for variant in variants
+            point for shape in _wanted(judged.fitting) for point in _variants(target, shape, work)
         )
         missing = next((point for point in points if point not in table), None)
         if missing is None:
             return
         yield missing
-    print(f"frontier: gave up on {target.name} {work.head_pad} {variants}", file=sys.stderr)
+    print(f"frontier: gave up on {target.name} {work.head_pad} {work.score}", file=sys.stderr)
+
+
+def _variants(target: Hardware, shape: Shape, work: Workload) -> Iterator[Point]:
+    """Yield the measured variants that stand for a kind at one shape."""
+    unit = matrix_unit(target, shape.tile_q, shape.warps)
+    for variant in registers.variants_for(work, unit):
+        yield _point(target, shape, (work.head_pad, work.value_pad), *variant)
 
 
 def _wanted(fitting: tuple[Fitting, ...]) -> Iterator[Shape]:

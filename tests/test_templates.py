@@ -72,7 +72,7 @@ CONTEXT_OF = {
     "concern/row_max": context_blackwell.RowMaximum,
     "concern/score": context.Score,
     "concern/sequences": context.Sequences,
-    "concern/softmax": context.Impl,
+    "concern/softmax": context.Softmax,
     "concern/softmax_role": context_blackwell.SoftmaxRole,
     "concern/store_role": context_blackwell.StoreRole,
     "concern/tensor_memory": context_blackwell.TensorMemory,

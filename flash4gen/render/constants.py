@@ -11,7 +11,7 @@ from flash4gen.ir.nodes import DType
 from flash4gen.render.context import Constant, Constants, Option
 from flash4gen.schedule.folding import fold
 from flash4gen.schedule.model import as_portable
-from flash4gen.schedule.units import MFMA_ROWS
+from flash4gen.schedule.units import MFMA_ROWS, ONES
 
 if TYPE_CHECKING:
     from flash4gen.ir.hardware import Hardware
@@ -117,16 +117,19 @@ def _schedule(choice: Choice) -> tuple[Constant, ...]:
         integer("TILE_Q", schedule.tile_q, reasons.get("tile_q", "")),
         integer("TILE_K", schedule.tile_k, reasons.get("tile_k", "")),
         integer("STAGES", schedule.stages, reasons.get("stages", "")),
-        *_parts(choice),
+        *_sums(choice),
         integer("HEAD_PAD", schedule.head_pad, "HEAD_DIM, up to the power of two tl.dot needs"),
         integer("VALUE_PAD", schedule.value_pad, "VALUE_DIM, likewise"),
     )
 
 
-def _parts(choice: Choice) -> tuple[Constant, ...]:
-    parts = as_portable(choice.schedule).sum_parts
+def _sums(choice: Choice) -> tuple[Constant, ...]:
+    schedule = as_portable(choice.schedule)
     why = next((it.reason for it in choice.decisions if it.field == "sum_parts"), "")
-    return (integer("SUM_PARTS", parts, why),) if parts > 1 else ()
+    found = [integer("SUM_PARTS", schedule.sum_parts, why)] if schedule.sum_parts > 1 else []
+    if schedule.capped:
+        found.append(integer("ONES", ONES, "columns of the product that sums rounded weights"))
+    return tuple(found)
 
 
 def _options(choice: Choice) -> tuple[Option, ...]:

@@ -244,6 +244,7 @@ class Attend:
         promotes: whether a tile's products with values are summed apart from the output.
         rescales: whether there is a running maximum, whose growth rescales the output so far.
         parts: whether the sums of rows are kept in parts.
+        rounded: whether rounded weights are summed too, by a product with ones.
     """
 
     parameters: tuple[str, ...]
@@ -254,6 +255,7 @@ class Attend:
     promotes: bool
     rescales: bool
     parts: bool
+    rounded: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -267,6 +269,8 @@ class Epilogue:
         parameters, arguments: of the function that normalises.
         log_max: the largest score of a row, in base 2 and on the scale of its sum; empty where no
             maximum is known.
+        log_sum: logarithm of the sum of a row's weights, in base 2.
+        divisor: what an output is divided by.
         unit: what an output that is not scaled otherwise counts.
         value_factor: the factor on values; empty if there is none.
         out, total: what is stored of an output, and of a sum, that is not normalised.
@@ -282,6 +286,8 @@ class Epilogue:
     parameters: tuple[str, ...]
     arguments: tuple[str, ...]
     log_max: str
+    log_sum: str
+    divisor: str
     unit: str
     value_factor: str
     out: str

@@ -92,6 +92,7 @@ def attend(attention: Attention, schedule: Schedule, names: tuple[str, ...]) -> 
         promotes=schedule.promotes,
         rescales=attention.normalised and not schedule.capped,
         parts=schedule.sum_parts > 1,
+        rounded=schedule.capped,
     )
 
 
@@ -100,8 +101,10 @@ def epilogue(attention: Attention, schedule: Schedule, empty_value: str) -> Epil
     eight, logit = _eight(attention), sink(attention)
     factor = attention.value_factor
     value = "" if factor is None else in_kernel(attention, factor)
+    top = _log_max(attention, schedule)
     known = () if schedule.capped else ("row_max",)
-    more = [("sink", logit)] if logit else []
+    more = [("rounded_sum", "rounded_sum")] if schedule.capped else []
+    more += [("sink", logit)] if logit else []
     more += [("to_log2", "to_log2")] if eight else []
     more += [("descale", value)] if value else []
     exact = schedule.value_pad == attention.value_dim
@@ -114,7 +117,9 @@ def epilogue(attention: Attention, schedule: Schedule, empty_value: str) -> Epil
         sink=logit,
         parameters=("acc", *known, "row_sum", *(name for name, _ in more)),
         arguments=("acc", *known, "row_sum", *(text for _, text in more)),
-        log_max=_log_max(attention, schedule),
+        divisor="rounded_sum" if schedule.capped else "row_sum",
+        log_max=top,
+        log_sum=f"({top} + tl.log2(row_sum))" if top else "tl.log2(row_sum)",
         unit="descale" if value else "1.0",
         value_factor="descale" if value else "",
         out=f"acc * {unit}" if eight and not attention.normalised else "acc",

@@ -4,6 +4,11 @@ A softmax subtracts the largest score of a row so that no weight overflows. Wher
 A · tanh(x) in base 2, weights lie between 2^-A and 2^A whatever the inputs are; if the type of the
 weights has that range, and float32 has room for their sums, nothing need be subtracted, and no sum
 so far be rescaled.
+
+The largest weight of a row is then no longer 1, which rounds to itself. So that one dominant key
+still gives exactly its values, the output is divided by the sum of the rounded weights, which a
+product with a few columns of ones makes beside that with the values. The LSE keeps the sum of the
+weights as they are.
 """
 
 from __future__ import annotations
@@ -14,9 +19,12 @@ from typing import TYPE_CHECKING
 from flash4gen.ir.expr import SCORE, Apply, Op
 from flash4gen.ir.nodes import DType
 from flash4gen.schedule.folding import fold
+from flash4gen.schedule.units import SHARED_FACTORS
 
 if TYPE_CHECKING:
     from flash4gen.ir.expr import Expr
+    from flash4gen.ir.nodes import Attention
+    from flash4gen.schedule.units import Unit
 
 MOST_BITS = {DType.BF16: 80.0, DType.FP16: 12.0}
 """Largest exponents of weights, in base 2. With bf16, float32 is the limit: 2^80 leaves room for
@@ -32,7 +40,20 @@ def largest_exponent(score: Expr) -> float | None:
     return folded.factor * math.log2(math.e) if folded.body == _TANH else None
 
 
-def is_capped(score: Expr, dtype: DType) -> bool:
-    """Whether the weights of a score, in its own base, fit their type without a maximum."""
-    largest = largest_exponent(score)
-    return largest is not None and largest <= MOST_BITS.get(dtype, 0.0)
+def is_capped(attention: Attention) -> bool:
+    """Whether the weights of an attention fit their type without a maximum.
+
+    A sink is a score without a cap.
+    """
+    if not attention.normalised or attention.sink is not None:
+        return False
+    largest = largest_exponent(attention.score)
+    return largest is not None and largest <= MOST_BITS.get(attention.dtype, 0.0)
+
+
+def sums_with_ones(unit: Unit) -> bool:
+    """Whether a unit sums weights in a product at little cost.
+
+    mma.sync and MFMA take both factors from registers: with those, scores keep a maximum.
+    """
+    return unit in SHARED_FACTORS

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from flash4gen.schedule.model import Load
 from flash4gen.schedule.registers import thread_limit
 from flash4gen.schedule.units import Unit, best_unit, matrix_unit, warp_grid
+from flash4gen.schedule.workload import Operations
 
 if TYPE_CHECKING:
     from flash4gen.ir.hardware import Hardware
@@ -37,6 +38,10 @@ MAX_RATE = 64
 ISSUE_RATE = {Unit.MMA_SYNC: 128, Unit.WGMMA: 128, Unit.TCGEN05: 128, Unit.MFMA: 64}
 """Thread instructions issued per clock and SM: four schedulers, one warp each; AMD's four SIMDs
 take four clocks for a wave of 64 lanes (CDNA 3 ISA)."""
+
+CAPPED = Operations(1, 2)
+"""Of A − 2A · 1 / (1 + 2^x), beside a softmax: product, exp2, sum, reciprocal, without a maximum.
+The last multiply-add stands for the softmax's own."""
 
 ROW_PLAIN = 16
 """Instructions per row, step and thread that holds part of the row: exchanges of the maximum and
@@ -169,8 +174,9 @@ def _busy(schedule: Schedule, work: Workload, hardware: Hardware) -> dict[str, f
     """Return the cycles for which one step keeps each unit of the SM busy."""
     unit = matrix_unit(hardware, schedule.tile_q, schedule.warps)
     scores = schedule.tile_q * schedule.tile_k
+    score = CAPPED if schedule.capped else work.score
     # Without a running maximum, what is summed so far is left as it is.
-    outputs = 0 if work.capped else schedule.tile_q * schedule.value_pad
+    outputs = 0 if schedule.capped else schedule.tile_q * schedule.value_pad
     tile_bytes = schedule.tile_k * (schedule.head_pad + schedule.value_pad) * schedule.element
     copies = tile_bytes / 16 * POINTER_INSTRUCTIONS if schedule.load is Load.POINTER else 0
     grid = warp_grid(unit, schedule.tile_q, schedule.value_pad, schedule.warps)
@@ -186,12 +192,12 @@ def _busy(schedule: Schedule, work: Workload, hardware: Hardware) -> dict[str, f
         flops = 2 * scores * (schedule.head_pad + schedule.value_pad)
         per_mma = SYNC_FLOPS * HALF / schedule.element
         plain += hardware.warp_size * (flops / per_mma + shared / LDMATRIX_BYTES)
-    fused = (scores * (3 + work.score.plain) + outputs) / hardware.fma_rate
-    exps = scores * (1 + work.score.mufu) + schedule.tile_q
+    fused = (scores * (3 + score.plain) + outputs) / hardware.fma_rate
+    exps = scores * (1 + score.mufu) + schedule.tile_q
     busy = {
         "tensor cores": _tensor(schedule, unit, hardware),
         "exponentials": exps / hardware.exp2_rate,
-        "arithmetic": max(plain / ISSUE_RATE[unit], fused, (not work.capped) * scores / MAX_RATE),
+        "arithmetic": max(plain / ISSUE_RATE[unit], fused, scores / MAX_RATE),
         "shared memory": shared / hardware.smem_read_rate,
         "L2": tile_bytes / L2_RATE[best_unit(hardware)],
     }

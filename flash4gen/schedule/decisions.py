@@ -131,8 +131,8 @@ def _sums(attention: Attention, schedule: Schedule) -> tuple[Decision, ...]:
         found.append(Decision("sum_parts", schedule.sum_parts, reason))
     if schedule.capped:
         largest = largest_exponent(attention.score)
-        reason = f"weights lie within 2^±{largest:.1f}, which {attention.dtype} and sums hold"
-        found.append(Decision("capped", schedule.capped, f"no running maximum: {reason}"))
+        reason = f"no running maximum: weights lie within 2^±{largest:.1f}"
+        found.append(Decision("capped", schedule.capped, reason))
     return tuple(found)
 
 

@@ -41,7 +41,7 @@ class Buffer(NamedTuple):
     bytes: int
 
 
-def shared_memory(
+def shared_memory(  # noqa: PLR0913 - three have defaults
     hardware: Hardware,
     shape: Shape,
     head_pad: int,
@@ -49,8 +49,11 @@ def shared_memory(
     reads: tuple[TileRead, ...] = (),
     *,
     element: int = ELEMENT,
+    ones: int = 0,
 ) -> tuple[Buffer, ...]:
     """Return the buffers of one block; their sum is what the block asks for.
+
+    ``ones``: columns of ones that weights are multiplied with.
 
     The query tile stays for the whole loop, unless the unit takes it from registers: then its
     buffer is free once it is read, and only what it has over the rings counts (mma.sync, of tiles
@@ -75,8 +78,8 @@ def shared_memory(
     if reused:
         query = max(0, query - key_ring - value_ring - weights)
     small = SCRATCH if unit is Unit.TCGEN05 or stays else 0
-    if unit is Unit.TCGEN05 or shape.load is Load.TMA:
-        small += BARRIERS
+    if (unit is Unit.TCGEN05 or shape.load is Load.TMA) and not (ones and small):
+        small += BARRIERS  # with ones, measured to the byte, they lie in the scratch
     plan = (
         Buffer(name, query),
         Buffer(f"k, {slots} slots", key_ring),
@@ -84,6 +87,7 @@ def shared_memory(
         Buffer("p", weights),
         Buffer("barriers and scratch", small),
         Buffer("look-ups", _look_ups(shape, slots, reads)),
+        Buffer("ones", shape.tile_k * ones * element),
     )
     return tuple(buffer for buffer in plan if buffer.bytes)
 

@@ -71,8 +71,8 @@ class Schedule:
             the output in float32 registers; ``units.promotes`` says why.
         sum_parts: parts in which the sum of a row is kept until its last key; ``units.sum_parts``
             says why.
-        capped: whether scores are known to stay so small that no running maximum is needed;
-            ``capped.py`` says when.
+        capped: whether weights are taken without a running maximum, as scores are known to stay
+            small; ``capped.py`` says when.
     """
 
     family: Family

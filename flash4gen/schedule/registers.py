@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from flash4gen.schedule.capped import sums_with_ones
 from flash4gen.schedule.model import Load
 from flash4gen.schedule.register_fit import FITS
 from flash4gen.schedule.units import MFMA_ROWS, Unit, matrix_unit, warp_grid
@@ -116,9 +117,9 @@ class Features(NamedTuple):
     rows: float
 
 
-def variants_for(work: Workload) -> tuple[Variant, ...]:
+def variants_for(work: Workload, unit: Unit) -> tuple[Variant, ...]:
     """Return what stands for an attention: all of them must fit, so that none is a surprise."""
-    if work.capped:
+    if work.capped and sums_with_ones(unit):
         return _CAPPED
     if not work.identity:
         return _SOFTCAP
@@ -153,10 +154,11 @@ def pressure(
         shape.warps,
         shape.stages,
     )
-    variants = variants_for(work)
+    unit = matrix_unit(hardware, shape.tile_q, shape.warps)
+    variants = variants_for(work, unit)
     known = facts().get(config, {})
     found = [known[variant] for variant in variants if variant in known]
-    extra = _extra(work, matrix_unit(hardware, shape.tile_q, shape.warps), shape.load)
+    extra = _extra(work, unit, shape.load)
     scores = shape.tile_q * shape.tile_k // (hardware.warp_size * shape.warps)
     extra += LOOK_UP * scores * sum(read.per_score for read in work.reads)
     last = _at_the_end(hardware, shape, work)

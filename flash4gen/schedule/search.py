@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from flash4gen.schedule.capped import sums_with_ones
 from flash4gen.schedule.constraints import Violation, first_violation
 from flash4gen.schedule.cost import cost
 from flash4gen.schedule.decisions import decisions, why_lost
@@ -25,7 +26,7 @@ from flash4gen.schedule.model import (
 from flash4gen.schedule.pins import misfit
 from flash4gen.schedule.registers import pressure
 from flash4gen.schedule.space import Shape, shape_of, shapes
-from flash4gen.schedule.units import matrix_unit, promotes, sum_parts
+from flash4gen.schedule.units import ONES, matrix_unit, promotes, sum_parts
 from flash4gen.schedule.workload import Workload, workload
 
 if TYPE_CHECKING:
@@ -151,9 +152,11 @@ def estimate(
 ) -> Schedule:
     """Return the schedule of a shape with its planned memory and registers."""
     widths = work.head_pad, work.value_pad
-    buffers = shared_memory(hardware, shape, *widths, work.reads, element=work.element)
-    needed = pressure(hardware, shape, work, optimistic=optimistic)
     unit = matrix_unit(hardware, shape.tile_q, shape.warps)
+    capped = work.capped and sums_with_ones(unit)
+    ones = ONES if capped else 0
+    buffers = shared_memory(hardware, shape, *widths, work.reads, element=work.element, ones=ones)
+    needed = pressure(hardware, shape, work, optimistic=optimistic)
     return Schedule(
         family=Family.PORTABLE,
         hardware=hardware.name,
@@ -167,11 +170,11 @@ def estimate(
         value_pad=work.value_pad,
         smem_bytes=sum(buffer.bytes for buffer in buffers),
         registers=needed.registers,
-        tmem_columns=tensor_columns(hardware, shape, work.value_pad, work.element),
+        tmem_columns=tensor_columns(hardware, shape, work.value_pad + ones, work.element),
         element=work.element,
         promotes=promotes(unit, work.element),
         sum_parts=sum_parts(unit),
-        capped=work.capped,
+        capped=capped,
     )
 
 

@@ -100,6 +100,15 @@ def sum_parts(unit: Unit) -> int:
     return SUM_PARTS if unit is Unit.WGMMA else 1
 
 
+ONES = 8
+"""Columns of ones that weights are multiplied with to be summed: the fewest of a product with wgmma
+or tcgen05 (PTX ISA, shapes of wgmma.mma_async and tcgen05.mma)."""
+
+SHARED_FACTORS = (Unit.WGMMA, Unit.TCGEN05)
+"""Units that take the second factor of a product from shared memory: ones lie there for all steps,
+and a product with them costs a few instructions."""
+
+
 def warp_grid(unit: Unit, tile_q: int, value_pad: int, warps: int) -> Grid:
     """Return how warps divide the tile.
 

@@ -20,7 +20,7 @@ from flash4gen.schedule.constraints import CONSTRAINTS, Violation, violations
 from flash4gen.schedule.memory import shared_memory, tensor_columns
 from flash4gen.schedule.model import Schedule
 from flash4gen.schedule.space import shape_of
-from flash4gen.schedule.units import matrix_unit, promotes, sum_parts
+from flash4gen.schedule.units import ONES, matrix_unit, promotes, sum_parts
 from flash4gen.schedule.workload import tile_reads
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def _unbounded(schedule: Schedule, attention: Attention | None) -> tuple[Violati
     """Return why a schedule without a running maximum is wrong for an attention, if it is."""
     if attention is None or not schedule.capped:
         return ()
-    if attention.normalised and is_capped(attention.score, attention.dtype):
+    if is_capped(attention):
         return ()
     reason = f"weights of `{attention.name}` may overflow {attention.dtype} without a maximum"
     return (Violation("capped", reason),)
@@ -97,12 +97,15 @@ def _sums(
     """Return the planned numbers that do not follow from the free choices."""
     shape = shape_of(schedule)
     widths = schedule.head_pad, schedule.value_pad
-    buffers = shared_memory(hardware, shape, *widths, reads, element=schedule.element)
+    ones = ONES if schedule.capped else 0
+    buffers = shared_memory(hardware, shape, *widths, reads, element=schedule.element, ones=ones)
     unit = matrix_unit(hardware, schedule.tile_q, schedule.warps)
     expected = {
         "hardware": hardware.name,
         "smem_bytes": sum(buffer.bytes for buffer in buffers),
-        "tmem_columns": tensor_columns(hardware, shape, schedule.value_pad, schedule.element),
+        "tmem_columns": tensor_columns(
+            hardware, shape, schedule.value_pad + ones, schedule.element
+        ),
         "promotes": promotes(unit, schedule.element),
         "sum_parts": sum_parts(unit),
     }

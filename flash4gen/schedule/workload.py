@@ -97,8 +97,7 @@ class Workload:
         reads: the look-ups that differ from key to key.
         differentiable: whether there are kernels of gradients beside this one.
         element: bytes of an element of q, k and v.
-        capped: whether weights need no running maximum; the score's operations are then those of
-            its exponent in base 2.
+        capped: whether weights need no running maximum where the unit can do without.
     """
 
     head_pad: int
@@ -159,8 +158,7 @@ def workload(attention: Attention) -> Workload:
     element = attention.dtype.bytes
     widths = pad(attention.head_dim, element), pad(attention.value_dim, element)
     ragged = widths != (attention.head_dim, attention.value_dim)
-    capped = attention.normalised and is_capped(attention.score, attention.dtype)
-    work = workload_of(attention.score, attention.mask, *widths, capped=capped)
+    work = workload_of(attention.score, attention.mask, *widths)
     score = work.score
     if not attention.normalised:  # 1 / (1 + 2^x) where a softmax has 2^x
         score = Operations(score.plain + 1, score.mufu + 1)
@@ -174,6 +172,7 @@ def workload(attention: Attention) -> Workload:
         paged=attention.paged,
         output_reads=_output_reads(attention),
         element=element,
+        capped=is_capped(attention),
     )
 
 
@@ -197,17 +196,9 @@ def _output_reads(attention: Attention) -> int:
 _WORDS = (InputDType.F32, InputDType.I32)
 
 
-CAPPED = Operations(2, 2)
-"""Of A − 2A · 1 / (1 + 2^x): product, exp2, sum, reciprocal. The last multiply-add is counted with
-the softmax, which has one for every score."""
-
-
-def workload_of(
-    score: Expr, mask: Expr, head_pad: int, value_pad: int, *, capped: bool = False
-) -> Workload:
+def workload_of(score: Expr, mask: Expr, head_pad: int, value_pad: int) -> Workload:
     """Count the work of a score and a mask on heads of these widths, powers of two."""
-    operations = CAPPED if capped else _operations(score)
-    return Workload(head_pad, value_pad, operations, _operations(mask), bounds(mask), capped=capped)
+    return Workload(head_pad, value_pad, _operations(score), _operations(mask), bounds(mask))
 
 
 def _operations(expr: Expr) -> Operations:

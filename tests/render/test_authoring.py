@@ -112,7 +112,7 @@ def test_a_concern_of_ones_own_has_a_place_of_its_own() -> None:
             "mine",
             "there is `blackwell_forward`, `module`, `portable_forward` or `portable_training`",
         ),
-        ("concern", "softmax", "override one of `online`"),
+        ("concern", "softmax", "override one of `capped`, `online`"),
         ("concern", "../up", "letters, digits and _"),
     ],
 )

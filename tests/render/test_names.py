@@ -29,6 +29,7 @@ POWER = "s ** 1.5"
 MEANINGS: tuple[dict[str, Any], ...] = (
     {},
     {"mask": CAUSAL, "score": SOFTCAP},
+    {"score": SOFTCAP, "dtype": DType.BF16},
     {"mask": "(q + k) % 3 == 0", "score": POWER},
 )
 
