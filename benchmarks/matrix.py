@@ -178,10 +178,10 @@ def page(rows: list[Compiled]) -> str:
         "Each compile had a process of its own. Seconds are processor time without the import of",
         "torch and Triton, and with the compiles of schedules that were tried before and spilled.",
         "",
-        f"{len(rows)} of {len(list(jobs()))} are measured: "
-        f"{sum(row.seconds for row in rows) / 60:.0f} minutes together, "
+        f"{len(rows)} compiles, {sum(row.seconds for row in rows) / 60:.0f} minutes together, "
         f"at most {max((row.megabytes for row in rows), default=0)} MB. "
-        f"{sum(not row.spills for row in rows)} have no spill.",
+        f"{sum(not row.spills for row in rows)} are without spills. "
+        "What is not listed has not been compiled for this page.",
         "",
         "| spec | target | family | spill bytes | seconds | MB | why |",
         "|---|---|---|---|---|---|---|",

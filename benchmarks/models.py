@@ -141,7 +141,7 @@ def page(rows: list[Proven]) -> str:
         "rungs of its certificate that need no GPU are climbed, without mutants, at lengths that",
         "the certificate chooses. Seconds are processor time.",
         "",
-        f"{len(rows)} of {len({job[1:] for job in jobs()})} are recorded.",
+        f"{len(rows)} proofs. What is not listed has not been proven for this page.",
         "",
         "| model | kind of layer | target | family | passed | else | seconds |",
         "|---|---|---|---|---|---|---|",
