@@ -94,15 +94,11 @@ class Softmax:
         impl: ``online``, ``capped``, ``sigmoid``, or one of their forms.
         parts: whether the sum of a row is kept in parts until its last key.
         sums: shape of the sums of the rows of a tile.
-        rescale: the factor on sums so far, in their shape.
-        added: what the tile's weights ``p`` add to them.
     """
 
     impl: str
     parts: bool
     sums: str
-    rescale: str
-    added: str
 
 
 @dataclass(frozen=True, slots=True)

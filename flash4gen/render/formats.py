@@ -35,16 +35,8 @@ def softmax(attention: Attention, schedule: Schedule, sigmoid: str = "sigmoid") 
     return Softmax(
         impl=f"{name}_8_bit" if _eight(attention) else name,
         parts=parts,
-        sums=_sums(schedule),
-        rescale="rescale[:, None]" if parts else "rescale",
-        added="tl.sum(tl.reshape(p, [TILE_Q, TILE_K // SUM_PARTS, SUM_PARTS]), 1)"
-        if parts
-        else "tl.sum(p, 1)",
+        sums="[TILE_Q, SUM_PARTS]" if parts else "[TILE_Q]",
     )
-
-
-def _sums(schedule: Schedule) -> str:
-    return "[TILE_Q, SUM_PARTS]" if schedule.sum_parts > 1 else "[TILE_Q]"
 
 
 def score(attention: Attention, schedule: Schedule, *, asm: bool) -> Score:

@@ -180,11 +180,7 @@ def _busy(schedule: Schedule, work: Workload, hardware: Hardware) -> dict[str, f
     tile_bytes = schedule.tile_k * (schedule.head_pad + schedule.value_pad) * schedule.element
     copies = tile_bytes / 16 * POINTER_INSTRUCTIONS if schedule.load is Load.POINTER else 0
     grid = warp_grid(unit, schedule.tile_q, schedule.value_pad, schedule.warps)
-    plain = (
-        scores * (SOFTMAX_PLAIN - work.capped + work.score.plain + work.score.mufu)
-        + outputs
-        + copies
-    )
+    plain = scores * (SOFTMAX_PLAIN + score.plain + score.mufu) + outputs + copies
     plain += schedule.tile_q * ROW_HOLDERS[unit] * grid.columns * ROW_PLAIN
     plain += STEP_PLAIN * schedule.warps * hardware.warp_size
     shared = _shared_bytes(schedule, unit, tile_bytes)

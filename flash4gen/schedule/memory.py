@@ -78,8 +78,10 @@ def shared_memory(  # noqa: PLR0913 - three have defaults
     if reused:
         query = max(0, query - key_ring - value_ring - weights)
     small = SCRATCH if unit is Unit.TCGEN05 or stays else 0
-    if (unit is Unit.TCGEN05 or shape.load is Load.TMA) and not (ones and small):
-        small += BARRIERS  # with ones, measured to the byte, they lie in the scratch
+    if unit is Unit.TCGEN05:
+        small += BARRIERS * (2 if ones else 1)  # the third product has its own
+    elif shape.load is Load.TMA and not (ones and stays):
+        small += BARRIERS  # beside ones they lie in the scratch, to the byte
     plan = (
         Buffer(name, query),
         Buffer(f"k, {slots} slots", key_ring),
