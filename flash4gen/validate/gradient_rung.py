@@ -72,8 +72,7 @@ class GradientResult:
 
 def gradient_cases(attention: Attention, schedule: BackwardSchedule) -> tuple[Case, ...]:
     """Return the cases that gradients are computed for: edges of tiles, scores, layouts."""
-    tile_q = max(schedule.queries.tile_q, schedule.keys.tile_q)
-    tile_k = max(schedule.queries.tile_k, schedule.keys.tile_k)
+    tile_q, tile_k = schedule.tile_q, schedule.tile_k
     middle_q, middle_k = tile_q // 2 + 3, tile_k + 5
     cases = [
         Case(name="one query, one key", seq_q=1, seq_k=1),
