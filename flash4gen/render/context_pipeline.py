@@ -1,4 +1,4 @@
-"""What the templates of the warp-specialised backward pass see, beside the forward pass's context."""
+"""What the templates of the warp-specialised backward pass see, beside what those of forward do."""
 
 from __future__ import annotations
 

@@ -10,10 +10,18 @@ from flash4gen.render import (
     context_backward,
     context_blackwell,
     context_inputs,
+    context_pipeline,
     context_rows,
 )
 
-MODULES = (context, context_inputs, context_rows, context_blackwell, context_backward)
+MODULES = (
+    context,
+    context_inputs,
+    context_rows,
+    context_blackwell,
+    context_backward,
+    context_pipeline,
+)
 
 TYPES: dict[str, Any] = {
     name: kind

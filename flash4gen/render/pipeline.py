@@ -1,4 +1,5 @@
-"""The context of a warp-specialised module with both passes: the forward pass's, and the pipeline's.
+"""The context of a warp-specialised module with both passes: the forward one's, and the pipeline.
+
 
 Chooses nothing: what is printed follows from the schedule and from what the expressions are.
 """
@@ -12,12 +13,12 @@ from flash4gen.ir.masks.transpose import query_bounds
 from flash4gen.ir.nodes import EmptyRow
 from flash4gen.render import backward_eager, expressions
 from flash4gen.render.backward_loops import query_spans
+from flash4gen.render.constants import decimal, integer
 from flash4gen.render.context import Option
 from flash4gen.render.context_blackwell import Named
 from flash4gen.render.context_pipeline import Pipeline, PipelineContext
 from flash4gen.render.gradients import gradients
 from flash4gen.render.pipeline_compute import compute_role, gradient_factor
-from flash4gen.render.constants import decimal, integer
 from flash4gen.schedule.backward.pipeline.model import KeyOrder
 from flash4gen.schedule.backward.pipeline.plan import pipeline_plan
 from flash4gen.schedule.blackwell.memory import GROUP
@@ -88,7 +89,9 @@ def pipeline_context(
     barriers = pipeline_plan(schedule).barriers
     backward = Pipeline(
         constants=_constants(attention, choice, schedule),
-        options=(Option("ROWS_OPTIONS", '{"num_warps": 4, "num_ctas": 1, "enable_fp_fusion": True}'),),
+        options=(
+            Option("ROWS_OPTIONS", '{"num_warps": 4, "num_ctas": 1, "enable_fp_fusion": True}'),
+        ),
         order=_ORDER[schedule.order],
         place=_PLACE[schedule.order],
         spans=spans,
@@ -113,9 +116,15 @@ def pipeline_context(
     )
     derived = [by for _, by in found.moving]
     helpers = expressions.arithmetic_of(attention, derived)
-    helpers = replace(helpers, tanh=False, tanh_packed=forward.arithmetic.tanh_packed,
-                      tanh_approx=forward.arithmetic.tanh_approx)
-    return PipelineContext(**{**kept, "interface": faced, "arithmetic": helpers, "backward": backward})
+    helpers = replace(
+        helpers,
+        tanh=False,
+        tanh_packed=forward.arithmetic.tanh_packed,
+        tanh_approx=forward.arithmetic.tanh_approx,
+    )
+    return PipelineContext(
+        **{**kept, "interface": faced, "arithmetic": helpers, "backward": backward}
+    )
 
 
 def _purpose(name: str, arrivals: int) -> str:
@@ -137,7 +146,9 @@ def _constants(
         integer("DO_STAGES", schedule.out_stages, reason("out_stages")),
         integer("DQ_COLUMNS", schedule.dq_columns, reason("dq_columns")),
         integer("DQ_SLOTS", schedule.dq_slots, reason("dq_slots")),
-        decimal("GRADIENT_SCALE", gradient_factor(attention), "of dQ and dK: constant factors of ds"),
+        decimal(
+            "GRADIENT_SCALE", gradient_factor(attention), "of dQ and dK: constant factors of ds"
+        ),
         integer("COMPUTE_REGISTERS", schedule.compute_registers, reason("compute_registers")),
         integer("PRODUCT_REGISTERS", schedule.other_registers, reason("other_registers")),
         integer("ROWS_BEFORE", schedule.rows, reason("rows")),

@@ -51,9 +51,7 @@ def gradient_factor(attention: Attention) -> float:
     return folded.factor * folded.prescale * constant
 
 
-def compute_role(
-    attention: Attention, forward: BlackwellContext, spans: QuerySpans
-) -> ComputeRole:
+def compute_role(attention: Attention, forward: BlackwellContext, spans: QuerySpans) -> ComputeRole:
     """Return the compute roles of a variant, simplified."""
     body = fold(attention.score, attention.scale).body
     by = _by(body)

@@ -121,7 +121,7 @@ def _shape(s: PipelineSchedule) -> Iterator[Violation]:
         yield Violation("roles", f"{s.compute_roles} roles share {s.tile_q} queries unevenly")
     if s.dq_columns < 1 or s.head_pad % s.dq_columns:
         yield Violation("columns", f"{s.dq_columns} columns do not divide {s.head_pad}")
-    if s.query_stages < 2:  # noqa: PLR2004 - the next scores are multiplied ahead of the last dK
+    if s.query_stages < 2:
         yield Violation("stages", "the next queries are multiplied before the last ones are done")
     if s.out_stages < 1 or s.dq_slots < 1:
         yield Violation("stages", "there is a buffer that has no slot")
@@ -133,7 +133,7 @@ def _registers(s: PipelineSchedule, hardware: Hardware) -> Iterator[Violation]:
     pool = hardware.registers_per_sm // (GROUP * hardware.warp_size)
     split = s.compute_registers, s.reduce_registers, s.other_registers
     used = s.compute_roles * s.compute_registers + s.reduce_registers + s.other_registers
-    if used > pool or any(one % STEP or not 24 <= one <= 255 for one in split):  # noqa: PLR2004
+    if used > pool or any(one % STEP or not 24 <= one <= 255 for one in split):
         yield Violation(
             "registers",
             f"{s.compute_roles} · {split[0]} + {split[1]} + {split[2]} = {used} registers for "
