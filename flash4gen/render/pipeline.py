@@ -1,6 +1,5 @@
 """The context of a warp-specialised module with both passes: the forward one's, and the pipeline.
 
-
 Chooses nothing: what is printed follows from the schedule and from what the expressions are.
 """
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from flash4gen.schedule.backward.model import LoopShape
+
 
 class KeyOrder(StrEnum):
     """In which order programs walk the key tiles.
@@ -71,6 +73,17 @@ class PipelineSchedule:
     def share(self) -> int:
         """Queries of a step that one compute role takes."""
         return self.tile_q // self.compute_roles
+
+    @property
+    def keys(self) -> LoopShape:
+        """Its loop, which walks the queries that see a key tile."""
+        warps = 4 * (self.compute_roles + 2)
+        return LoopShape(self.tile_q, self.tile_k, warps, self.query_stages)
+
+    @property
+    def atomic(self) -> tuple[str, ...]:
+        """The gradients that programs add to in the order in which they come."""
+        return ("q",) if self.query_sum is QuerySum.ATOMIC else ()
 
     @property
     def text(self) -> str:
