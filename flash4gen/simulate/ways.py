@@ -225,7 +225,7 @@ def _special(instruction: Instruction) -> Piece | None:
     name, kind = instruction.mnemonic, instruction.kind
     if name.startswith("WARPGROUP.DEPBAR"):
         return Piece(do=Do.PRODUCT_WAIT, pending=_last_number(instruction))
-    if name.startswith("LDGDEPBAR"):
+    if name.startswith(("LDGDEPBAR", "UTMACMDFLUSH")):
         return Piece(do=Do.COPY_COMMIT)
     if name.startswith("DEPBAR"):
         return Piece(do=Do.COPY_WAIT, pending=_last_number(instruction))
