@@ -23,8 +23,9 @@ from flash4gen.schedule.backward.pipeline.plan import pipeline_plan
 from flash4gen.schedule.blackwell.memory import GROUP
 
 if TYPE_CHECKING:
+    from flash4gen.ir.expr import Expr
     from flash4gen.ir.nodes import Attention
-    from flash4gen.render.context import Constant
+    from flash4gen.render.context import Arithmetic, Constant
     from flash4gen.render.context_blackwell import BlackwellContext
     from flash4gen.schedule.backward.model import BackwardChoice
     from flash4gen.schedule.backward.pipeline.model import PipelineSchedule
@@ -113,16 +114,20 @@ def pipeline_context(
         launch=host,
         eager=backward_eager.eager(attention, found, host, "0.0" if zero else 'float("nan")'),
     )
-    derived = [by for _, by in found.moving]
-    helpers = expressions.arithmetic_of(attention, derived)
-    helpers = replace(
-        helpers,
-        tanh=False,
-        tanh_packed=forward.arithmetic.tanh_packed,
-        tanh_approx=forward.arithmetic.tanh_approx,
-    )
+    helpers = _helpers(attention, forward, [by for _, by in found.moving])
     return PipelineContext(
         **{**kept, "interface": faced, "arithmetic": helpers, "backward": backward}
+    )
+
+
+def _helpers(attention: Attention, forward: BlackwellContext, derived: list[Expr]) -> Arithmetic:
+    """Return the functions that both passes call; tanh is the forward pass's."""
+    tanh = forward.arithmetic
+    return replace(
+        expressions.arithmetic_of(attention, derived),
+        tanh=False,
+        tanh_packed=tanh.tanh_packed,
+        tanh_approx=tanh.tanh_approx,
     )
 
 
