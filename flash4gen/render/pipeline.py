@@ -116,7 +116,13 @@ def pipeline_context(
     )
     helpers = _helpers(attention, forward, [by for _, by in found.moving])
     return PipelineContext(
-        **{**kept, "interface": faced, "arithmetic": helpers, "backward": backward}
+        **{
+            **kept,
+            "interface": faced,
+            "arithmetic": helpers,
+            "backward": backward,
+            "imports": _imports(forward, helpers),
+        }
     )
 
 
@@ -131,6 +137,14 @@ def _helpers(attention: Attention, forward: BlackwellContext, derived: list[Expr
     )
 
 
+def _imports(forward: BlackwellContext, helpers: Arithmetic) -> tuple[str, ...]:
+    """Return the imports; a derivative may call what the score does not."""
+    line = "from triton.language.extra import libdevice"
+    if not helpers.libdevice or line in forward.imports:
+        return forward.imports
+    return (*forward.imports[:-1], line, forward.imports[-1])
+
+
 def _purpose(name: str, arrivals: int) -> str:
     return _PURPOSE[name] + (f"; {arrivals}" if arrivals > 1 else "")
 
@@ -141,8 +155,8 @@ def _constants(
     reason = choice.reason
     spans = len(query_bounds(attention.mask).segments)
     return (
-        integer("GRADIENT_Q", schedule.tile_q, f"queries of a step: {reason('tile_q')}"),
-        integer("GRADIENT_K", schedule.tile_k, f"keys of a program: {reason('tile_k')}"),
+        integer("GRADIENT_Q", schedule.tile_q, f"queries of a step; {reason('tile_q')}"),
+        integer("GRADIENT_K", schedule.tile_k, f"keys of a program; {reason('tile_k')}"),
         integer("QUERY_SPANS", spans, "ranges of queries that see a key tile"),
         integer("COMPUTE_ROLES", schedule.compute_roles, reason("compute_roles")),
         integer("SHARE", schedule.share, "queries of a step that one of them takes"),

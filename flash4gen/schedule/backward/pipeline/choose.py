@@ -90,10 +90,10 @@ def _reasons(schedule: PipelineSchedule) -> dict[str, str]:
         else "narrow heads leave room for a second tile, which arrives ahead of its turn",
         "dq_columns": "a box of 32 float32 is the 128 bytes of a swizzled row",
         "dq_slots": "one is filled while the copy engine reads the other",
-        "compute_registers": "2·compute + reduce + other = 512; with 152 no loop of the compute "
-        "roles spills (ptxas of Triton 3.9)",
-        "reduce_registers": "32 columns at a time, and what is left of 512",
-        "other_registers": "descriptors of the five products; with 88 the mma loop reloads some",
+        "compute_registers": "2·compute + reduce + other = 512; a compute thread holds 64 weights "
+        "and a fragment of 32 gradients, and more than 152 changes nothing",
+        "reduce_registers": "32 columns at a time; with 80 its loop reloads twelve",
+        "other_registers": "descriptors of the five products; with 88 the mma loop reloads six",
         "order": "the first keys are seen by most queries; the longest programs start first"
         if grows
         else "programs that run together share queries in L2",
