@@ -79,11 +79,6 @@ class BackwardSchedule:
         return max(self.queries.tile_k, self.keys.tile_k)
 
     @property
-    def atomic(self) -> tuple[str, ...]:
-        """The gradients that programs add to in the order in which they come: none."""
-        return ()
-
-    @property
     def text(self) -> str:
         """The shapes of the kernels that every backward pass has, on one line."""
         return f"keys {self.keys.text}; queries {self.queries.text}"

@@ -81,11 +81,6 @@ class PipelineSchedule:
         return LoopShape(self.tile_q, self.tile_k, warps, self.query_stages)
 
     @property
-    def atomic(self) -> tuple[str, ...]:
-        """The gradients that programs add to in the order in which they come."""
-        return ("q",) if self.query_sum is QuerySum.ATOMIC else ()
-
-    @property
     def text(self) -> str:
         """The choices that matter most, on one line."""
         return (
