@@ -78,15 +78,9 @@ def pipeline_context(
     zero = attention.empty_row is EmptyRow.ZERO
     name, digest = forward.interface.name, forward.interface.digest
     kept = {field.name: getattr(forward, field.name) for field in fields(forward)}
-    faced = replace(
-        forward.interface,
-        element="dtype",
-        gradients=backward_eager.interface(attention, found, host, name, digest),
-    )
     schedule: PipelineSchedule = choice.schedule  # type: ignore[assignment]
     spans = query_spans(attention)
     compute = compute_role(attention, forward, spans)
-    barriers = pipeline_plan(schedule).barriers
     backward = Pipeline(
         constants=_constants(attention, choice, schedule),
         options=(
@@ -96,10 +90,7 @@ def pipeline_context(
         place=_PLACE[schedule.order],
         spans=spans,
         compute=compute,
-        barriers=tuple(
-            Named(it.name, _purpose(it.name, it.arrivals), f"{it.count}, {it.arrivals}")
-            for it in barriers
-        ),
+        barriers=_barriers(schedule),
         parts=tuple(
             Named(f"{part}", "", "dk_desc" if part == schedule.compute_roles - 1 else "dv_desc")
             for part in range(schedule.compute_roles)
@@ -115,15 +106,17 @@ def pipeline_context(
         eager=backward_eager.eager(attention, found, host, "0.0" if zero else 'float("nan")'),
     )
     helpers = _helpers(attention, forward, [by for _, by in found.moving])
-    return PipelineContext(
-        **{
-            **kept,
-            "interface": faced,
-            "arithmetic": helpers,
-            "backward": backward,
-            "imports": _imports(forward, helpers),
-        }
-    )
+    more = {
+        "interface": replace(
+            forward.interface,
+            element="dtype",
+            gradients=backward_eager.interface(attention, found, host, name, digest),
+        ),
+        "arithmetic": helpers,
+        "backward": backward,
+        "imports": _imports(forward, helpers),
+    }
+    return PipelineContext(**{**kept, **more})
 
 
 def _helpers(attention: Attention, forward: BlackwellContext, derived: list[Expr]) -> Arithmetic:
@@ -143,6 +136,13 @@ def _imports(forward: BlackwellContext, helpers: Arithmetic) -> tuple[str, ...]:
     if not helpers.libdevice or line in forward.imports:
         return forward.imports
     return (*forward.imports[:-1], line, forward.imports[-1])
+
+
+def _barriers(schedule: PipelineSchedule) -> tuple[Named, ...]:
+    return tuple(
+        Named(it.name, _purpose(it.name, it.arrivals), f"{it.count}, {it.arrivals}")
+        for it in pipeline_plan(schedule).barriers
+    )
 
 
 def _purpose(name: str, arrivals: int) -> str:
