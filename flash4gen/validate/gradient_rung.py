@@ -143,7 +143,7 @@ def gradients_rung(subject: Subject, module: ModuleType, progress: Callable[[str
 def gradient_result(subject: Subject, module: ModuleType, case: Case) -> GradientResult:
     """Run one case and compare."""
     attention = subject.attention
-    call, given = _call(attention, case)
+    call, given = call_of(attention, case)
     file = subject.path.name
     try:
         with virtual_gpu(subject.hardware.arch) as gpu, poisoned_outputs():
@@ -204,7 +204,7 @@ def repeat_faults(subject: Subject, module: ModuleType) -> Iterator[str]:
     shape = choice.schedule.keys
     length = shape.tile_k + 3
     case = Case(name="two schedules", seq_q=length, seq_k=length)
-    call, given = _call(subject.attention, case)
+    call, given = call_of(subject.attention, case)
     runs: list[dict[str, Tensor | None]] = []
     for policy in (Policy.IN_ORDER, Policy.RANDOM):
         check = Check(policy=policy, seed=1)
@@ -218,7 +218,7 @@ def repeat_faults(subject: Subject, module: ModuleType) -> Iterator[str]:
             yield f"gradient of {name}: two schedules of the same kernels give other bits"
 
 
-def _call(attention: Attention, case: Case) -> tuple[Call, Upstream]:
+def call_of(attention: Attention, case: Case) -> tuple[Call, Upstream]:
     """Return the arguments of a case, and gradients of its results in the same kind of layout."""
     made = make_inputs(attention, case)
     random = torch.Generator().manual_seed(case.seed + 2)
