@@ -1,4 +1,4 @@
-"""`deterministic = true`: the compile rung says that sums have one order, and finds those without."""
+"""`deterministic = true`: the compile rung says that sums have one order, or which have not."""
 
 from __future__ import annotations
 
@@ -17,8 +17,6 @@ from flash4gen.validate.structure import compile_rung
 from tests.validate.training import compiled, training, written
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from flash4gen.validate import Subject
 
 ORDERED = training(mask="k <= q_end", deterministic=True)
