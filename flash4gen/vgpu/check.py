@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -152,21 +153,14 @@ def check_ttgir(  # noqa: PLR0913 - keywords with defaults
         return Report(findings=(error.finding,), policy=policy, seed=seed)
     collector, progress = Collector(), Progress()
     collector.findings.extend(program.findings)
+    sites = program.sites if redundancy else ()
     settings = Settings(
-        policy=policy,
-        seed=seed,
-        step_limit=step_limit,
-        sites=program.sites if redundancy else (),
-        first=first,
-        **program.shape,
+        policy=policy, seed=seed, step_limit=step_limit, sites=sites, first=first, **program.shape
     )
     extents = _extents(grid)
     taken = _programs(extents, most, order, seed)
-    try:
-        with exact_arithmetic():
-            _run(program, arguments, extents, scratch, (settings, progress, collector), taken)
-    except FatalError:
-        pass
+    with suppress(FatalError), exact_arithmetic():
+        _run(program, arguments, extents, scratch, (settings, progress, collector), taken)
     return Report(
         findings=tuple(collector.findings),
         redundant=_redundant(settings.sites, progress),
