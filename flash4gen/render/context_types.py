@@ -9,6 +9,7 @@ from flash4gen.render import (
     context,
     context_backward,
     context_blackwell,
+    context_dropout,
     context_inputs,
     context_pipeline,
     context_rows,
@@ -16,6 +17,7 @@ from flash4gen.render import (
 
 MODULES = (
     context,
+    context_dropout,
     context_inputs,
     context_rows,
     context_blackwell,

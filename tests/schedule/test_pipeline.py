@@ -84,6 +84,7 @@ def test_a_schedule_that_cannot_be_is_found_out(change: dict[str, int], constrai
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
+        ({"deterministic": True}, "`deterministic = true` asks for one"),
         ({"weights": Weights.SIGMOID}, "no sigmoid weights"),
         ({"score": "s + slopes[h]"}, "no input tensors but sinks, and this one has slopes"),
         ({"head_dim": 192, "value_dim": 128}, "head_dim 192 with value_dim 128"),

@@ -30,6 +30,10 @@ def no_pipeline(attention: Attention, hardware: Hardware) -> str:
     read = tuple(
         dict.fromkeys(item.tensor.name for item in lookups(attention.score, attention.mask))
     )
+    if attention.deterministic:
+        return (
+            "its backward pipeline adds up dq in any order, and `deterministic = true` asks for one"
+        )
     if not attention.normalised:
         return "its backward pipeline has no sigmoid weights, and this attention has"
     if read:
