@@ -1,4 +1,4 @@
-"""The budget of 8-bit weights: right roundings stay within half of it, coarser ones do not.
+"""The budget of 8-bit weights: right roundings need at most 60 % of it, coarser ones do not.
 
 The kernels here are written in float64, tile after tile with a running maximum, so that nothing but
 how weights are rounded differs from the truth.
@@ -99,7 +99,7 @@ def online(scores: Tensor, v: Tensor, rounding: Rounding, tile: int, backwards: 
 @pytest.mark.parametrize("tile", [16, 64, 128])
 @pytest.mark.parametrize("backwards", [False, True])
 @pytest.mark.parametrize("name", CASES)
-def test_right_roundings_need_no_more_than_half(name: str, tile: int, backwards: bool) -> None:
+def test_right_roundings_need_little_more_than_half(name: str, tile: int, backwards: bool) -> None:
     assert ratio(name, nearest, tile, backwards=backwards) < 0.6
 
 
