@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from flash4gen.diagnostics.model import Diagnostic
     from flash4gen.ir.hardware import Hardware
     from flash4gen.ir.nodes import Attention
+    from flash4gen.schedule.backward.model import Unfit
     from flash4gen.schedule.model import Excluded
 
 __all__ = ["BUILD", "choose"]
@@ -52,6 +53,7 @@ def choose(
     attention: Attention,
     hardware: Hardware,
     exclude: Excluded = (),
+    unfit: Unfit = (),
 ) -> Choice | tuple[Diagnostic, ...]:
     """Choose the forward schedule of an attention on a target.
 
@@ -62,6 +64,7 @@ def choose(
         attention: what to compute; its pins restrict the choice.
         hardware: the target.
         exclude: schedules that were compiled and found unfit, each with the reason.
+        unfit: the same of shapes of backward kernels.
 
     Returns:
         The choice and its log; diagnostics if a pin is wrong or nothing fits.
@@ -88,7 +91,7 @@ def choose(
         declined = f"{DECLINED}{found}"
     if Family.PORTABLE not in allowed:
         return (_refused(attention, hardware, declined),)
-    return _portable(attention, hardware, declined, exclude)
+    return _portable(attention, hardware, declined, exclude, unfit)
 
 
 def _portable(
@@ -96,6 +99,7 @@ def _portable(
     hardware: Hardware,
     reason: str,
     exclude: Excluded,
+    unfit: Unfit,
 ) -> Choice | tuple[Diagnostic, ...]:
     """Choose among portable schedules; what was compiled of the other family stays in the log."""
     own = tuple((item, why) for item, why in exclude if isinstance(item, Schedule))
@@ -111,7 +115,7 @@ def _portable(
         found = replace(found, decisions=(*found.decisions, DETERMINISTIC))
     if not attention.differentiable:
         return found
-    return replace(found, backward=choose_backward(attention, hardware))
+    return replace(found, backward=choose_backward(attention, hardware, unfit))
 
 
 def _clash(attention: Attention) -> Diagnostic | None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from flash4gen.digest import WHERE_SET
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,10 @@ class KernelShape:
         return f"{self.kernel} {self.shape.text}"
 
 
+Unfit: TypeAlias = tuple[tuple[KernelShape, str], ...]
+"""Shapes that were compiled and found unfit, each with the reason."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackwardSchedule:
     """The choices of all kernels of a backward pass.
@@ -72,10 +79,19 @@ class BackwardSchedule:
 
 @dataclass(frozen=True, slots=True)
 class BackwardChoice:
-    """A schedule, and why each of its shapes is what it is, by field."""
+    """A schedule, and why each of its shapes is what it is, by field.
+
+    ``excluded`` holds shapes that were compiled and found to spill, each with the reason.
+    """
 
     schedule: BackwardSchedule
     reasons: tuple[tuple[str, str], ...]
+    excluded: Unfit = field(default=(), metadata=WHERE_SET)
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether a shape that was excluded is the one that is left: nothing smaller is known."""
+        return any(getattr(self.schedule, it.kernel, None) == it.shape for it, _ in self.excluded)
 
     def reason(self, field: str) -> str:
         """Return the reason for a field's value, one sentence; empty where there is none."""
