@@ -28,6 +28,7 @@ from flash4gen.build.sass.listing import read_listings
 from flash4gen.diagnostics import Findings
 from flash4gen.driver import check_spec, plan_spec
 from flash4gen.driver.build import Run, build_plan
+from flash4gen.schedule.backward.model import as_loops
 
 if TYPE_CHECKING:
     from flash4gen.build.artefact import Artefact
@@ -99,8 +100,9 @@ def slots_table(folder: Path) -> tuple[Table, bool]:
         found = built(rival.target, folder)
         choice = found.plan.choice.backward
         assert choice is not None
+        schedule = as_loops(choice.schedule)
         theirs = dict(zip(LOOPS, (rival.queries, rival.keys), strict=True))
-        shapes = dict(zip(LOOPS, (choice.schedule.queries, choice.schedule.keys), strict=True))
+        shapes = dict(zip(LOOPS, (schedule.queries, schedule.keys), strict=True))
         total = 0.0
         for kernel in (found.artefact, *found.artefact.backward):
             facts = kernel.facts

@@ -108,6 +108,7 @@ def build_plan(plan: Plan, run: Run, scratch: Path, findings: Findings) -> Built
         attempts += 1
         wanting = next_plan(current, built.artefact)
         if wanting is current:
+            _warn_of_spills(built, attempts, findings)
             return built
         if best is None or spilled(built.artefact) < spilled(best.artefact):
             best = built
@@ -129,7 +130,7 @@ def next_plan(plan: Plan, artefact: Artefact) -> Plan | None:
     backward = plan.choice.backward
     for kernel in artefact.backward if backward is not None else ():
         shape = None if backward is None else shape_of(backward.schedule, kernel.kernel)
-        if kernel.facts.spill_bytes and shape is not None:
+        if shape is not None and spills_matter(plan.choice.schedule, kernel.facts):
             unfit += ((shape, f"spills {kernel.facts.spill_bytes} bytes per thread"),)
     if (excluded, unfit) == (plan.excluded, plan.unfit):
         return plan
@@ -144,7 +145,7 @@ def spilled(artefact: Artefact) -> int:
 def _warn_of_spills(best: Built, attempts: int, findings: Findings) -> None:
     plan = best.plan
     for kernel in (best.artefact, *best.artefact.backward):
-        if not kernel.facts.spill_bytes:
+        if not spills_matter(plan.choice.schedule, kernel.facts):
             continue
         name = "the kernel" if kernel is best.artefact else f"`{kernel.kernel}`"
         findings.warning(
@@ -152,7 +153,7 @@ def _warn_of_spills(best: Built, attempts: int, findings: Findings) -> None:
             f"{name} of `{plan.attention.name}` for {plan.hardware.name} spills "
             f"{kernel.facts.spill_bytes} bytes per thread",
             plan.attention.span,
-            notes=[f"{attempts} schedules were compiled, and each of them spills"],
+            notes=[f"compiled {attempts} times, with other schedules where there were any"],
             helps=["if the spec pins tile_q, tile_k or warps, unpin them"],
         )
 

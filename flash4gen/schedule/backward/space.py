@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from flash4gen.schedule.backward.model import KernelShape, LoopShape
 
 if TYPE_CHECKING:
-    from flash4gen.schedule.backward.model import BackwardSchedule
+    from flash4gen.schedule.backward.model import AnyBackwardSchedule
 
 
 class Kernel(StrEnum):
@@ -73,7 +73,7 @@ _KERNEL_OF = {"_key_gradient_kernel": Kernel.KEYS, "_query_gradient_kernel": Ker
 _OTHERS = "_gradient_kernel"
 
 
-def shape_of(schedule: BackwardSchedule, function: str) -> KernelShape | None:
+def shape_of(schedule: AnyBackwardSchedule, function: str) -> KernelShape | None:
     """Return the shape of a kernel by its name in a module; None if none is chosen for it."""
     if not function.endswith(_OTHERS):
         return None
