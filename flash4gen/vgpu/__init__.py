@@ -7,7 +7,7 @@ partitions and engines as the concurrent things they are and reports every findi
 
 from __future__ import annotations
 
-from flash4gen.vgpu.check import Check, Policy, check_ttgir
+from flash4gen.vgpu.check import Check, Order, Policy, check_ttgir
 from flash4gen.vgpu.concurrent.sites import synchronises
 from flash4gen.vgpu.driver import Launch, VirtualDriver, VirtualGpu, virtual_gpu
 from flash4gen.vgpu.errors import Finding, FindingKind, Other, VirtualGpuError
@@ -23,6 +23,7 @@ __all__ = [
     "FindingKind",
     "HostDescriptor",
     "Launch",
+    "Order",
     "Other",
     "Policy",
     "Redundant",

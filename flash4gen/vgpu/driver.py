@@ -159,6 +159,7 @@ def _run(
         arguments,
         grid,
         policy=check.policy,
+        order=check.order,
         seed=check.seed,
         step_limit=check.step_limit,
         scratch=scratch,

@@ -119,6 +119,8 @@ def _alone(score: Expr) -> bool:
 
 def unsupported(attention: Attention) -> str:
     """Return why the family cannot compute an attention, or an empty text."""
+    if attention.dropout:
+        return "it draws no random numbers, and this attention drops weights"
     if attention.differentiable:
         return "it has no backward kernels yet, and this attention asks for a backward pass"
     if attention.dtype.bytes == 1:
