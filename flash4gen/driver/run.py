@@ -66,8 +66,8 @@ def compile_spec(  # noqa: PLR0913 - the options of a front door
         template_dirs: searched before the shipped templates. Templates are code.
         progress: called at the beginning and end of every stage.
         mutate: check the concurrency checks too, by mutants of the kernel.
-        search: run the best dozen of candidates on the clock, and take the fastest; None takes what
-            the module on disk says that a search has found.
+        search: run the best dozen of candidates on the clock; None: take what the module on disk
+            says that a search has found.
 
     Raises:
         StageError: a fault of ours.
@@ -76,9 +76,7 @@ def compile_spec(  # noqa: PLR0913 - the options of a front door
     findings = Findings()
     results: list[ModuleResult] = []
     files: dict[Path, bytes] = {}
-    plans, indexes = _planned(path, targets, run, findings, search=bool(search))
-    if search is None:
-        plans = tuple(as_searched(plan, _text(run.module_path(plan))) for plan in plans)
+    plans, indexes = _planned(path, targets, run, findings, search=search)
     _probe([run.module_path(plan).parent for plan in plans], findings)
     with tempfile.TemporaryDirectory(prefix="flash4gen-") as scratch:
         for plan in plans if not findings.errors else ():
@@ -176,7 +174,7 @@ def _planned(
     run: Run,
     findings: Findings,
     *,
-    search: bool = False,
+    search: bool | None = False,
 ) -> tuple[tuple[Plan, ...], tuple[IndexPlan, ...]]:
     """Check a spec and choose its schedules; no plan at all if anything is wrong."""
     name = Path(path).stem
@@ -188,7 +186,9 @@ def _planned(
         details.append(f"{len(checked.attentions)} attention")
         findings.add(*check_overrides(run.template_dirs))
     with run.stage("schedule", name) as details:
-        plans, problems = plan_spec(checked, targets, search=search)
+        plans, problems = plan_spec(checked, targets, search=bool(search))
+        if search is None:
+            plans = tuple(as_searched(plan, _text(run.module_path(plan))) for plan in plans)
         findings.add(*problems)
         details.extend(
             f"{plan.hardware.name} {len(plan.choice.ranked)} fit, "
