@@ -84,7 +84,8 @@ class Plan:
     """One variant, one target, and the schedule chosen for them.
 
     ``excluded`` holds schedules that were compiled and found to spill, each with the reason;
-    ``unfit`` shapes of backward kernels.
+    ``unfit`` shapes of backward kernels; ``searched`` says whether the clock was asked for a faster
+    one than the rules make.
     """
 
     attention: Attention
@@ -92,6 +93,7 @@ class Plan:
     choice: Choice
     excluded: Excluded = ()
     unfit: Unfit = ()
+    searched: bool = False
 
     @property
     def subject(self) -> str:
