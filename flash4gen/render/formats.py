@@ -14,6 +14,7 @@ from flash4gen.ir.nodes import DType
 from flash4gen.render import expressions
 from flash4gen.render.constants import TORCH_DTYPE
 from flash4gen.render.context import Attend, Epilogue, LoadText, Score, Softmax
+from flash4gen.render.dropout import kept
 from flash4gen.render.expressions import in_kernel, sink
 from flash4gen.render.rows import product_factor
 
@@ -85,6 +86,7 @@ def attend(attention: Attention, schedule: Schedule, names: tuple[str, ...]) -> 
         rescales=attention.normalised and not schedule.capped,
         parts=schedule.sum_parts > 1,
         rounded=schedule.capped,
+        kept=kept(attention, "q_first", "TILE_Q", "start", "TILE_K", upright=True),
     )
 
 
@@ -117,6 +119,7 @@ def epilogue(attention: Attention, schedule: Schedule, empty_value: str) -> Epil
         out=f"acc * {unit}" if eight and not attention.normalised else "acc",
         total="row_sum / UNIT" if eight and not attention.normalised else "row_sum",
         normalises=attention.normalised,
+        dropout_scale="DROPOUT_SCALE" if attention.dropout else "",
         first_row="q_start.to(tl.int64) + q_first"
         if attention.packed
         else "b.to(tl.int64) * seq_q + q_first",

@@ -15,7 +15,7 @@ from flash4gen.ir.hardware import Backend, Feature
 from flash4gen.ir.masks import minimal
 from flash4gen.ir.nodes import EmptyRow
 from flash4gen.ir.simplify import simplify
-from flash4gen.render import expressions, formats, rows
+from flash4gen.render import dropout, expressions, formats, rows
 from flash4gen.render.backward import training_context
 from flash4gen.render.blackwell import blackwell_context
 from flash4gen.render.constants import TORCH_DTYPE, constants
@@ -23,6 +23,7 @@ from flash4gen.render.context import Impl, Interface, Launch, RenderContext, Seq
 from flash4gen.render.environment import NOTHING, environment
 from flash4gen.render.faults import blamed
 from flash4gen.render.inputs import arguments
+from flash4gen.render.pipeline import pipeline_context
 from flash4gen.render.provenance import Provenance, header, op_digest, provenance, seal, title
 from flash4gen.schedule.blackwell.model import BlackwellSchedule
 from flash4gen.schedule.model import Load, as_portable
@@ -75,6 +76,8 @@ def render(
     if isinstance(schedule, BlackwellSchedule):
         head, face = header(short, hardware, choice, origin), _interface(short, hardware, origin)
         context = blackwell_context(short, hardware, choice, head, face)
+        if choice.backward is not None:
+            context = pipeline_context(short, choice.backward, context)
     else:
         context = _context(short, hardware, choice, origin)
         if choice.backward is not None:
@@ -137,7 +140,8 @@ def _context(
     inputs = expressions.input_tensors(attention)
     handed = read | {Var.B, Var.HKV} if schedule.load is Load.TMA else read
     handed = handed | {Var.SEQ_Q} if inputs.needs_seq_q else handed
-    names = (*expressions.loop_arguments(handed), *inputs.handed)
+    drawn = dropout.handed(attention, "q_first")
+    names = (*expressions.loop_arguments(handed), *inputs.handed, *drawn)
     waves = hardware.backend == Backend.HIP
     # A capped score has its tanh in itself.
     printed = SCORE if schedule.capped else attention.score
@@ -174,6 +178,7 @@ def _context(
             output=rows.eager_output(attention),
         ),
         interface=_interface(attention, hardware, origin),
+        dropout=dropout.dropout(attention),
         launch=Launch(any_size=waves),
     )
 
@@ -262,4 +267,5 @@ def _interface(attention: Attention, hardware: Hardware, origin: Provenance) -> 
         signature=expressions.signature(attention),
         public=expressions.signature(attention, named=True),
         names=("q", "k", "v", *(argument.name for argument in arguments(attention))),
+        drops=bool(attention.dropout),
     )

@@ -111,7 +111,8 @@ def header(attention: Attention, hardware: Hardware, choice: Choice, origin: Pro
             *(f"{'':36}{line}" for line in more),
             *([f"templates  {_short(origin.templates)}  over shipped"] if origin.templates else []),
             f"text       {_short(origin.text)}  templates api {API}",
-            *_excluded(choice),
+            *_searched(choice),
+            *excluded_rows(choice),
         ),
         title=title(attention),
         meaning=meaning(attention),
@@ -167,6 +168,7 @@ def meaning(attention: Attention) -> tuple[str, ...]:
         ]
     if attention.norm_weights:
         lines.append("rms_norm(x)[d] = x[d] · weight[d] / sqrt(mean(x²) + eps).")
+    lines += _dropped(attention)
     lines += _differentiated(attention)
     lines += inputs.meaning(attention)
     return tuple(part for line in _trimmed(lines) for part in _wrapped(line))
@@ -185,6 +187,8 @@ def _differentiated(attention: Attention) -> list[str]:
     lines = [f"It is differentiable in {', '.join(names[:-1])} and {names[-1]}, once."]
     if found.by_s != ONE:
         lines.append(f"    dx / ds = {format_expr(found.by_s)}")
+    if attention.deterministic:
+        lines.append("Its gradients are the same bits in every run: no kernel adds atomically.")
     return lines
 
 
@@ -194,15 +198,26 @@ def _wrapped(line: str) -> list[str]:
 
 
 def _result(attention: Attention) -> tuple[str, str]:
+    value = f"{_stays(attention)} · V[k]{_times(attention.value_factor)}"
     if not attention.normalised:
-        return (
-            "    total[q] = Σ_k sigmoid(x)",
-            f"    out[q] = Σ_k sigmoid(x) · V[k]{_times(attention.value_factor)}",
-        )
+        return "    total[q] = Σ_k sigmoid(x)", f"    out[q] = Σ_k sigmoid(x){value}"
     sink = attention.sink
     total = "Σ_k exp(x)" if sink is None else f"(exp({format_expr(sink)}) + Σ_k exp(x))"
-    out = f"    out[q] = Σ_k exp(x − lse[q]) · V[k]{_times(attention.value_factor)}"
-    return f"    lse[q] = log {total}", out
+    return f"    lse[q] = log {total}", f"    out[q] = Σ_k exp(x − lse[q]){value}"
+
+
+def _stays(attention: Attention) -> str:
+    return f" · stays / (1 − {attention.dropout!r})" if attention.dropout else ""
+
+
+def _dropped(attention: Attention) -> list[str]:
+    """Return what a module's docstring says about weights that are dropped."""
+    if not attention.dropout:
+        return []
+    return [
+        f"stays is 0 for {attention.dropout!r} of the weights, else 1: by dropout_seed and",
+        "dropout_offset, and by where a weight stands, whatever computes it.",
+    ]
 
 
 def _times(factor: Expr | None) -> str:
@@ -221,12 +236,28 @@ def _rows(attention: Attention) -> list[str]:
     return [f"    {name}  = {format_norm(norm)}" for name, norm in norms if norm is not None]
 
 
-def _excluded(choice: Choice) -> list[str]:
-    """Return a row per schedule that was compiled and found wanting: the spec cannot tell those."""
+def _searched(choice: Choice) -> list[str]:
+    """Return what a search on the clock has found: no compile looks for it again."""
+    if choice.searched is None:
+        return []
+    found = choice.searched
+    pins = ", ".join(f"{name} = {value}" for name, value in found.pins)
     return [
-        f"excluded   {record_text(item.schedule)}: {item.reason}"
-        for item in choice.rejected
-        if item.constraint == BUILD
+        f"searched   by --search, {found.gain:.2f} times as fast as by the rules, modelled",
+        f"found      {pins}",
+    ]
+
+
+def excluded_rows(choice: Choice) -> list[str]:
+    """Return a row per schedule that was compiled and found wanting: the spec cannot tell those."""
+    shapes = () if choice.backward is None else choice.backward.excluded
+    return [
+        *(
+            f"excluded   {record_text(item.schedule)}: {item.reason}"
+            for item in choice.rejected
+            if item.constraint == BUILD
+        ),
+        *(f"excluded   {item.text}: {why}" for item, why in shapes),
     ]
 
 

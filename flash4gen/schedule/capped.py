@@ -43,9 +43,9 @@ def largest_exponent(score: Expr) -> float | None:
 def is_capped(attention: Attention) -> bool:
     """Whether the weights of an attention fit their type without a maximum.
 
-    A sink is a score without a cap.
+    A sink is a score without a cap, and dropout takes weights out of one of the two sums alone.
     """
-    if not attention.normalised or attention.sink is not None:
+    if not attention.normalised or attention.sink is not None or attention.dropout:
         return False
     largest = largest_exponent(attention.score)
     return largest is not None and largest <= MOST_BITS.get(attention.dtype, 0.0)

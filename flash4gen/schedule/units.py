@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from flash4gen.ir.hardware import Feature, Hardware
+from flash4gen.schedule.model import Load
 
 
 class Unit(StrEnum):
@@ -85,19 +86,23 @@ def promotes(unit: Unit, element: int) -> bool:
     return element == 1 and unit is not Unit.TCGEN05
 
 
+BYTES_OF_16_BITS = 2
+
 SUM_PARTS = 8
 """Columns after which the columns of a thread come again in a tile of wgmma's results (PTX ISA,
 wgmma.mma_async, fragment layout of D)."""
 
 
-def sum_parts(unit: Unit) -> int:
+def sum_parts(unit: Unit, load: Load, element: int) -> int:
     """Return in how many parts the sum of a row is kept while its keys are visited.
 
     With wgmma four threads share a row, eight columns long and over again. Sums of every eighth
     column need no exchange between them until the last key (FlashAttention-3 keeps its sums per
-    thread too): eight instructions less in each step.
+    thread too): eight instructions less in each step. So are those of 16-bit tiles that come by
+    TMA, whose loop is the shortest; beside addresses, or 8-bit products, eight would not be seen.
     """
-    return SUM_PARTS if unit is Unit.WGMMA else 1
+    counted = unit is Unit.WGMMA and load is Load.TMA and element == BYTES_OF_16_BITS
+    return SUM_PARTS if counted else 1
 
 
 ONES = 8

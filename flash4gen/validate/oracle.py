@@ -17,6 +17,7 @@ from torch import Tensor
 
 from flash4gen.ir.expr import WORD, Apply, Expr, Literal, Lookup, Op, Type, Var, Variable
 from flash4gen.ir.nodes import Attention, DType, EmptyRow, Norm
+from flash4gen.validate.philox import kept_weights
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -39,7 +40,8 @@ WEIGHT_SCALES = {
 
 In steps of an eighth of a power of two, where rounding is as coarse as that of 8 bits. A kernel
 rounds the weights of a tile on the scale of the maximum so far, and is as right with one scale as
-with another. A few weights often decide a row, and the luck of one scale is no measure then.
+with another. A few weights often decide a row, and the luck of one scale is no measure then. The
+largest weight of a row is exact in all of them, as it is in a kernel: it is 1 when it is rounded.
 """
 
 _MEANING: dict[Op, Callable[..., Tensor]] = {
@@ -168,13 +170,14 @@ def attention_reference(
         values = v[b, :, hkv].double() * _value_factor(attention, b + entry, h, tensors)
         if not attention.normalised:
             weights = torch.sigmoid(scores)
-            out[b, :, h], lse[b, h] = own.finished(weights @ values), weights.sum(dim=-1)
+            lse[b, h] = weights.sum(dim=-1)
+            out[b, :, h] = own.finished(own.kept(weights) @ values)
             continue
         row_lse = torch.logsumexp(scores, dim=-1)  # −inf over no keys
         sink = _sink(attention, sizes[1], products, b + entry, h, tensors)
         row_lse = torch.logaddexp(row_lse, sink)
         weights = torch.exp(scores - row_lse[:, None])
-        rows = _with_empty_rows(attention, weights @ values, row_lse)
+        rows = _with_empty_rows(attention, own.kept(weights) @ values, row_lse)
         out[b, :, h] = own.finished(rows)
         lse[b, h] = row_lse
     return out, lse
@@ -244,7 +247,7 @@ def rounded_at(  # noqa: PLR0913 - three have defaults
 ) -> tuple[tuple[Tensor, ...], Tensor]:
     """Return what ``working_precision`` does, with an output for each of some scales.
 
-    Weights are multiplied by a scale before they are rounded.
+    Weights are multiplied by a scale before they are rounded, but for those of 1.
     """
     dtype = TORCH_DTYPES[attention.dtype]
     for name, tensor in (("q", q), ("k", k), ("v", v)):
@@ -263,9 +266,9 @@ def rounded_at(  # noqa: PLR0913 - three have defaults
         if not attention.normalised:
             weights = torch.sigmoid(scores)
             lse[b, h] = weights.sum(dim=-1)
-            for out, unit in zip(outs, scales, strict=True):
-                summed = product((weights * unit).to(dtype), v[b, :, hkv]) * (factor / unit)
-                out[b, :, h] = own.finished(summed).to(out.dtype)
+            sums = _weighted(own.kept(weights), v[b, :, hkv], scales, product)
+            for out, summed in zip(outs, sums, strict=True):
+                out[b, :, h] = own.finished(summed * factor).to(out.dtype)
             continue
         # A row that sees no key has no maximum to subtract.
         sink = _sink(attention, sizes[1], products, b + entry, h, tensors)
@@ -274,12 +277,30 @@ def rounded_at(  # noqa: PLR0913 - three have defaults
         weights = torch.exp(scores - safe_peak[:, None])
         total = weights.sum(dim=-1) + torch.exp(sink - safe_peak)
         row_lse = safe_peak + torch.log(total)
-        for out, unit in zip(outs, scales, strict=True):
-            summed = product((weights * unit).to(dtype), v[b, :, hkv]) * (factor / unit)
-            rows = _with_empty_rows(attention, summed / total[:, None], row_lse)
+        sums = _weighted(own.kept(weights), v[b, :, hkv], scales, product)
+        for out, summed in zip(outs, sums, strict=True):
+            rows = _with_empty_rows(attention, summed * factor / total[:, None], row_lse)
             out[b, :, h] = own.finished(rows).to(out.dtype)
         lse[b, h] = row_lse
     return outs, lse
+
+
+def _weighted(
+    weights: Tensor, v: Tensor, scales: Sequence[float], product: Callable[[Tensor, Tensor], Tensor]
+) -> Iterator[Tensor]:
+    """Yield weights @ v, [seq_q, value_dim] float32, once for each scale that weights round at.
+
+    A weight of 1 is one of the first scale everywhere, where it is exact.
+    """
+    first, *others = scales
+    yield product((weights * first).to(v.dtype), v) / first
+    if not others:
+        return
+    largest = weights == 1
+    exact = product((largest * first).to(v.dtype), v) / first
+    rest = weights.masked_fill(largest, 0.0)
+    for unit in others:
+        yield exact + product((rest * unit).to(v.dtype), v) / unit
 
 
 def visible(
@@ -314,7 +335,9 @@ def score_scale(attention: Attention, b: int, h: int, tensors: Mapping[str, Tens
 
 
 def _value_factor(attention: Attention, b: int, h: int, tensors: Mapping[str, Tensor]) -> Tensor:
-    return _factor(attention, attention.value_factor, b, h, tensors)
+    """Return what values of one head count by, with what dropped weights leave to others."""
+    factor = _factor(attention, attention.value_factor, b, h, tensors)
+    return factor * attention.dropout_scale
 
 
 def _factor(
@@ -379,6 +402,14 @@ class Head:
             rows = rows * self._weight(k_norm, rows)
         found = product(rows.to(q.dtype), k.T)
         return found if k_norm is None else found * _inverse_rms(k_norm, k.float()).T
+
+    def kept(self, weights: Tensor) -> Tensor:
+        """Return weights [seq_q, seq_k] with 0 for those that are dropped."""
+        if not self.attention.dropout:
+            return weights
+        place = {"b": self.entry, "h": self.h}
+        kept = kept_weights(self.attention, self.seq_q, self.seq_k, self.tensors, **place)
+        return torch.where(kept, weights, 0.0)
 
     def finished(self, rows: Tensor) -> Tensor:
         """Return rows [seq_q, value_dim] of the output as the epilogue leaves them."""

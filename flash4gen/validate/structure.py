@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from flash4gen.build.limits import limit_findings
 from flash4gen.ir.masks import never_true
+from flash4gen.schedule.backward.pipeline.model import PipelineSchedule
+from flash4gen.schedule.backward.pipeline.plan import pipeline_faults, pipeline_plan
 from flash4gen.schedule.blackwell.memory import GROUP
 from flash4gen.schedule.blackwell.model import BlackwellSchedule
 from flash4gen.schedule.blackwell.registers import FIELDS
@@ -18,6 +20,7 @@ from flash4gen.schedule.units import MFMA_ROWS, Unit, matrix_unit
 from flash4gen.schedule.verify import constraint_names, verify
 from flash4gen.validate.blame import Failure
 from flash4gen.validate.certificate import Json, Rung, Status
+from flash4gen.validate.order import FIXED, unordered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,6 +64,7 @@ def schedule_rung(subject: Subject, module: ModuleType) -> Rung:
         Failure(reason=f"{violation.constraint}: {violation.reason}")
         for violation in verify(schedule, subject.hardware, subject.attention)
     ]
+    failures += [Failure(reason=reason) for reason in _backward_faults(subject)]
     failures += [Failure(reason=reason) for reason in _departures(subject, module)]
     failures += [
         Failure(reason=reason)
@@ -78,6 +82,23 @@ def schedule_rung(subject: Subject, module: ModuleType) -> Rung:
         details["short_queries"] = others[0]
     summary = f"{len(constraints)} constraints hold, memory stays within the plan"
     return _rung("schedule", summary, details, failures)
+
+
+def _backward_faults(subject: Subject) -> Iterator[str]:
+    """Yield what is wrong with the plan of a backward pipeline, and what exceeds it."""
+    choice = subject.choice.backward
+    if choice is None or not isinstance(choice.schedule, PipelineSchedule):
+        return
+    for violation in pipeline_faults(choice.schedule, subject.hardware):
+        yield f"backward: {violation.constraint}: {violation.reason}"
+    plan = pipeline_plan(choice.schedule)
+    for kernel in subject.artefact.backward:
+        for what, unit, planned, actual in (
+            ("shared memory", "bytes", plan.smem_bytes, kernel.facts.smem_bytes),
+            ("tensor memory", "columns", plan.tmem_columns, kernel.facts.tmem_columns),
+        ):
+            if actual > planned:
+                yield f"{kernel.kernel}: {actual:,} {unit} of {what}, {planned:,} were planned"
 
 
 def compile_rung(subject: Subject) -> Rung:
@@ -106,6 +127,10 @@ def compile_rung(subject: Subject) -> Rung:
     for kernel in subject.artefact.backward:
         found_limits = limit_findings(kernel.facts, subject.hardware, None)
         failures += [Failure(reason=f"{kernel.kernel}: {it.message}") for it in found_limits]
+    if subject.attention.deterministic:
+        failures += [Failure(reason=f"deterministic = true: {why}") for why in _unordered(subject)]
+        details["deterministic"] = "; ".join(_unordered(subject)) or FIXED
+        summary += "; deterministic"
     if subject.artefact.backward:
         details["backward"] = {
             kernel.kernel: {
@@ -117,6 +142,10 @@ def compile_rung(subject: Subject) -> Rung:
         }
         summary += f"; {len(subject.artefact.backward)} backward kernels"
     return _rung("compile", summary, details, failures)
+
+
+def _unordered(subject: Subject) -> list[str]:
+    return list(unordered((*subject.artefact.kernels, *subject.artefact.backward)))
 
 
 def _kernels(subject: Subject) -> list[tuple[AnySchedule, Artefact]]:

@@ -2,8 +2,8 @@
 #     flash4gen compile llama4_local.attn --target h100
 # spec       sha256:6484686eaef65baf
 # target     sha256:701ee93909a32efc  NVIDIA H100 SXM (Hopper, sm_90)
-# schedule   sha256:d5cb87dbfb8e06a7  portable, tiles 128 × 128, 8 warps, 3 stages, tma loads
-# text       sha256:0edb560887ed4f7d  templates api 1
+# schedule   sha256:6133199c9df0931d  portable, tiles 128 × 128, 8 warps, 3 stages, tma loads
+# text       sha256:85393d3eaeb542f1  templates api 1
 """Llama 4 Scout, its layers with positions: chunks, and normalised queries and keys.
 
 Forward attention. For query q of head h and the keys k of key/value head h // 5:
@@ -54,6 +54,8 @@ TILE_K: Final = tl.constexpr(128)
 # with 4, at best 1.17× the modelled cycles; the rest as it is, 4 needs 296,512 bytes of shared
 # memory, a block may have 232,448
 STAGES: Final = tl.constexpr(3)
+# wgmma gives four threads every eighth column: their sums meet after the last key
+SUM_PARTS: Final = tl.constexpr(8)
 HEAD_PAD: Final = tl.constexpr(128)  # HEAD_DIM, up to the power of two tl.dot needs
 VALUE_PAD: Final = tl.constexpr(128)  # VALUE_DIM, likewise
 # Every compiler option that numbers or speed depend on is pinned: defaults move between releases.
@@ -172,6 +174,7 @@ def _softmax_online(x, row_max, row_sum):
     x: [TILE_Q, TILE_K] scores, −inf where masked; row_max: the largest x of each row so far;
     row_sum: the sum of 2^((x − row_max) · TO_LOG2) so far, from float32 terms. Returns the tile's
     terms p, the factor for what was summed before it, and the new row_max and row_sum.
+    Sums of rows are kept in SUM_PARTS parts, each of every SUM_PARTS-th column.
     """
     new_max = tl.maximum(row_max, tl.max(x, 1))
     # A row that has seen no key yet keeps row_max = −inf; −inf − (−inf) would be NaN.
@@ -180,7 +183,8 @@ def _softmax_online(x, row_max, row_sum):
     # Of the difference: exactly 1 while the maximum stays. A product fused with a subtraction would
     # leave the product's rounding, the same one for every tile, and row_sum would drift.
     rescale = tl.exp2((row_max - finite) * TO_LOG2)
-    return p, rescale, new_max, row_sum * rescale + tl.sum(p, 1)
+    parts = tl.sum(tl.reshape(p, [TILE_Q, TILE_K // SUM_PARTS, SUM_PARTS]), 1)
+    return p, rescale, new_max, row_sum * rescale[:, None] + parts
 
 
 # --- attend: the loop over key tiles --------------------------------------------------------------
@@ -208,6 +212,7 @@ def _attend(
     q: [TILE_Q, HEAD_PAD]; row_max, row_sum: [TILE_Q]; acc: [TILE_Q, VALUE_PAD] float32, the
     output so far, not yet divided by row_sum. MASKED says whether an element of these tiles may be
     invisible or past the end.
+    row_sum has SUM_PARTS columns of its own.
     """
     for i in tl.range(length_a + length_b, num_stages=STAGES):
         start = tl.where(i < length_a, run_a + i, run_b + i - length_a) * TILE_K
@@ -273,7 +278,7 @@ def _forward_kernel(
     q = _load_tile(q_desc, b, q_first, h, TILE_Q, HEAD_PAD)
     q = _norm_queries(q)
     row_max = tl.full([TILE_Q], float("-inf"), tl.float32)
-    row_sum = tl.zeros([TILE_Q], tl.float32)
+    row_sum = tl.zeros([TILE_Q, SUM_PARTS], tl.float32)
     acc = tl.zeros([TILE_Q, VALUE_PAD], tl.float32)
 
     q_last = tl.minimum(q_first + TILE_Q, seq_q) - 1
@@ -316,6 +321,7 @@ def _forward_kernel(
         MASKED=False,
     )
 
+    row_sum = tl.sum(row_sum, 1)
     out, lse = _normalise(acc, row_max, row_sum)
     first = ((b.to(tl.int64) * seq_q + q_first) * HEADS + h) * VALUE_DIM
     _store_tile(out_ptr + first, out, seq_q - q_first)
@@ -440,7 +446,7 @@ def _forward(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # torch.compile sees one opaque operator. The digest in its name keeps two versions apart.
-_op = torch.library.custom_op("flash4gen::llama4_local_0edb5608", _forward, mutates_args=())
+_op = torch.library.custom_op("flash4gen::llama4_local_85393d3e", _forward, mutates_args=())
 
 
 @_op.register_fake

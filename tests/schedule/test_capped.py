@@ -11,7 +11,7 @@ from flash4gen.ir import library
 from flash4gen.ir.nodes import DType
 from flash4gen.schedule.capped import is_capped, largest_exponent
 from flash4gen.schedule.memory import shared_memory
-from flash4gen.schedule.model import as_portable
+from flash4gen.schedule.model import Load, as_portable
 from flash4gen.schedule.space import shape_of
 from flash4gen.schedule.units import ONES, SUM_PARTS, Unit, matrix_unit
 from flash4gen.schedule.verify import verify
@@ -63,12 +63,17 @@ def test_a_sink_has_no_cap() -> None:
     assert not is_capped(replace(CAPPED, sink=expr("slopes[h]")))
 
 
+def test_dropout_needs_the_sum_of_all_weights() -> None:
+    assert not is_capped(replace(CAPPED, dropout=0.1))
+
+
 @pytest.mark.parametrize("hardware", TARGETS.values(), ids=lambda item: item.name)
 def test_units_that_sum_in_a_product_do_without_a_maximum(hardware: Hardware) -> None:
     schedule = as_portable(portable(CAPPED, hardware).schedule)
     unit = matrix_unit(hardware, schedule.tile_q, schedule.warps)
     assert schedule.capped == (unit in (Unit.WGMMA, Unit.TCGEN05))
-    assert schedule.sum_parts == (SUM_PARTS if unit is Unit.WGMMA else 1)
+    in_parts = unit is Unit.WGMMA and schedule.load is Load.TMA
+    assert schedule.sum_parts == (SUM_PARTS if in_parts else 1)
     assert verify(schedule, hardware, CAPPED) == ()
 
 
