@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flash4gen.ir.expr import Literal, walk
-from flash4gen.ir.masks import KeyBounds, QueryTile, bounds, loops
+from flash4gen.ir.masks import KeyBounds, Loop, QueryTile, bounds, loops
 from flash4gen.ir.nodes import Lengths
-from flash4gen.schedule.blackwell.model import BlackwellSchedule
+from flash4gen.schedule.blackwell.model import BlackwellSchedule, KeyLoops
 from flash4gen.schedule.blackwell.short import one_tile
 from flash4gen.schedule.model import TileOrder
 from flash4gen.validate.cases import short_rows
@@ -26,6 +26,16 @@ Shape = tuple[int, int]
 
 _MOST_TURNS = 300
 """Lengths that make one program take more turns than this are left alone."""
+
+_SHORT = 48
+"""Those with more than this are not worth it to specialised kernels for turns beyond ``_PHASES``.
+
+Nothing in their loops depends on how many turns there were but the phases of barriers, two of them
+in turn, and the ring, which all loops walk together.
+"""
+
+_PHASES = 3
+"""Turns that meet either phase of a barrier, and the first again."""
 
 
 def longest_loops(attention: Attention, schedule: AnySchedule, known: set[Shape]) -> set[Shape]:
@@ -58,16 +68,20 @@ def _longest(
 ) -> set[Shape]:
     """Return what one kernel's loops lack, of the candidates."""
     enough = 2 * schedule.depth + 3
+    far = _PHASES if isinstance(schedule, BlackwellSchedule) else enough
     limits = bounds(attention.mask)
     turns = {shape: _turns(schedule, limits, shape) for shape in known | candidates}
     turns = {shape: found for shape, found in turns.items() if sum(found) <= _MOST_TURNS}
     added: set[Shape] = set()
     for loop in range(len(next(iter(turns.values()), ()))):
-        seen = (min(turns[s][loop], enough) for s in known | added if s in turns)
-        reached = max(seen, default=-1)
-        best = max(min(found[loop], enough) for found in turns.values())
+        worth = {
+            shape: min(found[loop], enough if sum(found) <= _SHORT else far)
+            for shape, found in turns.items()
+        }
+        reached = max((worth[shape] for shape in known | added if shape in worth), default=-1)
+        best = max(worth.values())
         if best > reached:
-            shapes = (s for s, found in turns.items() if min(found[loop], enough) == best)
+            shapes = (shape for shape in worth if worth[shape] == best)
             added.add(min(shapes, key=lambda shape: (sum(turns[shape]), shape)))
     return added
 
@@ -95,18 +109,27 @@ def _candidates(attention: Attention, schedule: AnySchedule) -> set[Shape]:
 
 
 def _turns(schedule: AnySchedule, limits: KeyBounds, shape: Shape) -> tuple[int, ...]:
-    """Return the turns of the first program's loops: masked and full, of each range of keys."""
+    """Return the turns of the first program's loops, of each range of keys."""
     seq_q, seq_k = shape
     last_tile = (seq_q - 1) // schedule.tile_rows
     tile = last_tile if schedule.order is TileOrder.LONGEST_FIRST else 0
     first = tile * schedule.tile_rows
     last = min(first + schedule.tile_rows, seq_q) - 1
     at = QueryTile(first=first, last=last, seq_q=seq_q, seq_k=seq_k, h=0, hkv=0)
-    return tuple(
-        turns
-        for loop in loops(limits, at, schedule.tile_k)
-        for turns in (
-            loop.full_first - loop.first + loop.last - loop.full_last,
-            loop.full_last - loop.full_first,
-        )
-    )
+    kinds = schedule.key_loops if isinstance(schedule, BlackwellSchedule) else None
+    return tuple(n for loop in loops(limits, at, schedule.tile_k) for n in _split(kinds, loop))
+
+
+def _split(kinds: KeyLoops | None, loop: Loop) -> tuple[int, ...]:
+    """Return the turns of a kernel's loops over one range; portable ones mask both ends in one."""
+    before, full = loop.full_first - loop.first, loop.full_last - loop.full_first
+    after = loop.last - loop.full_last
+    match kinds:
+        case None:
+            return (after + before, full)
+        case KeyLoops.MASKED:
+            return (after + full + before,)
+        case KeyLoops.MASKED_FULL:
+            return (after, full)
+        case KeyLoops.MASKED_FULL_MASKED:
+            return (after, full, before)
