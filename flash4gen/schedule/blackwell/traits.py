@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from flash4gen.ir.expr import SCORE, Apply, Op, Var, lookups, variables, walk
+from flash4gen.ir.expr import SCORE, Apply, Op, Type, Var, lookups, variables, walk
 from flash4gen.ir.masks import always_true, bounds, turns
 from flash4gen.schedule.blackwell.memory import TILE
 from flash4gen.schedule.blackwell.model import KeyLoops
@@ -48,6 +48,7 @@ class Traits:
         packed: sequences lie one behind the other, and the host does not know where.
         reads_keys: input tensors are read for every key.
         key_loops: the loops over key tiles that some length and some query tile give a turn.
+        integers: operations of the score on positions, conversions to floats among them.
     """
 
     head_dim: int
@@ -63,6 +64,7 @@ class Traits:
     packed: bool = False
     reads_keys: bool = False
     key_loops: KeyLoops = KeyLoops.MASKED_FULL
+    integers: int = 0
 
     @property
     def head_pad(self) -> int:
@@ -101,6 +103,17 @@ def traits(attention: Attention) -> Traits:
             Var.K in variables(lookup) for lookup in lookups(attention.score, attention.mask)
         ),
         key_loops=_key_loops(attention),
+        integers=_integers(attention.score),
+    )
+
+
+def _integers(score: Expr) -> int:
+    """Return the integer operations and conversions of a score that differ from key to key."""
+    return sum(
+        isinstance(node, Apply)
+        and {Var.Q, Var.K} <= variables(node)
+        and (node.type is Type.INT or node.op is Op.TO_FLOAT)
+        for node in set(walk(score))
     )
 
 
@@ -118,6 +131,8 @@ def _alone(score: Expr) -> bool:
 
 def unsupported(attention: Attention) -> str:
     """Return why the family cannot compute an attention, or an empty text."""
+    if attention.dropout:
+        return "it draws no random numbers, and this attention drops weights"
     if attention.differentiable:
         return "it has no backward kernels yet, and this attention asks for a backward pass"
     if attention.dtype.bytes == 1:
