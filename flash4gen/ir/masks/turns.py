@@ -107,10 +107,10 @@ def _linear(scalar: Scalar) -> Linear:
 
 def _expr(scalar: Scalar) -> Expr:
     match scalar:
-        case RowPosition(Row.FIRST):
-            return Variable(Var.Q)
-        case RowPosition(Row.LAST):
-            return Apply(Op.ADD, (Variable(Var.Q), Variable(Var.B)))
+        case Literal() | Variable():
+            return scalar
+        case RowPosition(row):
+            first = Variable(Var.Q)
+            return first if row is Row.FIRST else Apply(Op.ADD, (first, Variable(Var.B)))
         case Compute(op, args):
             return Apply(op, tuple(map(_expr, args)))
-    return scalar
