@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from flash4gen.ir.expr import Expr, Lookup, Var, lookups
 from flash4gen.render import expressions
+from flash4gen.render.block_reads import block_read, by_blocks
 from flash4gen.render.context_blackwell import Normalise
 from flash4gen.render.context_inputs import Inputs
 from flash4gen.render.inputs import in_loop, ordered, outside, read, tensor_text, value_names
@@ -151,7 +152,7 @@ def score_arguments(attention: Attention, body: Expr, names: Mapping[Var, str]) 
 
 
 def _texts(attention: Attention, found: Reads) -> dict[Input, InputText]:
-    """Return how each tensor is read: by whole rows where a look-up can be, by element otherwise."""
+    """Return how each tensor is read: by rows where a look-up can be, by element otherwise."""
     texts: dict[Input, InputText] = {}
     for tensor in attention.inputs:
         own = tuple(lookup for lookup in found.every if lookup.tensor == tensor)
@@ -178,6 +179,8 @@ def _lines(
         text = texts[lookup.tensor]
         if lookup in found.rows:
             lines.append(row_read(lookup, text, known, _INDENT))
+        elif by_blocks(lookup):
+            lines.append(block_read(lookup, text.element or text, known, _INDENT, _OWNER))
         else:
             lines.append(read(lookup, text.element or text, known, _INDENT, _OWNER))
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Input tensors and sinks of warp-specialised kernels beside packed sequences and sigmoid weights."""
+"""Warp-specialised kernels with input tensors and packed sequences, or sigmoid weights."""
 
 from __future__ import annotations
 
