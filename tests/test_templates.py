@@ -20,6 +20,7 @@ from flash4gen.render import (
     context,
     context_backward,
     context_blackwell,
+    context_dropout,
     context_inputs,
     context_rows,
 )
@@ -84,6 +85,7 @@ CONTEXT_OF = {
     "shared/shapes.py.j2": context.Interface,
     "shared/constants.py.j2": context.Constants,
     "shared/copies.py.j2": context_blackwell.Fetch,
+    "shared/dropout.py.j2": context_dropout.DropoutText,
     "shared/eager.py.j2": context.Eager,
     "shared/handed.py.j2": context_inputs.Inputs,
     "shared/header.py.j2": context.Header,

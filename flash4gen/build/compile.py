@@ -37,6 +37,7 @@ INPUT_DTYPES = {
     InputDType.BF16: torch.bfloat16,
     InputDType.FP16: torch.float16,
     InputDType.I32: torch.int32,
+    InputDType.I64: torch.int64,
 }
 """Element types of input tensors, in PyTorch's words."""
 MANY_QUERIES = 257

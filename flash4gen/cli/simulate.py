@@ -13,6 +13,7 @@ import typer
 from flash4gen.cli import compile_options as kinds
 from flash4gen.cli import options
 from flash4gen.cli.guard import guard
+from flash4gen.cli.lengths import checked, read_lengths
 from flash4gen.cli.output import Output
 from flash4gen.cli.template_dirs import template_dirs
 
@@ -29,6 +30,16 @@ Html = Annotated[
     Path | None,
     typer.Option("--html", metavar="FILE", help="Write a page with timeline and bounds to FILE."),
 ]
+Lengths = Annotated[
+    str,
+    typer.Option(
+        metavar="LIST",
+        help="Of packed sequences, in place of --seq and --batch: 4096,1024, or 64x1:8192 for 64 "
+        "of one query and 8192 keys.",
+        callback=checked,
+        show_default=False,
+    ),
+]
 
 
 def command(  # noqa: PLR0913 - typer reads the options from the parameters
@@ -37,10 +48,13 @@ def command(  # noqa: PLR0913 - typer reads the options from the parameters
         str | None,
         typer.Option(metavar="NAME", help="Target; the first that the spec names if left out."),
     ] = None,
-    seq: Annotated[int, typer.Option(min=1, help="Queries, and keys, of a sequence.")] = 8192,
+    seq: Annotated[
+        int | None, typer.Option(min=1, help="Queries, and keys, of a sequence; 8192 if left out.")
+    ] = None,
     batch: Annotated[
         int | None, typer.Option(min=1, help="Sequences; enough for 64 heads if left out.")
     ] = None,
+    lengths: Lengths = "",
     jitter: Annotated[
         float, typer.Option(min=0.0, max=0.9, help="Share by which latencies are off, at random.")
     ] = 0.2,
@@ -52,6 +66,8 @@ def command(  # noqa: PLR0913 - typer reads the options from the parameters
     output_format: options.OutputFormat = options.Format.TEXT,
 ) -> None:
     """Model the time of a kernel: turns, a whole launch, and what they wait for."""
+    if lengths and (seq or batch):
+        raise typer.BadParameter("--lengths says all that --seq and --batch say: leave these out")
     output = Output(output_format)
     wanted = {kind: file for kind, file in (("trace", trace), ("html", html)) if file}
     with guard(output):
@@ -67,7 +83,7 @@ def command(  # noqa: PLR0913 - typer reads the options from the parameters
             found, problems = simulate_spec(
                 options.spec_path(spec),
                 target,
-                Asked(seq, batch, jitter, seeds),
+                Asked(seq or Asked().length, batch, jitter, seeds, read_lengths(lengths)),
                 out=out,
                 template_dirs=folders,
                 progress=progress,

@@ -19,8 +19,8 @@ def as_object(found: Simulated) -> dict[str, Any]:
         "target": plan.hardware.name,
         "module": str(found.path),
         "fresh": found.fresh,
-        "schedule": asdict(plan.choice.schedule),
-        "launch": asdict(whole.shape),
+        "schedule": asdict(timed.subject.choice.schedule),
+        "launch": {name: value for name, value in asdict(whole.shape).items() if value},
         "modelled": {
             "turn": {
                 "cycles": one.cycles_per_turn,

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from flash4gen.cli.output import print_rich
 from flash4gen.cli.simulate_tables import path, standing, units
+from flash4gen.schedule.blackwell.works import launch_text
 from flash4gen.schedule.text import shape_text
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def _head(found: Simulated) -> Table:
     grid.add_column(overflow="fold")
     state = "fresh" if found.fresh else "missing or stale: compiled anew, and not written"
     grid.add_row("module", f"{found.path} ({state})")
-    grid.add_row("schedule", shape_text(found.plan.choice.schedule))
+    grid.add_row("schedule", shape_text(found.timed.subject.choice.schedule))
     grid.add_row("roles", _roles(found.timed))
     for name, text in _lines(found.timed):
         grid.add_row(name, text)
@@ -60,13 +61,12 @@ def _lines(timed: Timed) -> Iterator[tuple[str, str]]:
     turn = _range(timed.spread.turn if timed.spread else None)
     cycles = _range(timed.spread.cycles if timed.spread else None)
     tile = f"{one.tile_q} queries and {one.tile_k} keys of {_heads(timed)}"
-    sizes = f"batch {shape.batch}, {shape.heads} heads, {shape.kv_heads} of keys"
     ends = f"prologue {one.prologue:,.0f}, epilogue {one.epilogue:,.0f}"
     yield "a turn*", f"{one.cycles_per_turn:,.0f} cycles{turn}, for {tile}"
     yield "ends*", f"{ends}, fill and drain {one.fill_drain:,.0f} cycles"
     if one.residents > 1:
         yield "sharing", f"{one.residents} CTAs share an SM, and their turns take turns"
-    yield "launch", f"{sizes}, {shape.queries:,} queries and keys"
+    yield "launch", launch_text(shape)
     yield "tiles", f"{launch.tiles:,} work tiles, {launch.slots} at a time"
     busy = f"SMs busy {launch.busy:.0%}, waits for {launch.bound}"
     yield "whole*", f"{launch.cycles:,.0f} cycles{cycles}, {busy}"

@@ -19,11 +19,13 @@ Written by `pytest tests/test_support.py --slow --record-support` from what it r
 
 **B**: a warp-specialised kernel of the blackwell family. **P**: a portable kernel. Both mean:
 compiled for the target, executed on the virtual GPU over several lengths, and equal to the
-reference within the error budget. **–**: refused, with the reason below. Shapes are small; what
-is proven about a module of yours, its own certificate says.
+reference within the error budget. **–**: refused, with the reason below. An empty cell has not
+been run. Shapes are small; what is proven about a module of yours, its own certificate says.
 """
 
-LEGEND = "B: warp-specialised, P: portable; both compiled and right on the virtual GPU. –: refused"
+LEGEND = """\
+B: warp-specialised, P: portable; both compiled and right on the virtual GPU. –: refused.
+Empty: not run."""
 
 
 def support_page(cells: Sequence[Cell]) -> str:

@@ -70,6 +70,7 @@ class Code(StrEnum):
     NO_VALUE_HERE = "F4G322", "a variable is read where it has no value"
     BITS = "F4G323", "bits and a comparison without parentheses"
     BLOCKS = "F4G324", "keys in blocks where there are as many keys as queries"
+    DROPOUT = "F4G325", "dropout is not a probability below 1"
     NO_DERIVATIVE = "F4G330", "a backward pass is asked for, and a score jumps"
 
     ONLY_8_BIT = "F4G320", "a field that goes with 8-bit elements only"

@@ -39,12 +39,15 @@ class Asked(NamedTuple):
         batch: sequences; None for as many as have 64 heads together.
         jitter: latencies are off by as much as this share.
         seeds: runs with them off.
+        lengths: queries and keys of each sequence where they are packed, in place of length and
+            batch.
     """
 
     length: int = 8192
     batch: int | None = None
     jitter: float = 0.2
     seeds: int = 5
+    lengths: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,10 +99,15 @@ def simulate_spec(
     if checked.ok:
         plans, problems = plan_spec(checked, (target,) if target else ())
         findings.add(*problems)
-        able = [plan for plan in _first(plans) if _known(plan, findings)]
+        wanted = asked or Asked()
+        able = [
+            plan
+            for plan in _first(plans)
+            if _known(plan, findings) and _packed(plan, wanted, findings)
+        ]
         with tempfile.TemporaryDirectory(prefix="flash4gen-") as scratch:
             for plan in able if not findings.errors else ():
-                one = _simulated(plan, asked or Asked(), run, Path(scratch), findings)
+                one = _simulated(plan, wanted, run, Path(scratch), findings)
                 found += [one] if one is not None else []
     return tuple(found), findings.in_order()
 
@@ -124,6 +132,20 @@ def _known(plan: Plan, findings: Findings) -> bool:
         )
         return False
     return True
+
+
+def _packed(plan: Plan, asked: Asked, findings: Findings) -> bool:
+    """Whether its sequences may have lengths of their own; else say so."""
+    if not asked.lengths or plan.attention.packed:
+        return True
+    findings.error(
+        Code.NOT_SIMULATED,
+        f"the sequences of `{plan.attention.name}` all have the same length",
+        plan.attention.span,
+        notes=["lengths for each of them are for packed sequences"],
+        helps=["write `lengths = packed` in the spec, or pass --seq and --batch"],
+    )
+    return False
 
 
 def _has_constants(name: str) -> bool:
@@ -161,7 +183,7 @@ def _simulated(
     )
     with run.stage("simulate", plan.subject) as details:
         try:
-            shape = shape_of(made.attention, asked.length, asked.batch)
+            shape = shape_of(made.attention, asked.length, asked.batch, asked.lengths)
             timed = time_module(subject, shape, jitter=asked.jitter, seeds=asked.seeds)
         except SimulationError as error:
             findings.error(

@@ -216,17 +216,18 @@ class Extent(StrEnum):
 
 
 class InputDType(StrEnum):
-    """Element types of input tensors."""
+    """Element types of input tensors. No spec declares one of I64: seeds have it."""
 
     F32 = "f32"
     BF16 = "bf16"
     FP16 = "fp16"
     I32 = "i32"
+    I64 = "i64"
 
     @property
     def type(self) -> Type:
         """What an expression reads: a FLOAT, computed with in float32, or an INT."""
-        return Type.INT if self is InputDType.I32 else Type.FLOAT
+        return Type.INT if self in (InputDType.I32, InputDType.I64) else Type.FLOAT
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,12 +16,11 @@ from flash4gen.ir.lower_hardware import lower_hardware
 from flash4gen.resources import resource_dir
 from flash4gen.source import SourceFile
 from flash4gen.syntax import parse
+from flash4gen.syntax.read import SUFFIX
 
 if TYPE_CHECKING:
     from flash4gen.ir.hardware import Hardware
     from flash4gen.syntax import ast
-
-SUFFIX = ".attn"
 
 
 @cache

@@ -13,25 +13,28 @@ from flash4gen.ir.lower_calls import bare_window
 from flash4gen.ir.lower_expr import Expressions
 from flash4gen.ir.lower_fields import check_item_name, gather, value_text
 from flash4gen.ir.lower_formats import check_widths, lower_formats
-from flash4gen.ir.lower_inputs import check_read, lower_inputs
+from flash4gen.ir.lower_inputs import check_read, declared, lower_inputs
 from flash4gen.ir.lower_numbers import lower_numbers
 from flash4gen.ir.lower_passes import lower_passes
 from flash4gen.ir.lower_rows import RowFields
 from flash4gen.ir.lower_schedule import lower_pins
 from flash4gen.ir.lower_scope import Scope
 from flash4gen.ir.lower_targets import target_names
+from flash4gen.ir.lower_training import lower_training
 from flash4gen.ir.nodes import Attention, EmptyRow, FieldSource, Lengths, Weights
 from flash4gen.syntax import ast
 
 if TYPE_CHECKING:
     from flash4gen.diagnostics.collect import Findings
     from flash4gen.ir.expr import Input
+    from flash4gen.ir.lower_formats import Formats
     from flash4gen.ir.lower_functions import Functions
+    from flash4gen.ir.lower_training import Training
 
 FIELDS = (
     "doc", "dtype", "out_dtype", "scales", "heads", "kv_heads", "head_dim", "scale", "score",
-    "mask", "sink", "q_norm", "k_norm", "output", "weights", "empty_row", "lengths",
-    "block_size", "passes", "target",
+    "mask", "sink", "q_norm", "k_norm", "output", "weights", "dropout", "empty_row", "lengths",
+    "block_size", "passes", "deterministic", "target",
 )  # fmt: skip
 VARYING = (Var.S, Var.Q, Var.K)
 """What differs between the scores of one head."""
@@ -60,6 +63,9 @@ ADVICE = {
     "descale": "factors of 8-bit elements are tensors: write `scales = per_kv_head`",
     "kv_scale": "factors of 8-bit elements are tensors: write `scales = per_kv_head`",
     "out_type": "the output's element type is `out_dtype`",
+    "dropout_p": "the field is `dropout`, the probability that a weight is dropped",
+    "attn_dropout": "the field is `dropout`, the probability that a weight is dropped",
+    "attention_dropout": "the field is `dropout`, the probability that a weight is dropped",
     "targets": "the field is `target`, for one name or several: `target = b200, rtx5090`",
 }  # fmt: skip
 
@@ -114,6 +120,7 @@ class _Item:
         rows = RowFields(self._fields, self._expressions, self._scope)
         q_norm, k_norm, epilogue = rows.norm("q_norm"), rows.norm("k_norm"), rows.output()
         rows.check({"score": score, "mask": mask, "sink": sink})
+        training = lower_training(self._fields, self._expressions, self._scope)
         passes = lower_passes(self._fields, score, lengths, formats.dtype, self._findings)
         targets = target_names(self._fields.get("target"), self._targets, self._findings)
         heads, kv_heads = numbers.heads, numbers.kv_heads
@@ -125,7 +132,8 @@ class _Item:
             return None
         if scale is None or score is None or mask is None:
             return None
-        if rows.damaged or self._lost(sink=sink, block_size=numbers.block_size):
+        lost = rows.damaged or self._lost(sink=sink, block_size=numbers.block_size)
+        if training is None or lost:
             return None
         rows.check_elements(dtype)
         result = Attention(
@@ -145,20 +153,32 @@ class _Item:
             targets=targets,
             pins=lower_pins(self._item.schedules, self._findings),
             fields=self._sources(),
-            inputs=(*(item for item in inputs.values() if item is not None), *formats.inputs),
             sink=sink,
             weights=weights,
             block_size=numbers.block_size,
             q_norm=q_norm,
             k_norm=k_norm,
             epilogue=epilogue,
-            out_dtype=formats.out_dtype,
-            scales=formats.scales,
             span=self._item.name.span,
         )
-        return self._checked(result, inputs)
+        return self._completed(result, inputs, training, formats)
 
-    def _checked(self, result: Attention, inputs: dict[str, Input | None]) -> Attention:
+    def _completed(
+        self,
+        plain: Attention,
+        inputs: dict[str, Input | None],
+        training: Training,
+        formats: Formats,
+    ) -> Attention:
+        """Return it with what fields bring together, and the tensors of these; check the whole."""
+        result = replace(
+            plain,
+            inputs=(*declared(inputs), *training.inputs, *formats.inputs),
+            out_dtype=formats.out_dtype,
+            scales=formats.scales,
+            dropout=training.dropout,
+            deterministic=training.deterministic,
+        )
         widths = result.head_dim, result.value_dim
         check_widths(self._fields, result.dtype, widths, self._findings)
         check_read(inputs, result.expressions, self._findings)

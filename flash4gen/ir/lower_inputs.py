@@ -32,13 +32,14 @@ _OWN = re.compile(r"_.*|t\d+")
 
 TAKEN = frozenset(
     {"at", "axes", "b", "batch", "begin", "block_table", "blocks", "check_lengths", "cu",
-     "cu_seqlens_k", "cu_seqlens_q", "device", "dim", "driver", "dtype", "end", "ends",
+     "cu_seqlens_k", "cu_seqlens_q", "device", "dim", "driver", "dropout_offset", "dropout_seed",
+     "dtype", "end", "ends",
      "entry", "expected",
      "first", "first_key", "found", "full_end", "full_start", "h", "hkv", "i", "index",
      "inside", "item", "its_lse", "its_total", "j", "k", "keys", "length", "libdevice",
      "live_end", "live_start", "lse", "name", "one", "out", "p", "picked", "place",
      "places", "q", "q_tiles", "queries", "rows", "run", "scores", "second", "seen", "seq",
-     "seq_k", "seq_q", "seqused_k", "shape", "shapes", "size", "starts", "stride",
+     "seq_k", "seq_q", "seqused_k", "shape", "shapes", "size", "starts", "stays", "stride",
      "table_row", "target", "tl", "to_log2", "torch", "total", "total_k", "total_q", "triton",
      "v", "value", "values", "visible",
      "wanted", "weights", "x"}
@@ -74,6 +75,11 @@ def lower_inputs(
     return found
 
 
+def declared(inputs: dict[str, Input | None]) -> tuple[Input, ...]:
+    """Return the declared tensors that are as they can be."""
+    return tuple(tensor for tensor in inputs.values() if tensor is not None)
+
+
 def check_read(inputs: dict[str, Input | None], exprs: Iterable[Expr], findings: Findings) -> None:
     """Refuse a tensor that a caller would have to bring for nothing."""
     read = {lookup.tensor.name for lookup in lookups(*exprs)}
@@ -92,7 +98,7 @@ def _declared(
 ) -> Input | None:
     before = findings.errors
     _check_name(item.name, scope, findings)
-    kinds = [kind.value for kind in InputDType]
+    kinds = [kind.value for kind in InputDType if kind is not InputDType.I64]
     if item.dtype.text not in kinds:
         findings.error(
             Code.BAD_INPUT,

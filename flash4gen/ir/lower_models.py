@@ -236,7 +236,11 @@ def _wrong_sum(layers: ast.Layers, wanted: int, given: int, findings: Findings) 
         f"the model has {wanted} layers, these are {given}",
         Label(first.source.span(first.start, last.end), f"{given} layers"),
         also=(Label(layers.count.span, f"{wanted} in all"),),
-        helps=("write `repeat` before what fills the model",) if whole else (),
+        helps=(
+            "write `repeat` before what fills the model"
+            if whole
+            else f"write `layers {given}`, or change how often a part of them stands there",
+        ),
     )
 
 

@@ -228,7 +228,9 @@ def _whole_power(op: Op, args: tuple[Expr, ...], span: Span) -> Literal | None:
 def _advice(op: Op, args: tuple[Expr, ...]) -> tuple[str, ...]:
     types = {arg.type for arg in args}
     if op in _COMPARISONS and types == {Type.INT, Type.FLOAT}:
+        divides = any(isinstance(arg, Apply) and arg.op is Op.DIV for arg in args)
         return (
+            *(["positions divide with `//`, which gives a whole number"] if divides else ()),
             "compare whole numbers with whole numbers; to compare as floats, multiply by `1.0`",
         )
     if op in _COMPARISONS and Type.BOOL in types:

@@ -100,6 +100,9 @@ class Norm:
     weight: Expr
 
 
+DROPOUT_STATE = tuple(Input(f"dropout_{name}", InputDType.I64, (1,)) for name in ("seed", "offset"))
+"""The tensors that say which weights a call drops."""
+
 _OWNER: dict[Scales, tuple[tuple[Extent | int, ...], tuple[Expr, ...]]] = {
     Scales.PER_TENSOR: ((1,), (Literal(0),)),
     Scales.PER_KV_HEAD: ((Extent.BATCH, Extent.KV_HEADS), (Variable(Var.B), Variable(Var.HKV))),
@@ -139,6 +142,13 @@ class Attention:
         s   = (q · k) · descale_q · descale_k · scale
         out = descale_v · Σ_j ...
 
+    With ``dropout`` weights are dropped after they were normalised, and the others count for them::
+
+        out = Σ_j exp(x − lse) · kept / (1 − dropout) · v[b, j, h // group]
+
+    where ``kept`` is 0 or 1 by the call's seed and offset and the weight's place, and not by how
+    it is computed (``docs/language.md``); lse, and total, are those of all weights.
+
     Attributes:
         name: identifier of the generated function.
         doc: one line for people.
@@ -169,6 +179,9 @@ class Attention:
             ``q``, heads, batch entry and lengths; None where it stays.
         out_dtype: element type of out where it is not that of q; None where it is.
         scales: whether q, k and v have factors, which are the last three inputs.
+        dropout: probability that a weight is dropped, from 0 on, below 1. Where it is not 0, the
+            inputs end with ``DROPOUT_STATE``, before factors.
+        deterministic: whether every run must give the same bits, gradients included.
         span: the item's name in the spec.
     """
 
@@ -197,6 +210,8 @@ class Attention:
     epilogue: Expr | None = field(default=None, metadata=WHERE_SET)
     out_dtype: DType | None = field(default=None, metadata=WHERE_SET)
     scales: Scales | None = field(default=None, metadata=WHERE_SET)
+    dropout: float = field(default=0.0, metadata=WHERE_SET)
+    deterministic: bool = field(default=False, metadata=WHERE_SET)
     span: Span | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -242,6 +257,29 @@ class Attention:
         return self.out_dtype or self.dtype
 
     @property
+    def dropout_state(self) -> tuple[Expr, ...]:
+        """What says which weights a call drops, its seed and its offset: INT; none without."""
+        if not self.dropout:
+            return ()
+        return tuple(Lookup(tensor, (Literal(0),)) for tensor in DROPOUT_STATE)
+
+    @property
+    def dropped_below(self) -> int:
+        """The word of a weight's draw, of 2^32, below which it is dropped."""
+        return min(round(self.dropout * 2**32), 2**32 - 1)
+
+    @property
+    def dropout_scale(self) -> float:
+        """What weights that are kept count."""
+        return 1.0 / (1.0 - self.dropout)
+
+    @property
+    def own_inputs(self) -> tuple[Input, ...]:
+        """The inputs that no spec declares: fields bring them."""
+        state = DROPOUT_STATE if self.dropout else ()
+        return (*state, *(() if self.scales is None else descales(self.scales)))
+
+    @property
     def score_factor(self) -> Expr | None:
         """The factor on q·k beside ``scale``: FLOAT, of heads and batch entry; None for none."""
         if self.scales is None:
@@ -258,10 +296,11 @@ class Attention:
 
     @property
     def expressions(self) -> tuple[Expr, ...]:
-        """All expressions: score, mask; where there are any, sink, factors, norms, epilogue."""
+        """All expressions: score, mask; where there are any, sink, factors, norms and so on."""
         factors = self.score_factor, self.value_factor
         more = (self.sink, *factors, *self.norm_weights, self.epilogue)
-        return (self.score, self.mask, *(expr for expr in more if expr is not None))
+        given = (self.score, self.mask, *(expr for expr in more if expr is not None))
+        return (*given, *self.dropout_state)
 
     @property
     def norm_weights(self) -> tuple[Expr, ...]:

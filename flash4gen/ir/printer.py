@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from flash4gen.ir.expr import Apply, Expr, Literal, Lookup, Op, Var, Variable
 from flash4gen.ir.masks import Compute, RowPosition
-from flash4gen.ir.nodes import descales
 
 if TYPE_CHECKING:
     from flash4gen.ir.expr import Input
@@ -88,14 +87,15 @@ def format_attention(attention: Attention) -> str:
         ("k_norm", format_norm(attention.k_norm)),
         ("output", "" if attention.epilogue is None else format_expr(attention.epilogue)),
         ("weights", "" if attention.normalised else attention.weights.value),
+        ("dropout", repr(attention.dropout) if attention.dropout else ""),
         ("empty_row", attention.empty_row.value),
         ("lengths", attention.lengths.value),
         ("block_size", "" if attention.block_size is None else str(attention.block_size)),
         ("passes", ", ".join(item.value for item in attention.passes)),
+        ("deterministic", "true" if attention.deterministic else ""),
         ("target", ", ".join(attention.targets)),
     ]
-    own = () if attention.scales is None else descales(attention.scales)
-    declared = (tensor for tensor in attention.inputs if tensor not in own)
+    declared = (tensor for tensor in attention.inputs if tensor not in attention.own_inputs)
     lines = [f"    input {format_input(tensor)}" for tensor in declared]
     lines += [f"    {name:<9} = {text}" for name, text in fields if text]
     if attention.pins:

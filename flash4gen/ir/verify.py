@@ -66,6 +66,7 @@ def verify(attention: Attention) -> tuple[str, ...]:
         *_sink(attention.sink),
         *_weights(attention),
         *_formats(attention),
+        *_dropout(attention),
         *_blocks(attention),
         *_norms(attention),
         *_epilogue(attention.epilogue),
@@ -222,6 +223,14 @@ def _formats(attention: Attention) -> Iterator[str]:
         yield f"{attention.dtype} has an output type of its own, or factors"
     if attention.scales is not None and attention.inputs[-3:] != descales(attention.scales):
         yield "the last three inputs are not the factors of q, k and v"
+
+
+def _dropout(attention: Attention) -> Iterator[str]:
+    if not isinstance(attention.dropout, float) or not 0 <= attention.dropout < 1:
+        yield f"dropout is {attention.dropout!r}, not a probability below 1"
+    own = attention.own_inputs
+    if attention.dropout and attention.inputs[-len(own) :] != own:
+        yield "the inputs do not end with the seed and the offset of dropout"
 
 
 def _inputs(attention: Attention) -> Iterator[str]:

@@ -169,6 +169,8 @@ def eager(
         sink_moves=_sink_returned(found) != "Tensor",
         sums=tuple(_sums(found)),
         launch=host,
+        kept=plain.kept,
+        dp="dp" if plain.kept else "do @ values.mT",
         ds="dx" if found.by_s == ONE else _guarded("dx" + factor(found.by_s, "s"), found.by_s),
     )
 

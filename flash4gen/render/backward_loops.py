@@ -17,6 +17,7 @@ from flash4gen.render.context_backward import (
     QuerySpans,
     Value,
 )
+from flash4gen.render.dropout import handed, kept
 from flash4gen.render.environment import call
 from flash4gen.render.gradients import Where, factor
 from flash4gen.render.inputs import attention_names, inputs, outside
@@ -74,7 +75,7 @@ def query_loop(attention: Attention, found: Gradients) -> GradientLoop:
         indents=(4, 8),
         edge="keys[None, :] < seq_k",
         results=("dq",),
-        rows="QUERIES_TILE_Q",
+        kernel="QUERIES",
     )
 
 
@@ -89,7 +90,7 @@ def key_loop(attention: Attention, found: Gradients) -> GradientLoop:
         indents=(8, 8),
         edge="rows[None, :] < seq_q",
         results=("dk", "dv"),
-        rows="",
+        kernel="KEYS",
     )
 
 
@@ -108,7 +109,7 @@ def _pair(attention: Attention, found: Gradients, item: Summed) -> PairGradient:
         indents=(4, 16),
         edge="(rows[:, None] < seq_q) & (keys[None, :] < seq_k)",
         results=(),
-        rows="PAIRS_TILE_Q",
+        kernel="PAIRS",
     )
     heads = {Var.H: ("HEADS", "1"), Var.HKV: ("KV_HEADS", "GROUP")}
     axis = next((var for var in item.kept if var in heads), None)
@@ -143,7 +144,7 @@ def _loop(  # noqa: PLR0913 - what tells the loops apart
     indents: tuple[int, int],
     edge: str,
     results: tuple[str, ...],
-    rows: str,
+    kernel: str,
 ) -> GradientLoop:
     read = inputs(attention, variable_names(names), varies, indents, scored=True)
     terms = [Value("ds", f"dx * {_by(found)}")] if found.by_s != ONE else []
@@ -156,11 +157,16 @@ def _loop(  # noqa: PLR0913 - what tells the loops apart
             moving |= {name} if not isinstance(item.by, Literal) else set()
         values.append(Value(f"sum_{item.name}", "dx" if item.by == ONE else name))
     given = _reads(attention, varies)
+    transposed = names is TRANSPOSED
     return GradientLoop(
         inputs=read,
         program=read.program,
         step=read.step,
-        handed=(*(var.value for var in _GIVEN if var in given), *read.handed),
+        handed=(
+            *(var.value for var in _GIVEN if var in given),
+            *read.handed,
+            *handed(attention, "k_first" if transposed else "q_first"),
+        ),
         score=_score(attention, found, names, indents[1]),
         visible=_visible(attention, names, edge) if results else _seen(attention, names, edge),
         terms=tuple(terms),
@@ -168,7 +174,16 @@ def _loop(  # noqa: PLR0913 - what tells the loops apart
         ds="dx" if found.by_s == ONE else "ds",
         sums=tuple(values),
         results=", ".join((*results, *(value.name for value in values))),
-        mask=expressions.mask(attention, rows or "KEYS_TILE_Q"),
+        mask=expressions.mask(attention, f"{kernel}_TILE_Q"),
+        kept=kept(
+            attention,
+            "start" if transposed else "q_first",
+            f"{kernel}_TILE_Q",
+            "k_first" if transposed else "start",
+            f"{kernel}_TILE_K",
+            upright=not transposed,
+        ),
+        dv="dv * DROPOUT_SCALE" if attention.dropout else "dv",
     )
 
 

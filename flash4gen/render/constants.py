@@ -75,6 +75,7 @@ def _variant(attention: Attention, hardware: Hardware) -> tuple[Constant, ...]:
             else "log2(e): e^x = 2^(TO_LOG2 · x), one multiply-add before exp2",
         ),
         *_weights(attention),
+        *_dropout(attention),
     )
 
 
@@ -91,6 +92,16 @@ def _weights(attention: Attention) -> tuple[Constant, ...]:
     if not attention.normalised:
         return (decimal("UNIT", 2.0**SHIFT, f"a weight of 1: {_ROOM}"),)
     return (decimal("SHIFT", float(SHIFT), f"the largest weight is 2^SHIFT: {_ROOM}"),)
+
+
+def _dropout(attention: Attention) -> tuple[Constant, ...]:
+    if not attention.dropout:
+        return ()
+    share = f"a weight's word of 2^32 decides: {attention.dropout!r} of them are dropped"
+    return (
+        integer("DROPPED_BELOW", attention.dropped_below, share),
+        decimal("DROPOUT_SCALE", attention.dropout_scale, "what weights that stay count"),
+    )
 
 
 _ROOM = "e4m3 ends at 448, and is coarse below 2^-6"

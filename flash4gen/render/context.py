@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from flash4gen.render.context_backward import GradientInterface
+    from flash4gen.render.context_dropout import DropoutText
     from flash4gen.render.context_inputs import Inputs
     from flash4gen.render.context_rows import NormText, OutputText
 
@@ -220,6 +221,7 @@ class Attend:
         score_sum: what is said of how the products of a score are summed.
         promotes: whether a tile's products with values are summed apart from the output.
         rescales: whether there is a running maximum, whose growth rescales the output so far.
+        kept: the arguments of the function that says which weights stay; none without dropout.
     """
 
     parameters: tuple[str, ...]
@@ -229,6 +231,7 @@ class Attend:
     score_sum: str
     promotes: bool
     rescales: bool
+    kept: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -246,6 +249,7 @@ class Epilogue:
         out, total: what is stored of an output, and of a sum, that is not normalised.
         normalises: whether there is one.
         first_row, second_row: rows of out, and of the second result, before a tile's.
+        dropout_scale: what weights that stay count; empty without dropout.
     """
 
     empty_text: str
@@ -263,6 +267,7 @@ class Epilogue:
     normalises: bool
     first_row: str
     second_row: str
+    dropout_scale: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -291,6 +296,7 @@ class Eager:
         norms: the lines that normalise queries and keys.
         output: the lines that change the output.
         empty_value: output of a row without keys.
+        kept: the arguments of the function that says which weights stay; none without dropout.
     """
 
     body: tuple[str, ...]
@@ -318,6 +324,7 @@ class Eager:
     empty_value: str
     norms: tuple[str, ...] = ()
     output: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -329,12 +336,14 @@ class Argument:
         dtype: as PyTorch spells it.
         shape: a tuple, as an expression of q and k.
         axes: the same in words.
+        told: what else is said of it.
     """
 
     name: str
     dtype: str
     shape: str
     axes: str
+    told: str = ""
 
     @property
     def check(self) -> tuple[str, ...]:
@@ -363,6 +372,7 @@ class Interface:
         key_words: of a block, as part of a shape in words.
         length_names: the arguments of the function that checks lengths; its parameters with types.
         length_words: the tensors that say them, in words.
+        drops: whether weights are dropped, by a seed and an offset.
     """
 
     name: str
@@ -397,6 +407,7 @@ class Interface:
     names: tuple[str, ...]
     gradients: GradientInterface | None = None
     element: str = "DTYPE"
+    drops: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -424,4 +435,5 @@ class RenderContext:
     epilogue: Epilogue
     eager: Eager
     interface: Interface
+    dropout: DropoutText
     launch: Launch

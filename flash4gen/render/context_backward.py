@@ -98,6 +98,8 @@ class GradientLoop:
         sums: gradients of inputs, along the rows or keys of the program's tile.
         results: what the loop returns.
         mask: which keys a query tile sees.
+        kept: the arguments of the function that says which weights stay; none without dropout.
+        dv: the gradient of the values, as it is stored.
     """
 
     inputs: Inputs
@@ -112,6 +114,8 @@ class GradientLoop:
     sums: tuple[Value, ...]
     results: str
     mask: Mask
+    kept: tuple[str, ...]
+    dv: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,6 +194,8 @@ class EagerTraining:
         sums: the lines that sum gradients of inputs.
         launch: what it shares with the launcher of the kernels.
         ds: gradient of the scaled product.
+        kept: as for ``Eager``.
+        dp: gradient of the weights.
     """
 
     signature: tuple[str, ...]
@@ -219,6 +225,8 @@ class EagerTraining:
     sums: tuple[str, ...]
     launch: BackwardLaunch
     ds: str
+    kept: tuple[str, ...]
+    dp: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,11 +9,19 @@ from flash4gen.render import (
     context,
     context_backward,
     context_blackwell,
+    context_dropout,
     context_inputs,
     context_rows,
 )
 
-MODULES = (context, context_inputs, context_rows, context_blackwell, context_backward)
+MODULES = (
+    context,
+    context_dropout,
+    context_inputs,
+    context_rows,
+    context_blackwell,
+    context_backward,
+)
 
 TYPES: dict[str, Any] = {
     name: kind

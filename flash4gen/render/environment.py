@@ -6,6 +6,7 @@ Search path, first wins: directories that the caller names, then the shipped tem
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 import jinja2
@@ -28,6 +29,20 @@ def environment(overrides: Sequence[Path] = ()) -> jinja2.Environment:
         overrides: template directories searched before the shipped one. Templates are code: use
             only directories that you trust.
     """
+    return _made(tuple(overrides)) if overrides else _shipped_alone()
+
+
+@cache
+def _shipped_alone() -> jinja2.Environment:
+    """Return one environment for all renders, as reading 26 templates takes longer than printing.
+
+    Jinja reads a file again that has changed. It would not see a file that comes to stand before
+    another one, so that environments with overrides are made anew each time.
+    """
+    return _made(())
+
+
+def _made(overrides: tuple[Path, ...]) -> jinja2.Environment:
     shipped = jinja2.FileSystemLoader(resource_dir("templates"))
     env = jinja2.Environment(
         loader=jinja2.ChoiceLoader(

@@ -26,6 +26,7 @@ from flash4gen.render.context import (
     SegmentText,
 )
 from flash4gen.render.context_backward import QuerySpans
+from flash4gen.render.dropout import eager_kept
 from flash4gen.render.inputs import (
     arguments,
     attention_names,
@@ -50,6 +51,12 @@ if TYPE_CHECKING:
 
     from flash4gen.ir.nodes import Attention
     from flash4gen.render.context_inputs import Inputs
+
+DROPOUT_SIGNATURE = {
+    "dropout_seed": "dropout_seed: Tensor | int | None = None",
+    "dropout_offset": "dropout_offset: Tensor | int = 0",
+}
+"""The parameters of a public function that say which weights it drops."""
 
 _WIDTH = 88
 _DOCUMENTED = 60
@@ -125,7 +132,10 @@ def input_tensors(attention: Attention) -> Inputs:
 
 def signature(attention: Attention, *, named: bool = False) -> tuple[str, ...]:
     """Return the parameters of the module's functions with their types."""
-    more = [f"{argument.name}: Tensor" for argument in arguments(attention)]
+    seeds = DROPOUT_SIGNATURE if named and attention.dropout else {}
+    more = [
+        seeds.get(argument.name, f"{argument.name}: Tensor") for argument in arguments(attention)
+    ]
     star = ["*"] if named and more else []
     flag = ["check_lengths: bool = False"] if named and attention.length_tensors else []
     return ("q: Tensor", "k: Tensor", "v: Tensor", *star, *more, *flag)
@@ -247,6 +257,7 @@ def eager(attention: Attention, empty_value: str) -> Eager:
         apart=attention.packed or attention.paged,
         lengths=("q", "k", *attention.length_tensors),
         empty_value=empty_value,
+        kept=eager_kept(attention),
     )
 
 

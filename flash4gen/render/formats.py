@@ -12,6 +12,7 @@ from flash4gen.ir.expr import SCORE
 from flash4gen.ir.nodes import DType
 from flash4gen.render.constants import TORCH_DTYPE
 from flash4gen.render.context import Attend, Epilogue, LoadText
+from flash4gen.render.dropout import kept
 from flash4gen.render.expressions import in_kernel, sink
 from flash4gen.render.rows import product_factor
 
@@ -65,6 +66,7 @@ def attend(attention: Attention, schedule: Schedule, names: tuple[str, ...]) -> 
         score_sum=f", max_num_imprecise_acc={MOST_SUMMED}" if coarse else "",
         promotes=schedule.promotes,
         rescales=attention.normalised,
+        kept=kept(attention, "q_first", "TILE_Q", "start", "TILE_K", upright=True),
     )
 
 
@@ -92,6 +94,7 @@ def epilogue(attention: Attention, schedule: Schedule, empty_value: str) -> Epil
         out=f"acc * {unit}" if eight and not attention.normalised else "acc",
         total="row_sum / UNIT" if eight and not attention.normalised else "row_sum",
         normalises=attention.normalised,
+        dropout_scale="DROPOUT_SCALE" if attention.dropout else "",
         first_row="q_start.to(tl.int64) + q_first"
         if attention.packed
         else "b.to(tl.int64) * seq_q + q_first",

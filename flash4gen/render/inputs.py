@@ -22,10 +22,11 @@ from flash4gen.ir.expr import (
     variables,
     walk,
 )
-from flash4gen.ir.nodes import Lengths
+from flash4gen.ir.nodes import DROPOUT_STATE, Lengths
 from flash4gen.ir.printer import format_input
 from flash4gen.render.context import Argument
 from flash4gen.render.context_inputs import Inputs, InputText
+from flash4gen.render.dropout import prepared
 from flash4gen.render.environment import call
 from flash4gen.render.source_expr import TORCH, TRITON, Names, non_negative, statements
 
@@ -40,7 +41,15 @@ _TORCH_DTYPE = {
     InputDType.BF16: "torch.bfloat16",
     InputDType.FP16: "torch.float16",
     InputDType.I32: "torch.int32",
+    InputDType.I64: "torch.int64",
 }
+
+_TOLD = {
+    "dropout_seed": ", or an int; without one it is drawn by torch's generator",
+    "dropout_offset": ", or an int: other draws from the same seed",
+}
+
+_HALF = (InputDType.BF16, InputDType.FP16)
 
 _OWN_INDEX = {Extent.HEADS: Var.H, Extent.KV_HEADS: Var.HKV, Extent.BATCH: Var.B}
 """The variable that is below an extent by its meaning."""
@@ -69,6 +78,7 @@ def value_names(found: Iterable[Lookup]) -> dict[Expr, str]:
         plain = [index for index in lookup.indices if isinstance(index, Variable)]
         whole = len(plain) == len(lookup.indices)
         suffix = "_".join(index.var.value for index in plain) if whole else f"at_{len(names)}"
+        suffix = "value" if lookup.tensor in DROPOUT_STATE else suffix
         name = f"{lookup.tensor.name}_{suffix}"
         taken = name in tensors or name in names.values()
         names[lookup] = f"{name}_{len(names)}" if taken else name
@@ -118,7 +128,8 @@ def inputs(
         scored: whether the sink is left out.
     """
     found = ordered(*attention.expressions)
-    seen = ordered(attention.score, attention.mask) if scored else found
+    state = attention.dropout_state
+    seen = ordered(attention.score, attention.mask, *state) if scored else found
     tensors = [tensor for tensor in attention.inputs if any(f.tensor == tensor for f in seen)]
     texts = {tensor: tensor_text(tensor, found) for tensor in tensors}
     known = {**names, **value_names(found)}
@@ -127,14 +138,19 @@ def inputs(
         lookup for lookup in found if lookup in seen and not varies(lookup) and not of_rows(lookup)
     ]
     used = lookups(attention.score, attention.mask)
-    state = (part for t in tensors if any(x.tensor == t for x in step) for part in texts[t].handed)
+    owners = [t for t in tensors if any(x.tensor == t for x in step)]
+    first = [read(lookup, texts[lookup.tensor], known, indents[0]) for lookup in program]
+    then = [read(lookup, texts[lookup.tensor], known, indents[1]) for lookup in step]
+    if state:
+        (then if set(state) <= set(step) else first).extend(prepared(known, state))
     return Inputs(
         tensors=tuple(texts.values()),
-        program="\n".join(
-            read(lookup, texts[lookup.tensor], known, indents[0]) for lookup in program
+        program="\n".join(first),
+        step="\n".join(then),
+        handed=(
+            *(known[lookup] for lookup in program if lookup in used),
+            *(part for owner in owners for part in texts[owner].handed),
         ),
-        step="\n".join(read(lookup, texts[lookup.tensor], known, indents[1]) for lookup in step),
-        handed=(*(known[lookup] for lookup in program if lookup in used), *state),
         needs_seq_q=any("seq_q" in texts[lookup.tensor].sizes for lookup in step),
         by_element=bool(texts),
     )
@@ -163,7 +179,7 @@ def eager_reads(attention: Attention, names: Names, *exprs: Expr) -> list[str]:
         element = f"{tensor.name}[{', '.join(texts)}]"
         if not inside:
             element = f"_look_up({', '.join((tensor.name, *texts))})"
-        half = tensor.dtype in (InputDType.BF16, InputDType.FP16)
+        half = tensor.dtype in _HALF
         lines.append(f"{known[lookup]} = {element}{'.float()' if half else ''}")
     return lines
 
@@ -197,6 +213,7 @@ def arguments(attention: Attention) -> tuple[Argument, ...]:
             dtype=_TORCH_DTYPE[tensor.dtype],
             shape=_tuple(tensor, batch),
             axes=f"[{', '.join(map(str, tensor.axes))}]",
+            told=_TOLD.get(tensor.name, "") if tensor in attention.own_inputs else "",
         )
         for tensor in attention.inputs
     )
@@ -205,9 +222,10 @@ def arguments(attention: Attention) -> tuple[Argument, ...]:
 
 def meaning(attention: Attention) -> list[str]:
     """Return what a module's docstring says about the tensors."""
-    if not attention.inputs:
+    inputs = [tensor for tensor in attention.inputs if tensor not in DROPOUT_STATE]
+    if not inputs:
         return []
-    declared = [f"    {format_input(tensor)}" for tensor in attention.inputs]
+    declared = [f"    {format_input(tensor)}" for tensor in inputs]
     return ["", "Inputs besides Q, K and V, which are 0 outside:", "", *declared]
 
 
@@ -256,7 +274,7 @@ def tensor_text(tensor: Input, found: tuple[Lookup, ...]) -> InputText:
         inside=" & ".join(checks) if len(checks) > 1 else "".join(checks).strip("()"),
         address=address,
         zero="0" if tensor.dtype.type is Type.INT else "0.0",
-        convert="" if tensor.dtype in (InputDType.I32, InputDType.F32) else ".to(tl.float32)",
+        convert=".to(tl.float32)" if tensor.dtype in _HALF else "",
         kernel=(
             f"{name}_ptr",
             *(f"{name}_{stride}: tl.int64" for stride in strides),

@@ -15,7 +15,7 @@ from flash4gen.ir.hardware import Backend, Feature
 from flash4gen.ir.masks import minimal
 from flash4gen.ir.nodes import EmptyRow
 from flash4gen.ir.simplify import simplify
-from flash4gen.render import expressions, formats, rows
+from flash4gen.render import dropout, expressions, formats, rows
 from flash4gen.render.backward import training_context
 from flash4gen.render.blackwell import blackwell_context
 from flash4gen.render.constants import TORCH_DTYPE, constants
@@ -137,7 +137,8 @@ def _context(
     inputs = expressions.input_tensors(attention)
     handed = read | {Var.B, Var.HKV} if schedule.load is Load.TMA else read
     handed = handed | {Var.SEQ_Q} if inputs.needs_seq_q else handed
-    names = (*expressions.loop_arguments(handed), *inputs.handed)
+    drawn = dropout.handed(attention, "q_first")
+    names = (*expressions.loop_arguments(handed), *inputs.handed, *drawn)
     waves = hardware.backend == Backend.HIP
     helpers = expressions.arithmetic(attention, tanh="tanh_reciprocal" if waves else "tanh")
     sigmoid = "sigmoid_reciprocal" if waves else "sigmoid"
@@ -171,6 +172,7 @@ def _context(
             output=rows.eager_output(attention),
         ),
         interface=_interface(attention, hardware, origin),
+        dropout=dropout.dropout(attention),
         launch=Launch(any_size=waves),
     )
 
@@ -259,4 +261,5 @@ def _interface(attention: Attention, hardware: Hardware, origin: Provenance) -> 
         signature=expressions.signature(attention),
         public=expressions.signature(attention, named=True),
         names=("q", "k", "v", *(argument.name for argument in arguments(attention))),
+        drops=bool(attention.dropout),
     )

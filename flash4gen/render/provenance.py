@@ -167,6 +167,7 @@ def meaning(attention: Attention) -> tuple[str, ...]:
         ]
     if attention.norm_weights:
         lines.append("rms_norm(x)[d] = x[d] · weight[d] / sqrt(mean(x²) + eps).")
+    lines += _dropped(attention)
     lines += _differentiated(attention)
     lines += inputs.meaning(attention)
     return tuple(part for line in _trimmed(lines) for part in _wrapped(line))
@@ -185,6 +186,8 @@ def _differentiated(attention: Attention) -> list[str]:
     lines = [f"It is differentiable in {', '.join(names[:-1])} and {names[-1]}, once."]
     if found.by_s != ONE:
         lines.append(f"    dx / ds = {format_expr(found.by_s)}")
+    if attention.deterministic:
+        lines.append("Its gradients are the same bits in every run: no kernel adds atomically.")
     return lines
 
 
@@ -194,15 +197,26 @@ def _wrapped(line: str) -> list[str]:
 
 
 def _result(attention: Attention) -> tuple[str, str]:
+    value = f"{_stays(attention)} · V[k]{_times(attention.value_factor)}"
     if not attention.normalised:
-        return (
-            "    total[q] = Σ_k sigmoid(x)",
-            f"    out[q] = Σ_k sigmoid(x) · V[k]{_times(attention.value_factor)}",
-        )
+        return "    total[q] = Σ_k sigmoid(x)", f"    out[q] = Σ_k sigmoid(x){value}"
     sink = attention.sink
     total = "Σ_k exp(x)" if sink is None else f"(exp({format_expr(sink)}) + Σ_k exp(x))"
-    out = f"    out[q] = Σ_k exp(x − lse[q]) · V[k]{_times(attention.value_factor)}"
-    return f"    lse[q] = log {total}", out
+    return f"    lse[q] = log {total}", f"    out[q] = Σ_k exp(x − lse[q]){value}"
+
+
+def _stays(attention: Attention) -> str:
+    return f" · stays / (1 − {attention.dropout!r})" if attention.dropout else ""
+
+
+def _dropped(attention: Attention) -> list[str]:
+    """Return what a module's docstring says about weights that are dropped."""
+    if not attention.dropout:
+        return []
+    return [
+        f"stays is 0 for {attention.dropout!r} of the weights, else 1: by dropout_seed and",
+        "dropout_offset, and by where a weight stands, whatever computes it.",
+    ]
 
 
 def _times(factor: Expr | None) -> str:

@@ -17,7 +17,7 @@ from flash4gen.schedule.backward.choose import choose_backward, no_backward
 from flash4gen.schedule.blackwell.search import search as search_blackwell
 from flash4gen.schedule.blackwell.traits import unsupported
 from flash4gen.schedule.formats import no_dtype
-from flash4gen.schedule.model import BUILD, Choice, Family, Rejected, Schedule
+from flash4gen.schedule.model import BUILD, Choice, Decision, Family, Rejected, Schedule
 from flash4gen.schedule.pins import (
     PIN_FAMILY,
     Request,
@@ -38,6 +38,11 @@ __all__ = ["BUILD", "choose"]
 
 EVERYWHERE = "the family that every target can run"
 """Why the portable family, where there is no other."""
+
+DETERMINISTIC = Decision(
+    "deterministic", "true", "asked for: no kernel adds atomically, and each sum has one order"
+)
+"""How this family has the same bits in every run; others may sum otherwise where they are free."""
 
 DECLINED = "not the blackwell family: "
 """Why the portable family, where there is another."""
@@ -102,6 +107,8 @@ def _portable(
         Rejected(item, BUILD, why) for item, why in exclude if not isinstance(item, Schedule)
     )
     found = replace(found, rejected=(*others, *found.rejected))
+    if attention.deterministic:
+        found = replace(found, decisions=(*found.decisions, DETERMINISTIC))
     if not attention.differentiable:
         return found
     return replace(found, backward=choose_backward(attention, hardware))

@@ -38,15 +38,17 @@ _ALU = frozenset(
         *("arith.maxui", "arith.minui", "arith.negf", "math.absf", "tt.addptr", "tt.clampf"),
     }
 )
-_CONVERT = frozenset({"arith.sitofp", "arith.uitofp", "arith.fptosi", "arith.fptoui"})
+_TO_FLOAT = frozenset({"arith.sitofp", "arith.uitofp"})
+"""I2FP in the ALU; sm_80 alone has them in the special function unit (``ways.work_of``)."""
+_TO_INTEGER = frozenset({"arith.fptosi", "arith.fptoui"})
 _DIVIDE = frozenset({"arith.divf", "arith.divsi", "arith.remsi", "arith.divui", "arith.remui"})
 
 
 _SIMPLE: tuple[tuple[frozenset[str], Work], ...] = (
-    (_MUFU | _CONVERT, Work(mufu=1)),
+    (_MUFU | _TO_INTEGER, Work(mufu=1)),
     (_MUFU_FMA, Work(mufu=1, fma=1)),
     (_FMA, Work(fma=1)),
-    (_ALU | {"arith.extf"}, Work(alu=1)),
+    (_ALU | _TO_FLOAT | {"arith.extf"}, Work(alu=1)),
     (_DIVIDE, Work(other=_DIVISION)),
     (frozenset({"ttng.packed_arith"}), Work(fma2=0.5)),
 )

@@ -14,6 +14,36 @@ class SimulationError(Exception):
     """A module's time cannot be told; the message says why, and what can."""
 
 
+class BelowFloorError(AssertionError):
+    """The model says less than the tensor cores alone need: a fault of the model, of nobody else.
+
+    Args:
+        what: a turn, a launch.
+        cycles: what came out.
+        floor: what the products take at the dense rate.
+    """
+
+    def __init__(self, what: str, cycles: float, floor: float) -> None:
+        super().__init__(
+            f"{what} is modelled to take {cycles:,.0f} cycles, and its products alone need "
+            f"{floor:,.0f} at the full rate of the tensor cores"
+        )
+
+
+SLACK = 0.99
+"""Share of a floor that is let pass: measured intervals round to 0.4 % of the dense rate."""
+
+
+def check_floor(what: str, cycles: float, floor: float) -> None:
+    """Check that the tensor cores can do the work in so many cycles.
+
+    Raises:
+        BelowFloorError: they cannot.
+    """
+    if cycles < SLACK * floor:
+        raise BelowFloorError(what, cycles, floor)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
     """A link of the chain that a turn's length hangs on.

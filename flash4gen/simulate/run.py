@@ -17,9 +17,10 @@ from flash4gen.clock.state import DeadlockError
 from flash4gen.ir.hardware import Feature
 from flash4gen.ir.nodes import Lengths
 from flash4gen.simulate.chain import links, standing
-from flash4gen.simulate.model import RoleTime, Simulation, SimulationError
+from flash4gen.simulate.model import RoleTime, Simulation, SimulationError, check_floor
 from flash4gen.simulate.program import build_program
 from flash4gen.simulate.ways import read_loops
+from flash4gen.simulate.whole import ctas_of, dense_rate, rows_of
 from flash4gen.validate.cases import Case
 from flash4gen.validate.inputs import make_inputs
 from flash4gen.vgpu import virtual_gpu
@@ -115,6 +116,7 @@ def simulate_module(
     Raises:
         SimulationError: the clock has no constants for the target, or the kernel has something that
             cannot be recorded; the message says what.
+        BelowFloorError: a fault of the model.
     """
     return record_module(subject, seq_q=seq_q, seq_k=seq_k).run(jitter=jitter, seed=seed)
 
@@ -130,11 +132,8 @@ def record_module(
         seq_k: keys.
 
     Raises:
-        SimulationError: as ``simulate_module``, and for packed sequences: the case that is recorded
-            has several of them, of other lengths than the launch.
+        SimulationError: as ``simulate_module``.
     """
-    if subject.attention.packed:
-        raise SimulationError("sequences are packed: what a work tile sees is in their lengths")
     try:
         machine = machine_for(subject.hardware)
         case = _case(subject, seq_q, seq_k)
@@ -152,6 +151,7 @@ def summarise(recorded: Recorded, timeline: Timeline, fill_drain: float) -> Simu
     actor, turns = _paced(timeline, recorded.built)
     begin, end, count = _window(turns, timeline.end)
     period = (end - begin) / count
+    _check(subject, period / program.residents)
     return Simulation(
         kernel=subject.artefact.kernel,
         target=subject.hardware.name,
@@ -175,6 +175,14 @@ def summarise(recorded: Recorded, timeline: Timeline, fill_drain: float) -> Simu
         path=links(timeline, end, period, actor),
         standing=standing(timeline, begin, end, count),
     )
+
+
+def _check(subject: Subject, cycles: float) -> None:
+    """Check a turn against what its products take; CTAs of a cluster have an SM each."""
+    schedule, attention = subject.choice.schedule, subject.attention
+    pairs = rows_of(schedule) * schedule.tile_k / ctas_of(schedule)
+    operations = 2 * pairs * (attention.head_dim + attention.value_dim)
+    check_floor("a turn", cycles, operations / dense_rate(attention, subject.hardware))
 
 
 def _program(subject: Subject, case: Case) -> tuple[Program, tuple[Built, ...]]:
@@ -203,10 +211,12 @@ def _launch(subject: Subject, case: Case) -> Launch:
 def _case(subject: Subject, seq_q: int | None, seq_k: int | None) -> Case:
     schedule = subject.choice.schedule
     keys = seq_k if seq_k is not None else TURNS * schedule.tile_k
-    queries = seq_q if seq_q is not None else schedule.tile_rows
+    # Of packed sequences a launch has a slot more than whole tiles, which would come first.
+    rows = schedule.tile_rows - (1 if subject.attention.packed else 0)
+    queries = seq_q if seq_q is not None else rows
     if subject.attention.lengths is Lengths.EQUAL:
         queries = keys
-    return Case(name=f"{queries} x {keys}", seq_q=queries, seq_k=keys)
+    return Case(name=f"{queries} x {keys}", seq_q=queries, seq_k=keys, alone=True)
 
 
 def resident_ctas(artefact: Artefact, hardware: Hardware) -> int:

@@ -6,15 +6,17 @@ trace show. Every number is *modelled*.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import TYPE_CHECKING, NamedTuple
 
 from flash4gen.clock.frequency import nominal
+from flash4gen.schedule.blackwell.short import one_tile
 from flash4gen.schedule.blackwell.works import Shape
+from flash4gen.schedule.model import Schedule
 from flash4gen.simulate.chain import stages
 from flash4gen.simulate.run import record_module
-from flash4gen.simulate.whole import ctas_of, rows_of, speeds, steps_of, whole
+from flash4gen.simulate.whole import ctas_of, dense_rate, rows_of, speeds, steps_of, whole
 
 if TYPE_CHECKING:
     from flash4gen.ir.nodes import Attention
@@ -72,7 +74,7 @@ class Timed:
     """A module's time.
 
     Attributes:
-        subject: the module.
+        subject: the module, with the kernel that is launched for these lengths.
         simulation: latencies as they are.
         stages: what one of its turns hangs on, by role and line.
         whole: the launch, likewise.
@@ -90,14 +92,30 @@ class Timed:
     turn_tflops: float
 
 
-def shape_of(attention: Attention, length: int, batch: int | None = None) -> Shape:
-    """Return a launch of so many queries and keys, of 64 heads at least if batch is left out."""
+def shape_of(
+    attention: Attention,
+    length: int,
+    batch: int | None = None,
+    lengths: tuple[tuple[int, int], ...] = (),
+) -> Shape:
+    """Return a launch.
+
+    Args:
+        attention: has the heads.
+        length: queries and keys of each sequence.
+        batch: sequences; as many as have 64 heads together if left out.
+        lengths: queries and keys of each sequence, in place of both, where they are packed.
+    """
+    count = batch if batch is not None else max(1, HEADS // attention.heads)
+    if attention.packed and not lengths:
+        lengths = ((length, length),) * count
     return Shape(
-        batch=batch if batch is not None else max(1, HEADS // attention.heads),
+        batch=len(lengths) or count,
         heads=attention.heads,
         kv_heads=attention.kv_heads,
-        queries=length,
-        keys=length,
+        queries=max((queries for queries, _ in lengths), default=length),
+        keys=max((keys for _, keys in lengths), default=length),
+        lengths=lengths,
     )
 
 
@@ -113,7 +131,9 @@ def time_module(subject: Subject, shape: Shape, *, jitter: float = 0.0, seeds: i
     Raises:
         SimulationError: the clock has no constants for the target, or the kernel has something that
             cannot be recorded; the message says what.
+        BelowFloorError: a fault of the model.
     """
+    subject = _launched(subject, shape)
     recorded = record_module(subject)
     step = steps_of(subject)
     still = recorded.run()
@@ -131,6 +151,16 @@ def time_module(subject: Subject, shape: Shape, *, jitter: float = 0.0, seeds: i
         limits=_limits(subject, still, launch),
         turn_tflops=_turn_tflops(subject, still, still.cycles_per_turn),
     )
+
+
+def _launched(subject: Subject, shape: Shape) -> Subject:
+    """Return the module with the kernel that it launches: that of short queries has one tile."""
+    schedule, kernel = subject.choice.schedule, subject.kernel(shape.mean_queries)
+    if kernel is subject.artefact or isinstance(schedule, Schedule):
+        return subject
+    one = one_tile(schedule)
+    assert one is not None
+    return replace(subject, artefact=kernel, choice=replace(subject.choice, schedule=one))
 
 
 def _spread(runs: list[Simulation], launches: list[Whole], jitter: float) -> Spread:
@@ -157,7 +187,8 @@ def _limits(subject: Subject, found: Simulation, launch: Whole) -> tuple[Limit, 
             limits.append(Limit(unit, cycles, _turn_tflops(subject, found, cycles)))
     at = [speed.clock for speed in launch.speeds].index(nominal(subject.hardware).name)
     for unit, cycles in (("l2", launch.l2_cycles), ("hbm", launch.hbm_cycles)):
-        rate = speeds(subject.hardware, launch.operations, cycles)[at].tflops
+        peak = subject.hardware.sms * dense_rate(subject.attention, subject.hardware)
+        rate = speeds(subject.hardware, launch.operations, cycles, peak)[at].tflops
         limits.append(Limit(unit, cycles, rate))
     return tuple(sorted(limits, key=lambda limit: limit.tflops))
 

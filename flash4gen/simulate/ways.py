@@ -213,8 +213,13 @@ def work_of(instruction: Instruction) -> Work:
     """Return what one warp instruction occupies.
 
     Conversions other than packing go through the special function unit (CUDA C Programming Guide,
-    arithmetic instruction throughput); uniform instructions take an issue slot.
+    arithmetic instruction throughput), but not ``I2FP``, which integers become floats by from sm_86
+    on: ptxas waits for no scoreboard after it, as after what the ALU does and never after what the
+    special function unit does, and it is one of the 64 a cycle that the guide has for conversions.
+    Uniform instructions take an issue slot.
     """
+    if instruction.mnemonic.startswith("I2FP"):
+        return _ALU
     if instruction.kind is Kind.PACK and ("E4M3" in instruction.mnemonic):
         return Work(cvt8=1)
     return _PIPES.get(instruction.kind, _OTHER)
@@ -225,7 +230,7 @@ def _special(instruction: Instruction) -> Piece | None:
     name, kind = instruction.mnemonic, instruction.kind
     if name.startswith("WARPGROUP.DEPBAR"):
         return Piece(do=Do.PRODUCT_WAIT, pending=_last_number(instruction))
-    if name.startswith("LDGDEPBAR"):
+    if name.startswith(("LDGDEPBAR", "UTMACMDFLUSH")):
         return Piece(do=Do.COPY_COMMIT)
     if name.startswith("DEPBAR"):
         return Piece(do=Do.COPY_WAIT, pending=_last_number(instruction))

@@ -54,6 +54,7 @@ def fits(way: Way, notes: Sequence[Note], warps: int) -> bool:
     both = (
         (way.count(Do.PRODUCT), noted[events.MMA] + noted[events.DOT]),
         (way.count(Do.TMA_LOAD), sum(noted[name] for name in events.TMA_LOADS)),
+        (way.count(Do.TMA_STORE), sum(noted[name] for name in events.TMA_STORES)),
         (way.count(Do.TMEM_LOAD), noted["ttng.tmem_load"]),
         (way.count(Do.COPY), noted["ttg.async_copy_global_to_local"]),
         (sum(piece.work.mma for piece in way.pieces), noted["tt.dot"]),
@@ -78,7 +79,7 @@ class Groups:
     """Copies and products of a role that no wait has covered yet, from turn to turn.
 
     Attributes:
-        open: copies of the group that is not closed.
+        open: copies, and TMA stores, of the group that is not closed.
         copies: closed groups, oldest first.
         products: wgmma products, oldest first.
     """
@@ -129,6 +130,7 @@ class _Weaver:
         self._waits = deque(n for n in notes if n.op.name == events.WAIT)
         self._arrivals = deque(n for n in notes if n.op.name in (events.ARRIVE, events.EXPECT))
         self._loads = deque(n for n in notes if n.op.name in events.TMA_LOADS)
+        self._stores = deque(n for n in notes if n.op.name in events.TMA_STORES)
         self._products = deque(n for n in notes if n.op.name == events.MMA)
         self._commits = deque(
             step for note in notes if note.op.name in (events.COMMIT, events.MMA)
@@ -136,6 +138,8 @@ class _Weaver:
         )  # fmt: skip
         self._boxes = max(1, way.count(Do.TMA_LOAD) // max(1, len(self._loads)))
         self._box = 0
+        self._parts = max(1, way.count(Do.TMA_STORE) // max(1, len(self._stores)))
+        self._part = 0
         self._left = 0  # instructions of the product that has been issued already
         self._groups = groups
 
@@ -160,6 +164,8 @@ class _Weaver:
                 return self._product(at, piece)
             case Do.TMA_LOAD:
                 return self._tma_load()
+            case Do.TMA_STORE:
+                return self._tma_store(at)
             case Do.COPY | Do.COPY_COMMIT | Do.COPY_WAIT | Do.PRODUCT_WAIT:
                 return self._grouped(at, piece)
         return self._own(at, piece)
@@ -229,3 +235,12 @@ class _Weaver:
         if (self._box - 1) % self._boxes or not self._loads:
             return []
         return events.tma_loaded(self._loads.popleft(), self._place)
+
+    def _tma_store(self, at: int) -> list[Step]:
+        """As loads; who waits for the group waits for them."""
+        self._part += 1
+        if (self._part - 1) % self._parts or not self._stores:
+            return []
+        name = f"store {self._turn}.{at}"
+        self._groups.open.append(name)
+        return events.tma_stored(self._stores.popleft(), self._place, name)

@@ -8,19 +8,22 @@ turn with mask code takes, and a further tile of a program, from the sketch of t
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from flash4gen.clock.frequency import clocks
-from flash4gen.clock.grid import Launch, Placement, TileCycles, WorkTile, launch
+from flash4gen.clock.grid import Launch, Placement, TileCycles, launch
 from flash4gen.clock.machine import machine_for
 from flash4gen.ir.masks import QueryTile, loops
 from flash4gen.schedule.blackwell import pace, works
-from flash4gen.schedule.cost import MAX_RATE
+from flash4gen.schedule.cost import HALF, MAX_RATE
 from flash4gen.schedule.model import Schedule, TileOrder
 from flash4gen.schedule.workload import workload
+from flash4gen.simulate.model import check_floor
 
 if TYPE_CHECKING:
+    from flash4gen.clock.grid import WorkTile
     from flash4gen.ir.hardware import Hardware
     from flash4gen.ir.masks import KeyBounds
     from flash4gen.ir.nodes import Attention
@@ -121,6 +124,8 @@ def whole(subject: Subject, found: Simulation, shape: Shape, step: Step) -> Whol
     l2, hbm = _memory(subject, tiles, shape)
     run = launch(tiles, tile, slots, placement, memory_cycles=max(l2, hbm))
     operations = operations_of(subject.attention, bounds, shape)
+    peak = hardware.sms * dense_rate(subject.attention, hardware)
+    check_floor("the launch", run.cycles, operations / peak)
     return Whole(
         shape=shape,
         tile=tile,
@@ -128,7 +133,7 @@ def whole(subject: Subject, found: Simulation, shape: Shape, step: Step) -> Whol
         operations=operations,
         l2_cycles=l2,
         hbm_cycles=hbm,
-        speeds=speeds(hardware, operations, run.cycles),
+        speeds=speeds(hardware, operations, run.cycles, peak),
     )
 
 
@@ -144,12 +149,26 @@ def ctas_of(schedule: AnySchedule) -> int:
     return 1 if isinstance(schedule, Schedule) else schedule.ctas
 
 
-def speeds(hardware: Hardware, operations: float, cycles: float) -> tuple[Speed, ...]:
-    """Return the speed of a launch at each named clock."""
+def dense_rate(attention: Attention, hardware: Hardware) -> float:
+    """Return the operations that an SM's tensor cores do in a cycle, with elements of this size."""
+    return hardware.mma_flops * HALF / attention.dtype.bytes
+
+
+def speeds(
+    hardware: Hardware, operations: float, cycles: float, peak_rate: float
+) -> tuple[Speed, ...]:
+    """Return the speed of a launch at each named clock.
+
+    Args:
+        hardware: has the clocks.
+        operations: of the launch.
+        cycles: of the launch.
+        peak_rate: operations that the tensor cores of all SMs do in a cycle.
+    """
     found = []
     for clock in clocks(hardware):
         seconds = cycles / (clock.mhz * 1e6)
-        peak = hardware.mma_flops * hardware.sms * clock.mhz * 1e6
+        peak = peak_rate * clock.mhz * 1e6
         rate = operations / seconds
         found.append(Speed(clock.name, clock.mhz, clock.source, seconds, rate / 1e12, rate / peak))
     return tuple(found)
@@ -160,13 +179,20 @@ def operations_of(attention: Attention, bounds: KeyBounds, shape: Shape) -> floa
 
     Those of a row are what its loop bounds hold; rows are sampled.
     """
-    step = max(1, shape.queries // ROWS)
-    rows = range(step // 2, shape.queries, step)
-    seen = sum(
-        part.last - part.first for row in rows for part in loops(bounds, _rows(row, row, shape), 1)
-    )
-    pairs = seen * shape.queries / len(rows) * shape.batch * shape.heads
+    alike = Counter(shape.sequences)
+    pairs = shape.heads * sum(count * _seen(bounds, *one) for one, count in alike.items())
     return 2 * pairs * (attention.head_dim + attention.value_dim)
+
+
+def _seen(bounds: KeyBounds, queries: int, keys: int) -> float:
+    """Return the visible pairs of one head of a sequence."""
+    if not queries:
+        return 0.0
+    step = max(1, queries // ROWS)
+    rows = range(step // 2, queries, step)
+    parts = (loops(bounds, _rows(row, row, queries, keys), 1) for row in rows)
+    seen = sum(part.last - part.first for ranges in parts for part in ranges)
+    return seen * queries / len(rows)
 
 
 def _tile(subject: Subject, found: Simulation, bounds: KeyBounds, step: Step) -> TileCycles:
@@ -174,8 +200,7 @@ def _tile(subject: Subject, found: Simulation, bounds: KeyBounds, step: Step) ->
 
     The recorded tile had steps with mask code, whose cost stands in what it took beyond its steps.
     """
-    recorded = works.Shape(batch=1, heads=1, kv_heads=1, queries=found.seq_q, keys=found.seq_k)
-    at = _rows(0, min(found.tile_q, found.seq_q) - 1, recorded)
+    at = _rows(0, min(found.tile_q, found.seq_q) - 1, found.seq_q, found.seq_k)
     parts = loops(bounds, at, subject.choice.schedule.tile_k)
     masked = sum((p.last - p.first) - (p.full_last - p.full_first) for p in parts)
     return TileCycles(
@@ -188,13 +213,12 @@ def _tile(subject: Subject, found: Simulation, bounds: KeyBounds, step: Step) ->
 
 def _portable_works(schedule: Schedule, bounds: KeyBounds, shape: Shape) -> list[WorkTile]:
     """Return the work tiles in the order of the programs' numbers."""
-    tiles = []
-    for first in range(0, shape.queries, schedule.tile_q):
-        last = min(first + schedule.tile_q, shape.queries) - 1
-        parts = loops(bounds, _rows(first, last, shape), schedule.tile_k)
-        plain = sum(part.full_last - part.full_first for part in parts)
-        tiles.append(WorkTile(plain, sum(part.last - part.first for part in parts) - plain))
-    heads = shape.batch * shape.heads
+    sizes = schedule.tile_rows, schedule.tile_k
+    if shape.lengths:
+        tiles, heads = works.packed_tiles(bounds, shape, *sizes, ceil=False, least=0), shape.heads
+    else:
+        tiles = works.tiles_of(bounds, (shape.queries, shape.keys), *sizes)
+        heads = shape.batch * shape.heads
     if schedule.order is TileOrder.LONGEST_FIRST:
         return [tile for tile in reversed(tiles) for _ in range(heads)]
     return tiles * heads
@@ -212,13 +236,13 @@ def _memory(subject: Subject, tiles: list[WorkTile], shape: Shape) -> tuple[floa
     queries = schedule.head_pad * element + schedule.value_pad * out
     steps = sum(work.plain + work.masked for work in tiles)
     from_l2 = steps * schedule.tile_k * keys + len(tiles) * rows_of(schedule) * queries
-    rows = shape.queries * shape.heads * queries + shape.keys * shape.kv_heads * keys
-    from_memory = shape.batch * rows
+    from_memory = shape.total_queries * shape.heads * queries
+    from_memory += shape.total_keys * shape.kv_heads * keys
     return (
         from_l2 / machine.l2_rate / machine.sms,
         from_memory / machine.hbm_rate / machine.sms,
     )
 
 
-def _rows(first: int, last: int, shape: Shape) -> QueryTile:
-    return QueryTile(first=first, last=last, seq_q=shape.queries, seq_k=shape.keys)
+def _rows(first: int, last: int, queries: int, keys: int) -> QueryTile:
+    return QueryTile(first=first, last=last, seq_q=queries, seq_k=keys)

@@ -117,6 +117,8 @@ def _bad_character(place: Place) -> Mistake | None:
     if not first.isascii() or not first.isprintable():
         name = f"U+{ord(first):04X} ({unicodedata.name(first, 'a control character')})"
     helps = _INSTEAD.get(place.text) or _INSTEAD.get(first)
+    if not first.isascii() and f"x{first}".isidentifier():
+        helps = "names are made of the letters a to z and A to Z, digits and `_`"
     return _mistake(
         Code.SYNTAX,
         f"unexpected character {name}",

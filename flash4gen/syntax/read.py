@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 from flash4gen.diagnostics.codes import Code
 from flash4gen.diagnostics.model import Diagnostic, Severity
-from flash4gen.diagnostics.suggest import did_you_mean
+from flash4gen.diagnostics.suggest import did_you_mean, nearest
+from flash4gen.resources import resource_dir
 from flash4gen.source import SourceFile
 
 if TYPE_CHECKING:
     from os import PathLike
 
+SUFFIX = ".attn"
 MAX_BYTES = 100_000
 
 
@@ -50,16 +52,31 @@ def decoded(path: str | PathLike[str], data: bytes) -> SourceFile | tuple[Diagno
 
 def _unreadable(path: Path, problem: Exception) -> Diagnostic:
     reason = getattr(problem, "strerror", None) or str(problem)
-    helps: tuple[str, ...] = ()
-    if isinstance(problem, FileNotFoundError) and path.parent.is_dir():
-        beside = [other.name for other in path.parent.iterdir() if other.suffix == ".attn"]
-        helps = did_you_mean(path.name, beside)
     return Diagnostic(
         code=Code.UNREADABLE,
         severity=Severity.ERROR,
         message=f"cannot read {path}: {reason.lower()}",
-        helps=helps,
+        helps=_meant(path) if isinstance(problem, FileNotFoundError) else (),
     )
+
+
+def _meant(path: Path) -> tuple[str, ...]:
+    """Return what may be meant by a file that is not there: one beside it, or a shipped spec."""
+    if path.name == str(path) and not path.suffix:
+        folder = resource_dir("specs")
+        shipped = [
+            spec.stem
+            for inside in (folder, folder / "models")
+            for spec in inside.glob(f"*{SUFFIX}")
+        ]
+        meant = did_you_mean(path.name, shipped) or (f"if it is a file, write `{path}{SUFFIX}`",)
+        return (*meant, "`flash4gen list specs` prints the names of those that are shipped")
+    if not path.parent.is_dir():
+        return ()
+    # All have the same ending, which would make short names alike.
+    beside = [other.stem for other in path.parent.iterdir() if other.suffix == SUFFIX]
+    meant_stem = nearest(path.stem, beside)
+    return (f"did you mean `{meant_stem}{SUFFIX}`?",) if meant_stem else ()
 
 
 def _not_text(path: Path, reason: str) -> Diagnostic:

@@ -57,6 +57,7 @@ class Case:
         seq_k: key length.
         values: what the tensors hold.
         layout: how they lie in memory.
+        alone: of packed or paged entries, whether there are none of other lengths beside its own.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Case:
     seq_k: int
     values: Values = Values.NORMAL
     layout: Layout = Layout.CONTIGUOUS
+    alone: bool = False
 
     @property
     def seed(self) -> int:

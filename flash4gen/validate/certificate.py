@@ -43,7 +43,8 @@ class Rung:
     """One rung of the ladder.
 
     Attributes:
-        name: ``text``, ``schedule``, ``compile``, ``function``, ``concurrency`` or ``device``.
+        name: ``text``, ``schedule``, ``compile``, ``function``, ``gradients`` and ``determinism``
+            where there is a backward pass, ``concurrency`` or ``device``.
         status: how it ended.
         summary: one line: what was run and what was seen, or why it was not run.
         details: the same in full, as JSON values; a failed rung has ``failures``, a list of

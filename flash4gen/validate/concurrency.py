@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flash4gen.ir.hardware import Backend
+from flash4gen.validate.backward_scenes import backward_scenes
 from flash4gen.validate.blame import Failure, blame
 from flash4gen.validate.certificate import Json, Rung, Status
 from flash4gen.validate.scenes import Scene, scenes
@@ -90,7 +91,7 @@ def concurrency_rung(
         mutate: run the mutants too; each that no scene flags must be proven redundant.
     """
     on_amd = subject.hardware.backend == Backend.HIP
-    taken = scenes(subject, module)
+    taken = (*scenes(subject, module), *backward_scenes(subject, module))
     if on_amd and not any(synchronises(scene.text) for scene in taken):
         return Rung("concurrency", Status.NOT_RUN, f"not run: {NOTHING_ASYNCHRONOUS}")
     # Processes for the mutants are under way, if wanted, while the kernel itself is watched.
@@ -113,7 +114,7 @@ def concurrency_rung(
 
 def _watched(scene: Scene, progress: Callable[[str], None]) -> Seen:
     progress(scene.shape)
-    launch = Launch(scene.fresh, (scene.programs,), scene.most)
+    launch = Launch(scene.fresh, scene.grid, scene.most)
     return Seen(scene, baseline(scene.text, launch, tuple(Policy)))
 
 

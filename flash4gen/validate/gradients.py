@@ -16,6 +16,7 @@ from torch import Tensor
 
 from flash4gen.ir.expr import Type, Var
 from flash4gen.validate.oracle import TORCH_DTYPES, evaluate, exact_products, visible
+from flash4gen.validate.philox import kept_weights
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -75,6 +76,7 @@ def reference_gradients(attention: Attention, call: Call, given: Upstream) -> di
             products = leaves["q"][b, :, h] @ leaves["k"][b, :, hkv].T
             x = _scores(attention, products * attention.scale, b, h, tensors)
             weights, second = _weights(attention, x, b, h, tensors)
+            weights = _kept(attention, weights, b, h, tensors)
             loss = loss + (weights @ values * given.out[b, :, h].double()).sum()
             loss = loss + (second * given.second[b, h].double()).sum()
     found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
@@ -115,13 +117,18 @@ def working_gradients(
                 attention,
                 x.detach(),
                 (results[0][b, :, h], stored),
-                (exact_products(grad, values.T), grad, given.second[b, h].float()),
+                (
+                    _kept(attention, exact_products(grad, values.T), b, h, tensors),
+                    grad,
+                    given.second[b, h].float(),
+                ),
             )
             by = torch.autograd.grad(x, [s, *floats.values()], dx, allow_unused=True)
             ds = _or_zeros(by[0], s).to(dtype)
             found["q"][b, :, h] = exact_products(ds, keys) * attention.scale
             found["k"][b, :, hkv] += exact_products(ds.T, rows) * attention.scale
-            found["v"][b, :, hkv] += exact_products(p.to(dtype).T, grad)
+            seen = _kept(attention, p, b, h, tensors, scale=1.0).to(dtype)
+            found["v"][b, :, hkv] += exact_products(seen.T, grad) * attention.dropout_scale
             sunk = _sink_gradients(attention, stored, delta, (b, h), tensors, floats)
             for (name, leaf), one, other in zip(floats.items(), by[1:], sunk, strict=True):
                 found[name] = found[name] + _or_zeros(one, leaf) + _or_zeros(other, leaf)
@@ -203,6 +210,21 @@ def _sink(
     assert attention.sink is not None
     env = _environment(attention, b, h)
     return evaluate(attention.sink, env, float_dtype=dtype, tensors=tensors)
+
+
+def _kept(
+    attention: Attention,
+    x: Tensor,
+    b: int,
+    h: int,
+    tensors: Mapping[str, Tensor],
+    scale: float | None = None,
+) -> Tensor:
+    """Return what [seq_q, seq_k] has for the weights that stay, times what these count."""
+    if not attention.dropout:
+        return x
+    kept = kept_weights(attention, x.shape[0], x.shape[1], tensors, b=b, h=h)
+    return torch.where(kept, x * (attention.dropout_scale if scale is None else scale), 0.0)
 
 
 def _weights(

@@ -18,6 +18,7 @@ from flash4gen.build.load import load_module
 from flash4gen.validate.blame import blame
 from flash4gen.validate.certificate import Certificate, Json, Rung, Status
 from flash4gen.validate.concurrency import concurrency_rung
+from flash4gen.validate.determinism import determinism_rung
 from flash4gen.validate.device import device_rung
 from flash4gen.validate.function import function_rung
 from flash4gen.validate.gradient_rung import gradients_rung
@@ -68,17 +69,26 @@ def validate_module(
         climb(function_rung(subject, loaded, lambda case: tell("function", case)))
         if subject.attention.differentiable:
             climb(gradients_rung(subject, loaded, lambda case: tell("gradients", case)))
+            climb(_determinism(subject, loaded, rungs, tell))
         climb(_concurrency(subject, loaded, rungs, tell, mutate=mutate))
         climb(device_rung(subject, loaded, lambda case: tell("device", case)))
     return _certificate(subject, tuple(rungs))
+
+
+def _determinism(subject: Subject, module: ModuleType, rungs: list[Rung], tell: Progress) -> Rung:
+    """Climb the rung if gradients are right: whether wrong ones repeat is of no interest."""
+    if rungs[-1].status is Status.FAILED:
+        return _not_run("determinism", f"{rungs[-1].name} failed")
+    return determinism_rung(subject, module, lambda what: tell("determinism", what))
 
 
 def _concurrency(
     subject: Subject, module: ModuleType, rungs: list[Rung], tell: Progress, *, mutate: bool
 ) -> Rung:
     """Climb the rung if the one below holds: a kernel that cannot run has no interleavings."""
-    if rungs[-1].status is Status.FAILED:
-        return _not_run("concurrency", f"{rungs[-1].name} failed")
+    failed = [rung.name for rung in rungs[-2:] if rung.status is Status.FAILED]
+    if failed:
+        return _not_run("concurrency", f"{failed[0]} failed")
     return concurrency_rung(subject, module, lambda what: tell("concurrency", what), mutate=mutate)
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from flash4gen.ir.expr import WORD, Apply, Expr, Literal, Lookup, Op, Type, Var, Variable
 from flash4gen.ir.nodes import Attention, DType, EmptyRow, Norm
+from flash4gen.validate.philox import kept_weights
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -168,13 +169,14 @@ def attention_reference(
         values = v[b, :, hkv].double() * _value_factor(attention, b + entry, h, tensors)
         if not attention.normalised:
             weights = torch.sigmoid(scores)
-            out[b, :, h], lse[b, h] = own.finished(weights @ values), weights.sum(dim=-1)
+            lse[b, h] = weights.sum(dim=-1)
+            out[b, :, h] = own.finished(own.kept(weights) @ values)
             continue
         row_lse = torch.logsumexp(scores, dim=-1)  # −inf over no keys
         sink = _sink(attention, sizes[1], products, b + entry, h, tensors)
         row_lse = torch.logaddexp(row_lse, sink)
         weights = torch.exp(scores - row_lse[:, None])
-        rows = _with_empty_rows(attention, weights @ values, row_lse)
+        rows = _with_empty_rows(attention, own.kept(weights) @ values, row_lse)
         out[b, :, h] = own.finished(rows)
         lse[b, h] = row_lse
     return out, lse
@@ -264,7 +266,8 @@ def rounded_at(  # noqa: PLR0913 - three have defaults
             weights = torch.sigmoid(scores)
             lse[b, h] = weights.sum(dim=-1)
             for out, unit in zip(outs, scales, strict=True):
-                summed = product((weights * unit).to(dtype), v[b, :, hkv]) * (factor / unit)
+                terms = (own.kept(weights) * unit).to(dtype)
+                summed = product(terms, v[b, :, hkv]) * (factor / unit)
                 out[b, :, h] = own.finished(summed).to(out.dtype)
             continue
         # A row that sees no key has no maximum to subtract.
@@ -275,7 +278,8 @@ def rounded_at(  # noqa: PLR0913 - three have defaults
         total = weights.sum(dim=-1) + torch.exp(sink - safe_peak)
         row_lse = safe_peak + torch.log(total)
         for out, unit in zip(outs, scales, strict=True):
-            summed = product((weights * unit).to(dtype), v[b, :, hkv]) * (factor / unit)
+            terms = (own.kept(weights) * unit).to(dtype)
+            summed = product(terms, v[b, :, hkv]) * (factor / unit)
             rows = _with_empty_rows(attention, summed / total[:, None], row_lse)
             out[b, :, h] = own.finished(rows).to(out.dtype)
         lse[b, h] = row_lse
@@ -314,7 +318,9 @@ def score_scale(attention: Attention, b: int, h: int, tensors: Mapping[str, Tens
 
 
 def _value_factor(attention: Attention, b: int, h: int, tensors: Mapping[str, Tensor]) -> Tensor:
-    return _factor(attention, attention.value_factor, b, h, tensors)
+    """Return what values of one head count by, with what dropped weights leave to others."""
+    factor = _factor(attention, attention.value_factor, b, h, tensors)
+    return factor * attention.dropout_scale
 
 
 def _factor(
@@ -379,6 +385,14 @@ class Head:
             rows = rows * self._weight(k_norm, rows)
         found = product(rows.to(q.dtype), k.T)
         return found if k_norm is None else found * _inverse_rms(k_norm, k.float()).T
+
+    def kept(self, weights: Tensor) -> Tensor:
+        """Return weights [seq_q, seq_k] with 0 for those that are dropped."""
+        if not self.attention.dropout:
+            return weights
+        place = {"b": self.entry, "h": self.h}
+        kept = kept_weights(self.attention, self.seq_q, self.seq_k, self.tensors, **place)
+        return torch.where(kept, weights, 0.0)
 
     def finished(self, rows: Tensor) -> Tensor:
         """Return rows [seq_q, value_dim] of the output as the epilogue leaves them."""

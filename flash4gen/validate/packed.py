@@ -49,6 +49,8 @@ def lengths_of(case: Case) -> tuple[Lengths, ...]:
     if case.batch == 0:
         return ()
     seq_q, seq_k = case.seq_q, case.seq_k
+    if case.alone:
+        return ((seq_q, seq_k),) * case.batch
     others: tuple[Lengths, ...] = ((0, seq_k // 3), (seq_q // 2, seq_k), (min(1, seq_q), 0))
     others += ((seq_q - seq_q // 3, (seq_k + 1) // 2),)
     own = (seq_q, seq_k)

@@ -41,6 +41,8 @@ def lengths_of(case: Case, *, packed_queries: bool) -> tuple[Lengths, ...]:
     if case.batch == 0:
         return ()
     seq_q, seq_k = case.seq_q, case.seq_k
+    if case.alone:
+        return ((seq_q, seq_k),) * case.batch
     others = ((seq_q, 0), (seq_q, seq_k // 3), (seq_q, (seq_k + 1) // 2))
     return (*((seq_q, seq_k),) * case.batch, *others)
 

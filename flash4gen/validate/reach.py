@@ -7,10 +7,12 @@ many there are, and which lengths it leaves that many to is found here by trying
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flash4gen.ir.expr import Literal, walk
 from flash4gen.ir.masks import KeyBounds, QueryTile, bounds, loops
+from flash4gen.ir.masks.transpose import query_bounds
 from flash4gen.ir.nodes import Lengths
 from flash4gen.schedule.blackwell.model import BlackwellSchedule
 from flash4gen.schedule.blackwell.short import one_tile
@@ -19,6 +21,7 @@ from flash4gen.validate.cases import short_rows
 
 if TYPE_CHECKING:
     from flash4gen.ir.nodes import Attention
+    from flash4gen.schedule.backward.model import LoopShape
     from flash4gen.schedule.model import AnySchedule
 
 Shape = tuple[int, int]
@@ -28,6 +31,48 @@ _MOST_TURNS = 300
 """Lengths that make one program take more turns than this are left alone."""
 
 
+@dataclass(frozen=True, slots=True)
+class Way:
+    """What the first program of a kernel walks: a tile of rows, and tiles of columns in a loop.
+
+    Attributes:
+        limits: of the loop, for a tile of rows.
+        tile_rows: rows of that tile.
+        tile_columns: columns of a tile that a turn is about.
+        depth: software-pipeline depth of the loop.
+        from_end: whether the first program has the last rows.
+    """
+
+    limits: KeyBounds
+    tile_rows: int
+    tile_columns: int
+    depth: int
+    from_end: bool
+
+    @property
+    def enough(self) -> int:
+        """Turns that fill and drain the pipeline twice; more count for nothing."""
+        return 2 * self.depth + 3
+
+    @classmethod
+    def of(cls, attention: Attention, schedule: AnySchedule) -> Way:
+        """Return that of a forward kernel: rows are queries, columns keys."""
+        from_end = schedule.order is TileOrder.LONGEST_FIRST
+        sides = schedule.tile_rows, schedule.tile_k
+        return cls(bounds(attention.mask), *sides, schedule.depth, from_end)
+
+    @classmethod
+    def of_queries(cls, attention: Attention, shape: LoopShape) -> Way:
+        """Return that of the kernel of the gradient of queries, which looks alike."""
+        return cls(bounds(attention.mask), shape.tile_q, shape.tile_k, shape.stages, from_end=True)
+
+    @classmethod
+    def of_keys(cls, attention: Attention, shape: LoopShape) -> Way:
+        """Return that of the kernel of the gradients of keys: rows are keys, columns queries."""
+        limits = query_bounds(attention.mask)
+        return cls(limits, shape.tile_k, shape.tile_q, shape.stages, from_end=False)
+
+
 def longest_loops(attention: Attention, schedule: AnySchedule, known: set[Shape]) -> set[Shape]:
     """Return what to add to some shapes so that each loop turns as often as a mask allows.
 
@@ -35,10 +80,10 @@ def longest_loops(attention: Attention, schedule: AnySchedule, known: set[Shape]
     Turns beyond those that fill and drain a pipeline twice count for nothing.
     """
     few = short_rows(schedule)
-    candidates = _candidates(attention, schedule)
+    way = Way.of(attention, schedule)
+    candidates = _candidates(attention, way)
     added = _longest(
-        attention,
-        schedule,
+        way,
         {shape for shape in known if shape[0] > few},
         {shape for shape in candidates if shape[0] > few},
     )
@@ -46,20 +91,29 @@ def longest_loops(attention: Attention, schedule: AnySchedule, known: set[Shape]
     if one is None:
         return added
     return added | _longest(
-        attention,
-        one,
+        Way.of(attention, one),
         {shape for shape in known if shape[0] <= few},
         {shape for shape in candidates if shape[0] <= few},
     )
 
 
-def _longest(
-    attention: Attention, schedule: AnySchedule, known: set[Shape], candidates: set[Shape]
-) -> set[Shape]:
+def loop_shapes(attention: Attention, way: Way) -> set[Shape]:
+    """Return rows and columns that half fill a way's pipeline, fill it, and turn its loops most."""
+    half, full = way.depth * way.tile_columns + 1, way.enough * way.tile_columns + 3
+    shapes = {(1, 1), (way.tile_rows, half), (way.tile_rows, full)}
+    if attention.lengths is Lengths.EQUAL:
+        shapes = {(max(shape), max(shape)) for shape in shapes}
+    candidates = _candidates(attention, way)
+    # Where a mask is aligned to the ends, many columns see the first rows only if rows are many.
+    long = {columns + way.tile_rows for _, columns in candidates}
+    candidates |= {(length, length) for length in long}
+    return shapes | _longest(way, shapes, candidates)
+
+
+def _longest(way: Way, known: set[Shape], candidates: set[Shape]) -> set[Shape]:
     """Return what one kernel's loops lack, of the candidates."""
-    enough = 2 * schedule.depth + 3
-    limits = bounds(attention.mask)
-    turns = {shape: _turns(schedule, limits, shape) for shape in known | candidates}
+    enough = way.enough
+    turns = {shape: _turns(way, shape) for shape in known | candidates}
     turns = {shape: found for shape, found in turns.items() if sum(found) <= _MOST_TURNS}
     added: set[Shape] = set()
     for loop in range(len(next(iter(turns.values()), ()))):
@@ -72,21 +126,21 @@ def _longest(
     return added
 
 
-def _candidates(attention: Attention, schedule: AnySchedule) -> set[Shape]:
+def _candidates(attention: Attention, way: Way) -> set[Shape]:
     """Return lengths around the tiles and the mask's own constants."""
     constants = {0} | {
         abs(node.value)
         for node in walk(attention.mask)
         if isinstance(node, Literal) and type(node.value) is int
     }
-    queries = {1} | {schedule.tile_rows * n + extra for n in (1, 2) for extra in (-1, 0, 1)}
-    queries |= {n + schedule.tile_rows for n in constants}
+    queries = {1} | {way.tile_rows * n + extra for n in (1, 2) for extra in (-1, 0, 1)}
+    queries |= {n + way.tile_rows for n in constants}
     keys = {
-        n + tiles * schedule.tile_k + extra
+        n + tiles * way.tile_columns + extra
         for n in constants
-        for tiles in range(2 * schedule.depth + 5)
+        for tiles in range(2 * way.depth + 5)
         # Without a rest: a window no longer than a tile holds a whole one for a single query.
-        for extra in (0, 1, schedule.tile_k // 2 + 1)
+        for extra in (0, 1, way.tile_columns // 2 + 1)
         if n + tiles + extra
     }
     if attention.lengths is Lengths.EQUAL:
@@ -94,17 +148,16 @@ def _candidates(attention: Attention, schedule: AnySchedule) -> set[Shape]:
     return {(q, k) for q in queries for k in keys}
 
 
-def _turns(schedule: AnySchedule, limits: KeyBounds, shape: Shape) -> tuple[int, ...]:
-    """Return the turns of the first program's loops: masked and full, of each range of keys."""
-    seq_q, seq_k = shape
-    last_tile = (seq_q - 1) // schedule.tile_rows
-    tile = last_tile if schedule.order is TileOrder.LONGEST_FIRST else 0
-    first = tile * schedule.tile_rows
-    last = min(first + schedule.tile_rows, seq_q) - 1
-    at = QueryTile(first=first, last=last, seq_q=seq_q, seq_k=seq_k, h=0, hkv=0)
+def _turns(way: Way, shape: Shape) -> tuple[int, ...]:
+    """Return the turns of the first program's loops: masked and full, of each range of columns."""
+    rows, columns = shape
+    tile = (rows - 1) // way.tile_rows if way.from_end else 0
+    first = tile * way.tile_rows
+    last = min(first + way.tile_rows, rows) - 1
+    at = QueryTile(first=first, last=last, seq_q=rows, seq_k=columns, h=0, hkv=0)
     return tuple(
         turns
-        for loop in loops(limits, at, schedule.tile_k)
+        for loop in loops(way.limits, at, way.tile_columns)
         for turns in (
             loop.full_first - loop.first + loop.last - loop.full_last,
             loop.full_last - loop.full_first,

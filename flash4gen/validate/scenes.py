@@ -7,10 +7,8 @@ code, and what is between programs is checked by the rung ``function``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-
-from torch import Tensor
 
 from flash4gen.ir.nodes import Lengths
 from flash4gen.schedule.blackwell.model import BlackwellSchedule, Dispatch
@@ -18,7 +16,7 @@ from flash4gen.validate.cases import Case, Values, short_rows
 from flash4gen.validate.inputs import make_inputs
 from flash4gen.validate.loops import plan_cases
 from flash4gen.validate.reach import longest_loops
-from flash4gen.vgpu import HostDescriptor, virtual_gpu
+from flash4gen.vgpu import copied, virtual_gpu
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -36,22 +34,22 @@ class Scene:
     """One program of one launch.
 
     Attributes:
-        shape: batch × queries × keys, for people.
+        shape: batch × queries × keys, for people; of a backward kernel with its name.
         text: the TTGIR that was compiled.
         arguments: what the kernel was called with; never written, see ``fresh``.
-        programs: of the launch.
+        grid: extents of the launch.
         most: how many of them are executed; None for all.
     """
 
     shape: str
     text: str = field(repr=False)
     arguments: tuple[Any, ...] = field(repr=False)
-    programs: int = 1
+    grid: tuple[int, ...] = (1,)
     most: int | None = 1
 
     def fresh(self) -> list[Any]:
         """Return copies of the arguments, to be read and written by one run."""
-        return [_copy(argument) for argument in self.arguments]
+        return [copied(argument) for argument in self.arguments]
 
 
 def scenes(subject: Subject, module: ModuleType) -> tuple[Scene, ...]:
@@ -62,7 +60,7 @@ def scenes(subject: Subject, module: ModuleType) -> tuple[Scene, ...]:
             shape=f"{case.batch} x {case.seq_q} x {case.seq_k}",
             text=launch.asm["ttgir"],
             arguments=launch.arguments,
-            programs=_programs(subject, case, launch),
+            grid=(_programs(subject, case, launch),),
             # The first program takes over what the others do not start on.
             most=None if _takes_over(subject.choice.schedule) else 1,
         )
@@ -118,12 +116,3 @@ def _launch(subject: Subject, module: ModuleType, case: Case) -> Launch:
         function = getattr(module, subject.attention.name)
         function(inputs.q, inputs.k, inputs.v, **inputs.tensors)
     return gpu.launches[-1]
-
-
-def _copy(argument: Any) -> Any:
-    match argument:
-        case Tensor():
-            return argument.clone()
-        case HostDescriptor():
-            return replace(argument, base=argument.base.clone())
-    return argument

@@ -13,7 +13,7 @@ import torch
 
 from flash4gen.build.compile import INPUT_DTYPES
 from flash4gen.ir.expr import BITWISE, Apply, Extent, Input, Lookup, Type, walk
-from flash4gen.ir.nodes import descales
+from flash4gen.ir.nodes import DROPOUT_STATE, descales
 from flash4gen.validate.cases import Case, Layout
 
 if TYPE_CHECKING:
@@ -47,6 +47,10 @@ def _values(attention: Attention, tensor: Input, case: Case) -> Tensor:
         drawn = torch.randn(shape, generator=random)
         return (_descale(drawn) if tensor in _factors(attention) else drawn).to(dtype)
     random = torch.Generator().manual_seed(case.seed + 1)
+    if tensor in DROPOUT_STATE:
+        # Seed and offset are of 64 bits, and differ.
+        ends, place = (-(2**63), 2**63 - 1), DROPOUT_STATE.index(tensor)
+        return torch.randint(*ends, (2,), generator=random)[place : place + 1]
     if tensor.axes[-1] in (Extent.SEQ_Q, Extent.SEQ_K):
         starts = torch.rand(shape, generator=random) < 1 / _DOCUMENT
         return starts.cumsum(-1).to(dtype)

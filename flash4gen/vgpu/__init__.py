@@ -7,11 +7,11 @@ partitions and engines as the concurrent things they are and reports every findi
 
 from __future__ import annotations
 
-from flash4gen.vgpu.check import Check, Policy, check_ttgir
+from flash4gen.vgpu.check import Check, Order, Policy, check_ttgir
 from flash4gen.vgpu.concurrent.sites import synchronises
 from flash4gen.vgpu.driver import Launch, VirtualDriver, VirtualGpu, virtual_gpu
 from flash4gen.vgpu.errors import Finding, FindingKind, Other, VirtualGpuError
-from flash4gen.vgpu.launch import HostDescriptor
+from flash4gen.vgpu.launch import HostDescriptor, copied
 from flash4gen.vgpu.ops.elementwise import register_asm, register_libdevice
 from flash4gen.vgpu.parse import TtgirSyntaxError, parse_ttgir
 from flash4gen.vgpu.report import Redundant, Report
@@ -23,6 +23,7 @@ __all__ = [
     "FindingKind",
     "HostDescriptor",
     "Launch",
+    "Order",
     "Other",
     "Policy",
     "Redundant",
@@ -32,6 +33,7 @@ __all__ = [
     "VirtualGpu",
     "VirtualGpuError",
     "check_ttgir",
+    "copied",
     "parse_ttgir",
     "register_asm",
     "register_libdevice",

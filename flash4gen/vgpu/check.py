@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
@@ -40,17 +41,27 @@ _REUSE = Reuse()
 _START = Site(Operation(name="", line=0))
 
 
+class Order(StrEnum):
+    """In which order the programs of a launch run, one after the other; a GPU keeps none."""
+
+    FIRST_TO_LAST = "first to last"
+    LAST_TO_FIRST = "last to first"
+    SHUFFLED = "shuffled"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
     """How launches are checked.
 
     Attributes:
         policy: the schedule.
+        order: of the programs.
         seed: of the random schedule.
         step_limit: operations of memory and synchronisation, and turns of loops, per launch.
     """
 
     policy: Policy = Policy.IN_ORDER
+    order: Order = Order.FIRST_TO_LAST
     seed: int = 0
     step_limit: int = STEP_LIMIT
 
@@ -104,6 +115,7 @@ def check_ttgir(  # noqa: PLR0913 - keywords with defaults
     grid: Sequence[int],
     *,
     policy: Policy = Policy.IN_ORDER,
+    order: Order = Order.FIRST_TO_LAST,
     seed: int = 0,
     scratch: Tensor | None = None,
     step_limit: int = STEP_LIMIT,
@@ -119,7 +131,8 @@ def check_ttgir(  # noqa: PLR0913 - keywords with defaults
         arguments: one value for each argument of that function, as for `run_ttgir`.
         grid: up to three extents.
         policy: the schedule; what the checks say does not depend on it.
-        seed: of the random schedule.
+        order: of the programs.
+        seed: of the random schedule, and of a shuffled order.
         scratch: a byte tensor of equal parts for the programs, where the kernel needs one.
         step_limit: operations of memory and synchronisation, and turns of loops, in all.
         redundancy: look for redundant synchronisation as well.
@@ -144,11 +157,12 @@ def check_ttgir(  # noqa: PLR0913 - keywords with defaults
         policy=policy, seed=seed, step_limit=step_limit, sites=sites, first=first, **program.shape
     )
     x, y, z = (*grid, 1, 1, 1)[:3]
+    taken = _programs((x, y, z), most, order, seed)
     try:
         with exact_arithmetic():
             if first and collector.findings:
                 raise FatalError
-            _run(program, arguments, (x, y, z), scratch, (settings, progress, collector), most)
+            _run(program, arguments, (x, y, z), scratch, (settings, progress, collector), taken)
     except FatalError:
         pass
     return Report(
@@ -173,13 +187,26 @@ def sample(order: Sequence[_T], most: int | None) -> list[_T]:
     return [order[index] for index in sorted({0, *between, len(order) - 1})]
 
 
+def _programs(
+    grid: tuple[int, int, int], most: int | None, order: Order, seed: int
+) -> list[tuple[int, int, int]]:
+    """Return the programs to execute, as (x, y, z), in an order."""
+    every = itertools.product(*(range(extent) for extent in reversed(grid)))
+    taken = [(x, y, z) for z, y, x in sample(list(every), most)]
+    if order is Order.LAST_TO_FIRST:
+        taken.reverse()
+    elif order is Order.SHUFFLED:
+        random.Random(seed).shuffle(taken)
+    return taken
+
+
 def _run(
     program: CheckedProgram,
     arguments: Sequence[Any],
     grid: tuple[int, int, int],
     scratch: Tensor | None,
     state: tuple[Settings, Progress, Collector],
-    most: int | None,
+    taken: Sequence[tuple[int, int, int]],
 ) -> None:
     settings, progress, collector = state
     memory, log, ctas = GlobalMemory(), GlobalLog(), settings.ctas
@@ -190,8 +217,7 @@ def _run(
         return
     base = memory.bind(scratch, "global scratch") if scratch is not None else 0
     share = 0 if scratch is None else scratch.numel() // max(1, grid[0] * grid[1] * grid[2])
-    order = list(itertools.product(*(range(extent) for extent in reversed(grid))))
-    progress.waiting.extend((x, y, z) for z, y, x in sample(order, most))
+    progress.waiting.extend(taken)
     while progress.waiting:
         x, y, z = progress.waiting.popleft()
         start = base + (x + grid[0] * (y + grid[1] * z)) * share

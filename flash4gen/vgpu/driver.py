@@ -22,7 +22,7 @@ from triton.runtime.cache import get_cache_manager
 from flash4gen.vgpu.allocation import SHARED_BYTES
 from flash4gen.vgpu.arguments import flatten_arguments
 from flash4gen.vgpu.check import Check, check_ttgir, prepare_checked
-from flash4gen.vgpu.launch import is_concurrent, prepare
+from flash4gen.vgpu.launch import copied, is_concurrent, prepare
 from flash4gen.vgpu.run import run_ttgir
 
 if TYPE_CHECKING:
@@ -42,7 +42,8 @@ class Launch:
         metadata: what Triton knows of the compiled kernel: `shared`, `num_warps`, ...
         seconds: time of executing it; 0 if it was not executed.
         executed: whether it was.
-        arguments: if it was not: what `run_ttgir` and `check_ttgir` take, to execute it later.
+        arguments: what `run_ttgir` and `check_ttgir` take, to execute it later: if it was not
+            executed, or as copies from before it was if the device keeps them.
     """
 
     name: str
@@ -58,13 +59,15 @@ class Launch:
 class VirtualGpu:
     """A virtual GPU in use; `launches`, and `reports` if it checks, grow with every launch.
 
-    `most` bounds how many programs of a launch are executed, of kernels with partitions.
+    `most` bounds how many programs of a launch are executed, of kernels with partitions; `keep` has
+    launches hold their arguments although they were executed.
     """
 
     target: GPUTarget
     execute: bool = True
     check: Check | None = None
     most: int | None = None
+    keep: bool = False
     launches: list[Launch] = field(default_factory=list)
     reports: list[Report] = field(default_factory=list)
 
@@ -97,6 +100,9 @@ class _Launcher:
         metadata = self._compiled.metadata
         seconds = 0.0
         flat = flatten_arguments(self._source.signature, metadata, arguments)
+        kept = tuple(flat)
+        if driver.gpu.execute:
+            kept = tuple(map(copied, flat)) if driver.gpu.keep else ()
         if driver.gpu.execute:
             limit = SHARED_BYTES.get(driver.gpu.target.arch, 101_376)
             if metadata.shared > limit:
@@ -115,7 +121,7 @@ class _Launcher:
                 metadata=metadata,
                 seconds=seconds,
                 executed=driver.gpu.execute,
-                arguments=() if driver.gpu.execute else tuple(flat),
+                arguments=kept,
             )
         )
 
@@ -153,6 +159,7 @@ def _run(
         arguments,
         grid,
         policy=check.policy,
+        order=check.order,
         seed=check.seed,
         step_limit=check.step_limit,
         scratch=scratch,
@@ -302,6 +309,7 @@ def virtual_gpu(
     execute: bool = True,
     check: Check | None = None,
     most: int | None = None,
+    keep: bool = False,
 ) -> Iterator[VirtualGpu]:
     """Make a virtual GPU Triton's active device, and restore what was active before.
 
@@ -311,6 +319,7 @@ def virtual_gpu(
         execute: run launches on the CPU tensors; False compiles and records them only.
         check: run them with all concurrency checks on; findings are collected, not raised.
         most: of kernels with partitions, execute no more programs of a launch than this.
+        keep: copy the arguments of executed launches, to execute them again.
 
     Yields:
         The device; its `launches` holds a record of every launch, its `reports` what checks found.
@@ -318,7 +327,7 @@ def virtual_gpu(
     Raises:
         VirtualGpuError: from a launch inside, at the first finding, unless `check` collects them.
     """
-    gpu = VirtualGpu(target_of(target_arch), execute=execute, check=check, most=most)
+    gpu = VirtualGpu(target_of(target_arch), execute=execute, check=check, most=most, keep=keep)
     config = triton.runtime.driver
     before = config._active
     config.set_active(VirtualDriver(gpu))

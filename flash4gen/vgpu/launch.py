@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +44,16 @@ class HostDescriptor:
     shape: tuple[int, ...]
     strides: tuple[int, ...]
     nan_fill: bool = field(default=False, kw_only=True)
+
+
+def copied(argument: Any) -> Any:
+    """Return a launch argument with memory of its own."""
+    match argument:
+        case Tensor():
+            return argument.clone()
+        case HostDescriptor():
+            return replace(argument, base=argument.base.clone())
+    return argument
 
 
 @dataclass(frozen=True, slots=True)

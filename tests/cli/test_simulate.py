@@ -175,3 +175,34 @@ def test_a_file_that_cannot_be_written_ends_in_one_line(folder: Path) -> None:
     assert ended.code == 1
     assert "error: cannot use" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_lengths_of_packed_sequences(folder: Path) -> None:
+    spec = folder / "packed.attn"
+    spec.write_text(SPEC.replace("heads    = 8", "heads = 8\n    lengths = packed"))
+    asked = ("--lengths", "4096,2x300:1024", "--seeds", "1", "--format", "json")
+    ended = flash4gen("simulate", spec, "-o", folder, *asked)
+    assert ended.code == 0, ended.stderr
+    (found,) = ended.document["simulated"]
+    assert found["launch"]["lengths"] == [[4096, 4096], [300, 1024], [300, 1024]]
+    text = flash4gen("simulate", spec, "-o", folder, "--seq", "1024", "--seeds", "1").stdout
+    assert "8 sequences, packed" in text
+    assert "8,192 queries and 8,192 keys in all, at most 1,024 and 1,024" in " ".join(text.split())
+
+
+@pytest.mark.parametrize(
+    ("asked", "code", "said"),
+    [
+        (("--lengths", "4096,1024"), 1, "F4G704"),
+        (("--lengths", "4096,many"), 2, "is no length"),
+        (("--lengths", "0:4096"), 2, "takes no time"),
+        (("--lengths", "99999x1:16"), 2, "65,536"),
+        (("--lengths", "4096", "--seq", "4096"), 2, "leave these out"),
+    ],
+)
+def test_lengths_that_make_no_sense(
+    folder: Path, asked: tuple[str, ...], code: int, said: str
+) -> None:
+    ended = flash4gen("simulate", folder / "narrow.attn", "-o", folder, *asked)
+    assert ended.code == code
+    assert said in ended.stderr

@@ -132,7 +132,7 @@ def random_spec(seed: int) -> RandomSpec:
 
 
 def _targets(draw: random.Random) -> tuple[str, str]:
-    """Return two targets; one spec in three has one of the warp-specialised family."""
+    """Return two targets; one spec in six has one of the warp-specialised family."""
     portable = [name for name in TARGETS if name not in FAMILIES]
     first, second = draw.sample(portable, 2)
-    return (first, draw.choice(FAMILIES)) if draw.random() < 0.34 else (first, second)
+    return (first, draw.choice(FAMILIES)) if draw.random() < 0.17 else (first, second)

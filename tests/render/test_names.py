@@ -44,6 +44,7 @@ TRAINED = """attention small {
     head_dim = 64
     input bias : f32[heads, seq_q, seq_k]
     score    = s + bias[h, q, k]
+    dropout  = 0.1
     passes   = forward, backward
 }"""
 

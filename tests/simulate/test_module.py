@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
-from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from flash4gen.clock.program import Wait
+from flash4gen.clock.program import Fence, TmaStore, Wait
 from flash4gen.simulate.model import Simulation, SimulationError
 from flash4gen.simulate.run import Recorded, record_module, resident_ctas, simulate_module
 from tests.ir.notation import attention
@@ -175,6 +174,17 @@ def test_a_target_without_constants_is_refused(module: Subject) -> None:
         simulate_module(unknown)
 
 
+def test_outputs_are_stored_once_per_query_tile(recorded: Recorded) -> None:
+    """Also where the loop over work tiles, which stores them, follows the cubin."""
+    if recorded.subject.hardware.name != "b200":
+        pytest.skip("the portable kernel stores after its loops")
+    (store,) = (role for role in recorded.program.roles if role.name == "store")
+    stores = [step for step in store.steps if isinstance(step, TmaStore)]
+    waits = [step for step in store.steps if isinstance(step, Fence) and step.needs]
+    assert [step.bytes for step in stores] == [128 * 64 * 2] * 2
+    assert [step.needs for step in waits] == [(step.gives,) for step in stores]
+
+
 @pytest.mark.slow
 def test_of_a_pair_of_ctas_the_first_is_simulated(
     tmp_path_factory: pytest.TempPathFactory,
@@ -187,9 +197,3 @@ def test_of_a_pair_of_ctas_the_first_is_simulated(
     # Each CTA has 256 queries, and both together twice the products in the same time.
     busy = dict(found.utilisation)["tensor"] * found.cycles_per_turn
     assert busy == pytest.approx(2 * 16 * 64.7, rel=0.05)
-
-
-def test_packed_sequences_are_refused() -> None:
-    packed = SimpleNamespace(packed=True)
-    with pytest.raises(SimulationError, match="sequences are packed"):
-        record_module(SimpleNamespace(attention=packed))  # type: ignore[arg-type]

@@ -46,6 +46,11 @@ def test_arithmetic_is_counted_by_the_pipe_that_takes_it() -> None:
     assert piece.work == Work(mufu=1, fma2=1, alu=1, cvt=1, fma=1, shuffle=1, other=2)
 
 
+def test_conversions_from_integers_are_in_the_alu_where_they_are_i2fp() -> None:
+    (piece,) = way("I2FP.F32.S32 R4, R5", "I2F.RP R4, R5", "F2I.TRUNC.NTZ R6, R7").pieces
+    assert piece.work == Work(alu=1, mufu=2, other=1)
+
+
 def test_who_reads_what_a_load_brings_begins_a_new_piece() -> None:
     found = way(
         "LDTM.x32 R32, tmem[UR4]",

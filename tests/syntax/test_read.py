@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,8 +13,6 @@ from flash4gen.syntax import read_source
 from flash4gen.syntax.read import MAX_BYTES
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from flash4gen.diagnostics import Diagnostic
 
 
@@ -56,6 +55,23 @@ def test_a_missing_file_names_the_one_that_is_meant(tmp_path: Path) -> None:
     assert found.code == "F4G105"
     assert "no such file" in found.message
     assert found.helps == ("did you mean `gemma.attn`?",)
+
+
+def test_a_short_name_is_not_like_another_by_its_ending(tmp_path: Path) -> None:
+    (tmp_path / "deep.attn").write_text("")
+    assert refusal(tmp_path / "nope.attn").helps == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "help_text"),
+    [
+        ("gema2_9b_local", "did you mean `gemma2_9b_local`?"),
+        ("llama3_71b", "did you mean `llama3_70b`?"),
+        ("b200", "if it is a file, write `b200.attn`"),
+    ],
+)
+def test_a_bare_name_is_one_of_a_shipped_spec(name: str, help_text: str) -> None:
+    assert refusal(Path(name)).helps[0] == help_text
 
 
 def test_a_folder_is_no_file(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 from hypothesis import strategies as st
@@ -25,6 +27,7 @@ def flat(parts: Sequence[Words]) -> Words:
     return [word for part in parts for word in part]
 
 
+@cache
 def expressions(depth: int = 3) -> st.SearchStrategy[Words]:
     """Expressions of every form."""
     leaves = st.one_of(NAMES, NUMBERS, st.sampled_from(["true", "false"])).map(lambda word: [word])
@@ -44,6 +47,7 @@ def expressions(depth: int = 3) -> st.SearchStrategy[Words]:
     )
 
 
+@cache
 def arguments(depth: int) -> st.SearchStrategy[Words]:
     """Arguments of calls, some of them named."""
     value = expressions(depth)
@@ -55,6 +59,7 @@ def joined(parts: Sequence[Words], sign: str = ",") -> Words:
     return [word for i, part in enumerate(parts) for word in ([sign] * bool(i) + part)]
 
 
+@cache
 def values() -> st.SearchStrategy[Words]:
     """Everything that may stand on the right of a field."""
     plain = st.one_of(STRINGS, QUANTITIES).map(lambda word: [word])
@@ -62,6 +67,7 @@ def values() -> st.SearchStrategy[Words]:
     return st.one_of(expressions(), plain, lists)
 
 
+@cache
 @st.composite
 def fields(draw: st.DrawFn) -> Words:
     """Fields, with one or several values, some with a source."""
@@ -71,6 +77,7 @@ def fields(draw: st.DrawFn) -> Words:
     return made
 
 
+@cache
 @st.composite
 def runs(draw: st.DrawFn, depth: int = 2) -> Words:
     """Parts of the layers of a model."""
@@ -82,6 +89,7 @@ def runs(draw: st.DrawFn, depth: int = 2) -> Words:
     return [*([before] if before else []), *(["*"] if before.isdigit() else []), *block]
 
 
+@cache
 @st.composite
 def layers(draw: st.DrawFn) -> Words:
     """`layers` of a model."""
@@ -89,6 +97,7 @@ def layers(draw: st.DrawFn) -> Words:
     return ["layers", draw(NUMBERS), "=", *made]
 
 
+@cache
 @st.composite
 def parameters(draw: st.DrawFn) -> Words:
     """One parameter of a `def`."""
@@ -101,6 +110,7 @@ def parameters(draw: st.DrawFn) -> Words:
     return made
 
 
+@cache
 @st.composite
 def items(draw: st.DrawFn) -> Words:
     """One item of any kind."""
@@ -133,8 +143,8 @@ def items(draw: st.DrawFn) -> Words:
 def texts(draw: st.DrawFn, max_items: int = 4) -> str:
     """Texts that follow the grammar."""
     words = flat(draw(st.lists(items(), max_size=max_items)))
-    between = draw(st.lists(GAPS, min_size=len(words), max_size=len(words)))
-    parts = zip(words, between, strict=True)
+    between = draw(st.lists(GAPS, min_size=1, max_size=16))
+    parts = zip(words, cycle(between), strict=False)
     return draw(st.sampled_from(["", "\n", "# top\n"])) + "".join(map("".join, parts))
 
 

@@ -20,16 +20,15 @@ if TYPE_CHECKING:
 CASE = Case(name="several tiles", seq_q=71, seq_k=53)
 
 
-def test_every_gradient_of_every_case_is_right_and_repeats(tmp_path: Path) -> None:
+def test_every_gradient_of_every_case_is_right(tmp_path: Path) -> None:
     subject = compiled(written(EVERYTHING, "rtx5090", tmp_path))
     assert all(kernel.facts.spill_bytes == 0 for kernel in subject.artefact.backward)
     told: list[str] = []
     rung = gradients_rung(subject, load_module(subject.path), told.append)
     assert rung.status is Status.PASSED, rung.failures
-    assert rung.details["deterministic"] is True
     assert subject.choice.backward is not None
     cases = gradient_cases(EVERYTHING, subject.choice.backward.schedule)
-    assert told[:-1] == [case.name for case in cases]
+    assert told == [case.name for case in cases]
 
 
 @pytest.mark.parametrize("target", ["a100", "h100", "b200"])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from flash4gen.ir.masks import bounds
+from flash4gen.schedule.backward.model import LoopShape
 from flash4gen.validate.cases import short_rows
-from flash4gen.validate.reach import _turns, longest_loops
+from flash4gen.validate.reach import Way, _turns, longest_loops, loop_shapes
 from tests.ir.notation import attention
 from tests.validate.subjects import FULL, PINS, choice_for
 
@@ -18,7 +18,8 @@ def most_turns(mask: str, target: str, known: set[tuple[int, int]]) -> tuple[int
     variant = attention(name="some", mask=mask, pins=PINS)
     schedule = choice_for(variant, target).schedule
     shapes = known | longest_loops(variant, schedule, known)
-    turns = [_turns(schedule, bounds(variant.mask), shape) for shape in shapes]
+    way = Way.of(variant, schedule)
+    turns = [_turns(way, shape) for shape in shapes]
     return max(masked for masked, _ in turns), max(full for _, full in turns)
 
 
@@ -42,7 +43,7 @@ def test_the_kernel_of_short_queries_has_loops_of_its_own() -> None:
     schedule = choice_for(variant, "b200").schedule
     few = short_rows(schedule)
     added = longest_loops(variant, schedule, {(1, 1), (few + 1, 1)})
-    whole = {shape for shape in added if _turns(schedule, bounds(variant.mask), shape)[1]}
+    whole = {shape for shape in added if _turns(Way.of(variant, schedule), shape)[1]}
     assert {q > few for q, _ in whole} == {True, False}
 
 
@@ -56,3 +57,12 @@ def test_lengths_beyond_all_patience_are_left_alone() -> None:
     schedule = choice_for(far, "rtx5090").schedule
     added = longest_loops(far, schedule, {(1, 1)})
     assert max(seq_k for _, seq_k in added) < 10_000
+
+
+def test_the_queries_that_see_a_key_tile_are_looked_for_as_well() -> None:
+    """Under a causal mask the first keys are seen by all queries, and few of those need it."""
+    variant = attention(name="causal", mask="k <= q_end", pins=PINS)
+    way = Way.of_keys(variant, LoopShape(16, 32, 4, 2))
+    turns = [_turns(way, shape) for shape in loop_shapes(variant, way)]
+    assert max(masked for masked, _ in turns) == 4  # three on the diagonal, one of the last queries
+    assert max(full for _, full in turns) >= way.enough

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from flash4gen.ir.expr import SCORE, Apply, Op, Var, lookups, variables, walk
+from flash4gen.ir.expr import SCORE, Apply, Op, Type, Var, lookups, variables, walk
 from flash4gen.ir.masks import always_true
 from flash4gen.schedule.monotone import rises
 from flash4gen.schedule.space import pad
@@ -45,6 +45,7 @@ class Traits:
         normalised: weights are those of a softmax, not of a sigmoid.
         packed: sequences lie one behind the other, and the host does not know where.
         reads_keys: input tensors are read for every key.
+        integers: operations of the score on positions, conversions to floats among them.
     """
 
     head_dim: int
@@ -59,6 +60,7 @@ class Traits:
     normalised: bool = True
     packed: bool = False
     reads_keys: bool = False
+    integers: int = 0
 
     @property
     def head_pad(self) -> int:
@@ -96,6 +98,17 @@ def traits(attention: Attention) -> Traits:
         reads_keys=any(
             Var.K in variables(lookup) for lookup in lookups(attention.score, attention.mask)
         ),
+        integers=_integers(attention.score),
+    )
+
+
+def _integers(score: Expr) -> int:
+    """Return the integer operations and conversions of a score that differ from key to key."""
+    return sum(
+        isinstance(node, Apply)
+        and {Var.Q, Var.K} <= variables(node)
+        and (node.type is Type.INT or node.op is Op.TO_FLOAT)
+        for node in set(walk(score))
     )
 
 
@@ -106,6 +119,8 @@ def _alone(score: Expr) -> bool:
 
 def unsupported(attention: Attention) -> str:
     """Return why the family cannot compute an attention, or an empty text."""
+    if attention.dropout:
+        return "it draws no random numbers, and this attention drops weights"
     if attention.differentiable:
         return "it has no backward kernels yet, and this attention asks for a backward pass"
     if attention.dtype.bytes == 1:

@@ -7,6 +7,7 @@ that global memory and L2 need at least for all of them.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from flash4gen.clock.grid import Placement, WorkTile
@@ -17,8 +18,6 @@ from flash4gen.schedule.blackwell.model import Dispatch
 from flash4gen.schedule.model import TileOrder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from flash4gen.ir.hardware import Hardware
     from flash4gen.ir.masks import KeyBounds
     from flash4gen.schedule.blackwell.model import BlackwellSchedule
@@ -38,8 +37,9 @@ class Shape:
         batch: sequences.
         heads: query heads.
         kv_heads: key/value heads.
-        queries: of a sequence.
-        keys: of a sequence.
+        queries: of a sequence; of the longest where they are packed.
+        keys: of a sequence; of the longest where they are packed.
+        lengths: queries and keys of each sequence where they are packed, else empty.
     """
 
     batch: int
@@ -47,6 +47,37 @@ class Shape:
     kv_heads: int
     queries: int
     keys: int
+    lengths: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def sequences(self) -> tuple[tuple[int, int], ...]:
+        """Queries and keys of each sequence."""
+        return self.lengths or ((self.queries, self.keys),) * self.batch
+
+    @property
+    def total_queries(self) -> int:
+        """Queries of all sequences, of one head."""
+        return sum(queries for queries, _ in self.sequences)
+
+    @property
+    def total_keys(self) -> int:
+        """Keys of all sequences, of one head."""
+        return sum(keys for _, keys in self.sequences)
+
+    @property
+    def mean_queries(self) -> int:
+        """Queries of a sequence on average, rounded up: by them a launcher takes its kernel."""
+        return -(-self.total_queries // max(1, self.batch))
+
+
+def launch_text(shape: Shape) -> str:
+    """Return a shape in words."""
+    heads = f"{shape.heads} heads, {shape.kv_heads} of keys"
+    if not shape.lengths:
+        return f"batch {shape.batch}, {heads}, {shape.queries:,} queries and keys"
+    sums = f"{shape.total_queries:,} queries and {shape.total_keys:,} keys in all"
+    longest = f"at most {shape.queries:,} and {shape.keys:,}"
+    return f"{shape.batch:,} sequences, packed, {heads}, {sums}, {longest}"
 
 
 def works(
@@ -60,8 +91,13 @@ def works(
         shape: of the launch.
         hardware: has the L2 that sections of heads are made for.
     """
-    tiles = list(_tiles(schedule, bounds, shape))
-    packs = shape.batch * shape.heads // schedule.pack
+    rows = schedule.tile_rows
+    if shape.lengths:
+        tiles = packed_tiles(bounds, shape, rows, schedule.tile_k, ceil=True, least=1)
+    else:
+        tiles = tiles_of(bounds, (shape.queries, shape.keys), rows, schedule.tile_k)
+        tiles = [_visited(tile, 1) for tile in tiles]
+    packs = _packs(schedule, shape)
     if schedule.order is not TileOrder.LONGEST_FIRST:
         return tiles * packs
     tiles.reverse()
@@ -74,26 +110,67 @@ def works(
 
 def section(schedule: BlackwellSchedule, shape: Shape, hardware: Hardware) -> int:
     """Return the packs of heads whose keys and values share L2: the twin of the launch's line."""
-    key_bytes = shape.keys * (schedule.head_pad + schedule.value_pad) * ELEMENT
+    keys = shape.total_keys // shape.batch
+    key_bytes = max(1, keys) * (schedule.head_pad + schedule.value_pad) * ELEMENT
     group = shape.heads // shape.kv_heads
-    packs = shape.batch * shape.heads // schedule.pack
+    packs = _packs(schedule, shape)
     return min(packs, max(1, max(1, hardware.l2_bytes // 2 // key_bytes) * group // schedule.pack))
 
 
-def _tiles(schedule: BlackwellSchedule, bounds: KeyBounds, shape: Shape) -> Iterator[WorkTile]:
-    """Yield the work tiles of one head, the first queries first. Each has a step at least."""
-    rows = schedule.tile_rows
-    for first in range(0, shape.queries, rows):
-        at = QueryTile(
-            first=first,
-            last=min(first + rows, shape.queries) - 1,
-            seq_q=shape.queries,
-            seq_k=shape.keys,
-        )
-        ranges = loops(bounds, at, schedule.tile_k)
+def _packs(schedule: BlackwellSchedule, shape: Shape) -> int:
+    """Return the packs of heads that a launch numbers: packed sequences are one to it."""
+    return (1 if shape.lengths else shape.batch) * shape.heads // schedule.pack
+
+
+def packed_tiles(
+    bounds: KeyBounds, shape: Shape, rows: int, tile_k: int, *, ceil: bool, least: int
+) -> list[WorkTile]:
+    """Return the work tiles of one head of packed sequences, a slot each, in the order of slots.
+
+    The slots of sequence b start at the queries before it // rows + b, and some behind its tiles
+    may be empty. The twin of ``_locate`` and ``_sequence`` in modules.
+
+    Args:
+        bounds: the loops over keys.
+        shape: has lengths.
+        rows: of a slot.
+        tile_k: keys of a step.
+        ceil: whether there are as many slots as all queries need, rounded up, and one less than
+            there are sequences; else rounded down, and as many as there are sequences.
+        least: steps of any work tile, an empty one too.
+    """
+    total, batch = shape.total_queries, len(shape.lengths)
+    slots = -(-total // rows) + batch - 1 if ceil else total // rows + batch
+    starts = [before // rows + b for b, before in enumerate(_before(shape))]
+    found: list[WorkTile] = []
+    for lengths, first, end in zip(shape.lengths, starts, [*starts[1:], slots], strict=True):
+        tiles = tiles_of(bounds, lengths, rows, tile_k)
+        empty = [WorkTile(0, 0)] * (end - first - len(tiles))
+        found += [_visited(tile, least) for tile in (*tiles, *empty)]
+    return found
+
+
+def _before(shape: Shape) -> list[int]:
+    """Return the queries before each sequence."""
+    return [*accumulate((queries for queries, _ in shape.lengths), initial=0)][:-1]
+
+
+def _visited(tile: WorkTile, least: int) -> WorkTile:
+    """Return a work tile with so many steps at least."""
+    return WorkTile(tile.plain, max(tile.masked, least - tile.plain))
+
+
+def tiles_of(bounds: KeyBounds, lengths: tuple[int, int], rows: int, tile_k: int) -> list[WorkTile]:
+    """Return the work tiles of one head of a sequence, the first queries first."""
+    seq_q, seq_k = lengths
+    found = []
+    for first in range(0, seq_q, rows):
+        last = min(first + rows, seq_q) - 1
+        ranges = loops(bounds, QueryTile(first=first, last=last, seq_q=seq_q, seq_k=seq_k), tile_k)
         plain = sum(part.full_last - part.full_first for part in ranges)
         visited = sum(part.last - part.first for part in ranges)
-        yield WorkTile(plain, max(visited, 1) - plain)
+        found.append(WorkTile(plain, visited - plain))
+    return found
 
 
 def memory_cycles(
@@ -108,7 +185,7 @@ def memory_cycles(
     per_step = schedule.tile_k * widths * ELEMENT / schedule.ctas
     rows = schedule.rows * widths * ELEMENT
     from_l2 = (steps * per_step + len(tiles) * rows) * schedule.ctas
-    tensors = shape.queries * shape.heads + shape.keys * shape.kv_heads
-    from_memory = shape.batch * tensors * widths * ELEMENT
+    tensors = shape.total_queries * shape.heads + shape.total_keys * shape.kv_heads
+    from_memory = tensors * widths * ELEMENT
     machine = machine_for(hardware)
     return max(from_l2 / machine.l2_rate, from_memory / machine.hbm_rate) / machine.sms

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 
 from flash4gen.clock.frequency import nominal
+from flash4gen.simulate.whole import dense_rate
 
 if TYPE_CHECKING:
     from flash4gen.simulate.timed import Timed
@@ -76,7 +77,8 @@ def draw(timed: Timed) -> Roofline:
     clock = nominal(hardware)
     reached = next(speed for speed in timed.whole.speeds if speed.clock == clock.name)
     shown = [limit for limit in timed.limits if limit.tflops < FAR * reached.tflops]
-    peak = hardware.mma_flops * hardware.sms * clock.mhz * 1e6 / 1e12
+    rate = hardware.sms * dense_rate(timed.subject.attention, hardware)
+    peak = rate * clock.mhz * 1e6 / 1e12
     low = min(reached.tflops, timed.turn_tflops) / 2
     high = 1.1 * max(peak, *(limit.tflops for limit in shown))
     per_decade = (WIDTH - LEFT - RIGHT) / math.log10(high / low)

@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from flash4gen import __version__
 from flash4gen.clock.frequency import nominal
+from flash4gen.schedule.blackwell.works import launch_text
 from flash4gen.schedule.text import shape_text
 from flash4gen.simulate.page import bounds, maps, timeline
 
@@ -44,6 +45,7 @@ def page(timed: Timed, certificate: Certificate | None) -> str:
         timed=timed,
         found=found,
         whole=timed.whole,
+        launched=launch_text(timed.whole.shape),
         spread=timed.spread,
         speed=timed.whole.speeds[at],
         reach=timed.spread.tflops[at] if timed.spread else None,

@@ -71,7 +71,11 @@ def effort(schedule: BlackwellSchedule, traits: Traits, work: Workload) -> Effor
     """Return the effort of a schedule for an attention."""
     fragments = schedule.tile_k // FRAGMENT
     plain, mufu = _score(schedule, traits, work)
-    score = Work(fma2=FRAGMENT * PACKED * plain, mufu=FRAGMENT * mufu)
+    score = Work(
+        fma2=FRAGMENT * PACKED * max(0, plain - traits.integers),
+        mufu=FRAGMENT * mufu,
+        alu=FRAGMENT * traits.integers,
+    )
     reduce = Work(alu=2) if schedule.row_max is RowMax.LOAD else Work(alu=FRAGMENT / 2)
     early = traits.normalised and not traits.monotone and not traits.identity
     maxima = reduce + score if early else reduce

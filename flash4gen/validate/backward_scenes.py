@@ -1,0 +1,71 @@
+"""Launches of a module's backward kernels, kept to be executed many times.
+
+In: a subject and its module. Out: ``Scene``s, none without a backward pass. Backward kernels read
+what earlier ones stored, so that a whole pass runs and each launch is taken with its arguments as
+they were. Lengths are such that each kernel's loop, over keys or over queries, fills its pipeline
+and drains it, and turns as often as the mask allows.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flash4gen.ir.nodes import Lengths
+from flash4gen.validate.cases import Case
+from flash4gen.validate.execute import one_thread
+from flash4gen.validate.gradient_rung import call_of, run_gradients
+from flash4gen.validate.reach import Way, loop_shapes
+from flash4gen.validate.scenes import Scene
+from flash4gen.vgpu import synchronises, virtual_gpu
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import ModuleType
+
+    from flash4gen.validate.subject import Subject
+    from flash4gen.vgpu import Launch
+
+
+def backward_scenes(subject: Subject, module: ModuleType) -> tuple[Scene, ...]:
+    """Return the launches to check, those of one kernel together, shortest first."""
+    if not subject.attention.differentiable:
+        return ()
+    found: dict[str, list[Scene]] = {kernel.kernel: [] for kernel in subject.artefact.backward}
+    for case in _cases(subject):
+        for launch in _launches(subject, module, case):
+            taken = found[launch.name]
+            # Of a kernel that starts nothing asynchronous one launch is as good as many.
+            if not taken or synchronises(launch.asm["ttgir"]):
+                taken.append(_scene(case, launch))
+    return tuple(scene for taken in found.values() for scene in taken)
+
+
+def _scene(case: Case, launch: Launch) -> Scene:
+    return Scene(
+        shape=f"{launch.name} {case.batch} x {case.seq_q} x {case.seq_k}",
+        text=launch.asm["ttgir"],
+        arguments=launch.arguments,
+        grid=launch.grid,
+    )
+
+
+def _cases(subject: Subject) -> Iterator[Case]:
+    choice = subject.choice.backward
+    assert choice is not None
+    attention, schedule = subject.attention, choice.schedule
+    by_query = loop_shapes(attention, Way.of_queries(attention, schedule.queries))
+    by_key = loop_shapes(attention, Way.of_keys(attention, schedule.keys))
+    shapes = by_query | {(queries, keys) for keys, queries in by_key}
+    if attention.lengths is Lengths.EQUAL:
+        shapes = {(max(shape), max(shape)) for shape in shapes}
+    for seq_q, seq_k in sorted(shapes, key=lambda shape: (shape[0] * shape[1], shape)):
+        yield Case(name=f"gradients of {seq_q} x {seq_k}", seq_q=seq_q, seq_k=seq_k)
+
+
+def _launches(subject: Subject, module: ModuleType, case: Case) -> Iterator[Launch]:
+    """Yield a case's launches of backward kernels."""
+    names = {kernel.kernel for kernel in subject.artefact.backward}
+    call, given = call_of(subject.attention, case)
+    with one_thread(), virtual_gpu(subject.hardware.arch, keep=True) as gpu:
+        run_gradients(subject.attention, module, call, given)
+    yield from (launch for launch in gpu.launches if launch.name in names)

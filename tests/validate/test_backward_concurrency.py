@@ -1,0 +1,85 @@
+"""The rung ``concurrency`` covers backward kernels: each of them, and each mutant of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from flash4gen.build.load import load_module
+from flash4gen.validate import Status, concurrency
+from flash4gen.validate.backward_scenes import backward_scenes
+from flash4gen.validate.concurrency import concurrency_rung
+from flash4gen.vgpu import synchronises
+from flash4gen.vgpu.mutate import MutantKind, mutants
+from tests.validate.training import EVERYTHING, compiled, training, written
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import ModuleType
+
+    from flash4gen.validate import Subject
+    from flash4gen.validate.scenes import Scene
+
+LOCAL = training(score="5.0 * tanh(s / 5.0)", mask="k <= q_end and q_end - k < 40")
+
+
+def silent(_what: str) -> None:
+    """Take progress and say nothing."""
+
+
+def test_every_backward_kernel_is_watched(tmp_path: Path) -> None:
+    proven = compiled(written(EVERYTHING, "rtx5090", tmp_path))
+    found = backward_scenes(proven, load_module(proven.path))
+    kernels = [kernel.kernel for kernel in proven.artefact.backward]
+    assert kernels == list(dict.fromkeys(scene.shape.split()[0] for scene in found))
+    texts = {kernel.kernel: kernel.ttgir.count("\n") for kernel in proven.artefact.backward}
+    for scene in found:
+        assert scene.text.count("\n") == texts[scene.shape.split()[0]]
+    pipelined = [scene for scene in found if synchronises(scene.text)]
+    # One tile, a pipeline half full, a pipeline that fills and drains, of both loops.
+    assert len(pipelined) >= 2 * 5
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "rtx5090",
+        pytest.param("a100", marks=pytest.mark.slow),
+        pytest.param("h100", marks=pytest.mark.slow),
+        pytest.param("b200", marks=pytest.mark.slow),
+    ],
+)
+def test_no_mutant_of_a_backward_kernel_is_missed(target: str, tmp_path: Path) -> None:
+    proven = compiled(written(LOCAL, target, tmp_path))
+    rung = concurrency_rung(proven, load_module(proven.path), silent, mutate=True)
+    assert rung.status is Status.PASSED, rung.details
+    score = rung.details["mutants"]
+    assert isinstance(score, dict)
+    of_backward = sum(len(mutants(kernel.ttgir)) for kernel in proven.artefact.backward)
+    assert score["all"] == of_backward + len(mutants(proven.artefact.ttgir))
+    assert score["missed"] == 0
+    assert of_backward > 0
+
+
+def test_a_lost_wait_in_a_backward_kernel_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proven = compiled(written(LOCAL, "rtx5090", tmp_path))
+
+    def broken(about: Subject, module: ModuleType) -> tuple[Scene, ...]:
+        """Return the launches of the last kernel with a wait for a tile weakened."""
+        real = [s for s in backward_scenes(about, module) if s.shape.startswith("_key_gradient")]
+        lost = next(
+            mutant
+            for mutant in mutants(real[0].text)
+            if mutant.kind is MutantKind.COUNT_UP and mutant.op == "ttg.async_wait"
+        )
+        return tuple(replace(scene, text=lost.text) for scene in real)
+
+    monkeypatch.setattr(concurrency, "backward_scenes", broken)
+    rung = concurrency_rung(proven, load_module(proven.path), silent)
+    assert rung.status is Status.FAILED
+    # The place where the tile is read: a line of the loop over the queries.
+    assert {"_key_steps"} <= {failure.get("function") for failure in rung.failures}
