@@ -111,7 +111,8 @@ def header(attention: Attention, hardware: Hardware, choice: Choice, origin: Pro
             *(f"{'':36}{line}" for line in more),
             *([f"templates  {_short(origin.templates)}  over shipped"] if origin.templates else []),
             f"text       {_short(origin.text)}  templates api {API}",
-            *_excluded(choice),
+            *_searched(choice),
+            *excluded_rows(choice),
         ),
         title=title(attention),
         meaning=meaning(attention),
@@ -235,12 +236,28 @@ def _rows(attention: Attention) -> list[str]:
     return [f"    {name}  = {format_norm(norm)}" for name, norm in norms if norm is not None]
 
 
-def _excluded(choice: Choice) -> list[str]:
-    """Return a row per schedule that was compiled and found wanting: the spec cannot tell those."""
+def _searched(choice: Choice) -> list[str]:
+    """Return what a search on the clock has found: no compile looks for it again."""
+    if choice.searched is None:
+        return []
+    found = choice.searched
+    pins = ", ".join(f"{name} = {value}" for name, value in found.pins)
     return [
-        f"excluded   {record_text(item.schedule)}: {item.reason}"
-        for item in choice.rejected
-        if item.constraint == BUILD
+        f"searched   by --search, {found.gain:.2f} times as fast as by the rules, modelled",
+        f"found      {pins}",
+    ]
+
+
+def excluded_rows(choice: Choice) -> list[str]:
+    """Return a row per schedule that was compiled and found wanting: the spec cannot tell those."""
+    shapes = () if choice.backward is None else choice.backward.excluded
+    return [
+        *(
+            f"excluded   {record_text(item.schedule)}: {item.reason}"
+            for item in choice.rejected
+            if item.constraint == BUILD
+        ),
+        *(f"excluded   {item.text}: {why}" for item, why in shapes),
     ]
 
 

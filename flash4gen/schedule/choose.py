@@ -10,10 +10,13 @@ from dataclasses import replace
 from itertools import combinations
 from typing import TYPE_CHECKING
 
+from flash4gen.clock.machine import NoConstantsError
 from flash4gen.diagnostics.suggest import one_of
 from flash4gen.ir import library
 from flash4gen.ir.hardware import Feature
 from flash4gen.schedule.backward.choose import choose_backward, no_backward
+from flash4gen.schedule.backward.pipeline.choose import choose_pipeline, no_pipeline
+from flash4gen.schedule.blackwell.dozen import dozen
 from flash4gen.schedule.blackwell.search import search as search_blackwell
 from flash4gen.schedule.blackwell.traits import unsupported
 from flash4gen.schedule.formats import no_dtype
@@ -32,9 +35,11 @@ if TYPE_CHECKING:
     from flash4gen.diagnostics.model import Diagnostic
     from flash4gen.ir.hardware import Hardware
     from flash4gen.ir.nodes import Attention
-    from flash4gen.schedule.model import Excluded
+    from flash4gen.schedule.backward.model import Unfit
+    from flash4gen.schedule.blackwell.dozen import Dozen
+    from flash4gen.schedule.model import Excluded, Searched
 
-__all__ = ["BUILD", "choose"]
+__all__ = ["BUILD", "choose", "ran_on_clock", "search_on_clock"]
 
 EVERYWHERE = "the family that every target can run"
 """Why the portable family, where there is no other."""
@@ -52,6 +57,9 @@ def choose(
     attention: Attention,
     hardware: Hardware,
     exclude: Excluded = (),
+    searched: Searched | None = None,
+    *,
+    unfit: Unfit = (),
 ) -> Choice | tuple[Diagnostic, ...]:
     """Choose the forward schedule of an attention on a target.
 
@@ -62,6 +70,8 @@ def choose(
         attention: what to compute; its pins restrict the choice.
         hardware: the target.
         exclude: schedules that were compiled and found unfit, each with the reason.
+        searched: what a search on the clock has found (``search_on_clock``); the choice follows it.
+        unfit: as ``exclude``, shapes of backward kernels.
 
     Returns:
         The choice and its log; diagnostics if a pin is wrong or nothing fits.
@@ -81,14 +91,47 @@ def choose(
     declined = _declined(attention, hardware, allowed)
     if not declined:
         found = search_blackwell(
-            attention, hardware, read_pins(attention, Family.BLACKWELL), exclude
+            attention, hardware, read_pins(attention, Family.BLACKWELL), exclude, searched
         )
         if not isinstance(found, str):
-            return found if isinstance(found, Choice) else (found,)
+            return _with_pipeline(found, attention, hardware)
         declined = f"{DECLINED}{found}"
     if Family.PORTABLE not in allowed:
         return (_refused(attention, hardware, declined),)
-    return _portable(attention, hardware, declined, exclude)
+    return _portable(attention, hardware, declined, exclude, unfit)
+
+
+def search_on_clock(choice: Choice, attention: Attention, hardware: Hardware) -> Choice:
+    """Return the choice after a short search on the clock: the same, or one that is faster.
+
+    A portable choice stays: all of its candidates have been ranked.
+
+    Args:
+        choice: what rules and formulas make.
+        attention: what to compute.
+        hardware: the target.
+    """
+    found = ran_on_clock(attention, hardware)
+    if found is None or found.winner is None:
+        return choice
+    again = choose(attention, hardware, searched=found.winner)
+    return again if isinstance(again, Choice) else choice
+
+
+def ran_on_clock(attention: Attention, hardware: Hardware) -> Dozen | None:
+    """Rank all candidates by formula, run the best dozen on the clock, and return what came of it.
+
+    Returns:
+        None where the choice is portable, or nothing was published for the target.
+    """
+    default = choose(attention, hardware)
+    if not isinstance(default, Choice) or isinstance(default.schedule, Schedule):
+        return None
+    pins = read_pins(attention, Family.BLACKWELL)
+    try:
+        return dozen(attention, hardware, pins, default.schedule)
+    except NoConstantsError:
+        return None
 
 
 def _portable(
@@ -96,6 +139,7 @@ def _portable(
     hardware: Hardware,
     reason: str,
     exclude: Excluded,
+    unfit: Unfit,
 ) -> Choice | tuple[Diagnostic, ...]:
     """Choose among portable schedules; what was compiled of the other family stays in the log."""
     own = tuple((item, why) for item, why in exclude if isinstance(item, Schedule))
@@ -111,7 +155,18 @@ def _portable(
         found = replace(found, decisions=(*found.decisions, DETERMINISTIC))
     if not attention.differentiable:
         return found
-    return replace(found, backward=choose_backward(attention, hardware))
+    return replace(found, backward=choose_backward(attention, hardware, unfit))
+
+
+def _with_pipeline(
+    found: Choice | Diagnostic, attention: Attention, hardware: Hardware
+) -> Choice | tuple[Diagnostic, ...]:
+    """Return what the blackwell family chose, with its backward pass where one is asked for."""
+    if not isinstance(found, Choice):
+        return (found,)
+    if not attention.differentiable:
+        return found
+    return replace(found, backward=choose_pipeline(attention, hardware))
 
 
 def _clash(attention: Attention) -> Diagnostic | None:
@@ -143,6 +198,8 @@ def _declined(attention: Attention, hardware: Hardware, allowed: list[Family]) -
             return "pinned by the spec"
         return f"{DECLINED}the spec pins `{pin.name} = {pin.value}`, which it does not have"
     why = unsupported(attention)
+    if not why and attention.differentiable:
+        why = no_pipeline(attention, hardware)
     return f"{DECLINED}{why}" if why else ""
 
 

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
+
+from flash4gen.digest import WHERE_SET
+
+if TYPE_CHECKING:
+    from flash4gen.schedule.backward.pipeline.model import PipelineSchedule
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +46,10 @@ class KernelShape:
         return f"{self.kernel} {self.shape.text}"
 
 
+Unfit: TypeAlias = tuple[tuple[KernelShape, str], ...]
+"""Shapes that were compiled and found unfit, each with the reason."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackwardSchedule:
     """The choices of all kernels of a backward pass.
@@ -65,18 +75,52 @@ class BackwardSchedule:
     value_pad: int
 
     @property
+    def tile_q(self) -> int:
+        """Queries of the longest tile."""
+        return max(self.queries.tile_q, self.keys.tile_q)
+
+    @property
+    def tile_k(self) -> int:
+        """Keys of the longest tile."""
+        return max(self.queries.tile_k, self.keys.tile_k)
+
+    @property
     def text(self) -> str:
         """The shapes of the kernels that every backward pass has, on one line."""
         return f"keys {self.keys.text}; queries {self.queries.text}"
 
 
+AnyBackwardSchedule: TypeAlias = "BackwardSchedule | PipelineSchedule"
+"""The schedule of a backward pass of either family."""
+
+
 @dataclass(frozen=True, slots=True)
 class BackwardChoice:
-    """A schedule, and why each of its shapes is what it is, by field."""
+    """A schedule, and why each of its fields is what it is, by field.
 
-    schedule: BackwardSchedule
+    ``excluded`` holds shapes that were compiled and found to spill, each with the reason.
+    """
+
+    schedule: AnyBackwardSchedule
     reasons: tuple[tuple[str, str], ...]
+    excluded: Unfit = field(default=(), metadata=WHERE_SET)
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether a shape that was excluded is the one that is left: nothing smaller is known."""
+        return any(getattr(self.schedule, it.kernel, None) == it.shape for it, _ in self.excluded)
 
     def reason(self, field: str) -> str:
         """Return the reason for a field's value, one sentence; empty where there is none."""
         return dict(self.reasons).get(field, "")
+
+
+def as_loops(schedule: AnyBackwardSchedule) -> BackwardSchedule:
+    """Return a schedule that must be of the portable family.
+
+    Raises:
+        TypeError: it is of another.
+    """
+    if isinstance(schedule, BackwardSchedule):
+        return schedule
+    raise TypeError(f"{schedule.text} where the shapes of portable kernels are needed")
