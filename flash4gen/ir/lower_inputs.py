@@ -255,7 +255,7 @@ def checked_lookup(
         if late := {Var.S, Var.OUT} & variables(index):
             findings.error(
                 Code.LOOKUP,
-                f"an index cannot read `{min(late).value}`: look-ups are made before it is computed",
+                f"an index cannot read `{min(late).value}`, which look-ups are made before",
                 scope.place(written.span)[0],
                 also=also,
                 helps=("choose between two look-ups: `where(s > 0, y[h, 1], y[h, 0])`",),
