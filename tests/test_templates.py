@@ -22,6 +22,7 @@ from flash4gen.render import (
     context_blackwell,
     context_dropout,
     context_inputs,
+    context_pipeline,
     context_rows,
 )
 from flash4gen.render.context_types import TYPES
@@ -46,6 +47,9 @@ ARCHITECTURE = re.compile(
 CONTEXT_OF = {
     "backward/common.py.j2": context_backward.Common,
     "backward/eager.py.j2": context_backward.EagerTraining,
+    "backward/pipeline": context_pipeline.Pipeline,
+    "backward/pipeline/gradients.py.j2": context_pipeline.ComputeRole,
+    "backward/pipeline/mask.py.j2": context_pipeline.QueryMask,
     "backward/interface.py.j2": context_backward.GradientInterface,
     "backward/key_steps.py.j2": context_backward.GradientLoop,
     "backward/keys.py.j2": context_backward.GradientLoop,
@@ -100,6 +104,7 @@ CONTEXT_OF = {
     "shared/sizes.py.j2": context.Launch,
     "shared/specialised.py.j2": context_blackwell.Specialised,
     "shared/tiles.py.j2": context.Mask,
+    "shared/words.py.j2": context.Impl,
 }
 """What a macro's parameter `c` is, by folder or file."""
 
@@ -108,6 +113,7 @@ SKELETONS: dict[str, tuple[Any, ...]] = {
     "portable_forward": (context.RenderContext,),
     "portable_training": (context_backward.TrainingContext,),
     "blackwell_forward": (context_blackwell.BlackwellContext,),
+    "blackwell_training": (context_pipeline.PipelineContext,),
 }
 """What `ctx` may be in a skeleton: what all modules share reads either."""
 

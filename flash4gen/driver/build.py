@@ -187,7 +187,7 @@ def build_once(plan: Plan, run: Run, folder: Path, findings: Findings) -> Built 
         facts = artefact.facts
         details.append(f"{facts.registers} registers, {facts.spill_bytes} bytes spilled")
     for kernel in artefact.backward:
-        if kernel.facts.spill_bytes:
+        if spills_matter(plan.choice.schedule, kernel.facts):
             findings.warning(
                 Code.SPILLS,
                 f"`{kernel.kernel}` of `{plan.attention.name}` for {plan.hardware.name} spills "

@@ -12,6 +12,7 @@ from flash4gen.render.context import Impl, Option
 from flash4gen.render.context_backward import Backward, Common, TrainingContext
 from flash4gen.render.expressions import arithmetic_of
 from flash4gen.render.gradients import gradients
+from flash4gen.schedule.backward.model import as_loops
 
 if TYPE_CHECKING:
     from flash4gen.ir.nodes import Attention
@@ -67,7 +68,7 @@ def training_context(
 
 
 def _constants(choice: BackwardChoice, *, pairs: bool) -> tuple[Constant, ...]:
-    schedule = choice.schedule
+    schedule = as_loops(choice.schedule)
     found: list[Constant] = []
     shapes = [("keys", schedule.keys), ("queries", schedule.queries)]
     for name, shape in [*shapes, *([("pairs", schedule.pairs)] if pairs else [])]:
@@ -80,7 +81,7 @@ def _constants(choice: BackwardChoice, *, pairs: bool) -> tuple[Constant, ...]:
 
 
 def _options(choice: BackwardChoice, *, pairs: bool, rows: bool) -> tuple[Option, ...]:
-    schedule = choice.schedule
+    schedule = as_loops(choice.schedule)
 
     def option(name: str, shape: LoopShape) -> Option:
         stages = f'"num_stages": {shape.stages}'

@@ -11,6 +11,7 @@ from flash4gen.render import (
     context_blackwell,
     context_dropout,
     context_inputs,
+    context_pipeline,
     context_rows,
 )
 
@@ -21,6 +22,7 @@ MODULES = (
     context_rows,
     context_blackwell,
     context_backward,
+    context_pipeline,
 )
 
 TYPES: dict[str, Any] = {

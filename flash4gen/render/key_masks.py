@@ -36,7 +36,7 @@ def key_mask(attention: Attention, mask: Mask, names: Mapping[Var, str], holder:
     plain, opaque = _split(attention.mask)
     # What tensors say leaves no tile whole, and the others' bounds as they are.
     known = bounds(plain).segments
-    bits = bool(known) and all(_is_exact(segment) for segment in known)
+    bits = bool(known) and all(is_exact(segment) for segment in known)
     bits = bits and [_live(segment) for segment in known] == [_live(part) for part in segments]
     own = {"q_first": "q", "q_last": "q"}
     own |= {name: f"{holder}.{name}" for name in ("seq_q", "seq_k")}
@@ -121,7 +121,7 @@ def _bits(index: int, segment: Segment) -> str:
     return f"bits = {below}" if index == 0 else f"bits = bits | ({below})"
 
 
-def _is_exact(segment: Segment) -> bool:
+def is_exact(segment: Segment) -> bool:
     """Whether the bounds of a single row are the very keys that it sees."""
     return _in_row(segment.live_start) == _in_row(segment.full_start) and _in_row(
         segment.live_end

@@ -23,6 +23,7 @@ from flash4gen.render.context import Impl, Interface, Launch, RenderContext, Seq
 from flash4gen.render.environment import NOTHING, environment
 from flash4gen.render.faults import blamed
 from flash4gen.render.inputs import arguments
+from flash4gen.render.pipeline import pipeline_context
 from flash4gen.render.provenance import Provenance, header, op_digest, provenance, seal, title
 from flash4gen.schedule.blackwell.model import BlackwellSchedule
 from flash4gen.schedule.model import Load, as_portable
@@ -75,6 +76,8 @@ def render(
     if isinstance(schedule, BlackwellSchedule):
         head, face = header(short, hardware, choice, origin), _interface(short, hardware, origin)
         context = blackwell_context(short, hardware, choice, head, face)
+        if choice.backward is not None:
+            context = pipeline_context(short, choice.backward, context)
     else:
         context = _context(short, hardware, choice, origin)
         if choice.backward is not None:

@@ -14,6 +14,7 @@ from flash4gen.diagnostics.suggest import one_of
 from flash4gen.ir import library
 from flash4gen.ir.hardware import Feature
 from flash4gen.schedule.backward.choose import choose_backward, no_backward
+from flash4gen.schedule.backward.pipeline.choose import choose_pipeline, no_pipeline
 from flash4gen.schedule.blackwell.search import search as search_blackwell
 from flash4gen.schedule.blackwell.traits import unsupported
 from flash4gen.schedule.formats import no_dtype
@@ -84,7 +85,7 @@ def choose(
             attention, hardware, read_pins(attention, Family.BLACKWELL), exclude
         )
         if not isinstance(found, str):
-            return found if isinstance(found, Choice) else (found,)
+            return _with_pipeline(found, attention, hardware)
         declined = f"{DECLINED}{found}"
     if Family.PORTABLE not in allowed:
         return (_refused(attention, hardware, declined),)
@@ -112,6 +113,17 @@ def _portable(
     if not attention.differentiable:
         return found
     return replace(found, backward=choose_backward(attention, hardware))
+
+
+def _with_pipeline(
+    found: Choice | Diagnostic, attention: Attention, hardware: Hardware
+) -> Choice | tuple[Diagnostic, ...]:
+    """Return what the blackwell family chose, with its backward pass where one is asked for."""
+    if not isinstance(found, Choice):
+        return (found,)
+    if not attention.differentiable:
+        return found
+    return replace(found, backward=choose_pipeline(attention, hardware))
 
 
 def _clash(attention: Attention) -> Diagnostic | None:
@@ -143,6 +155,8 @@ def _declined(attention: Attention, hardware: Hardware, allowed: list[Family]) -
             return "pinned by the spec"
         return f"{DECLINED}the spec pins `{pin.name} = {pin.value}`, which it does not have"
     why = unsupported(attention)
+    if not why and attention.differentiable:
+        why = no_pipeline(attention, hardware)
     return f"{DECLINED}{why}" if why else ""
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flash4gen.ir.nodes import Lengths
+from flash4gen.schedule.backward.model import BackwardSchedule
 from flash4gen.validate.cases import Case
 from flash4gen.validate.execute import one_thread
 from flash4gen.validate.gradient_rung import call_of, run_gradients
@@ -53,9 +54,10 @@ def _cases(subject: Subject) -> Iterator[Case]:
     choice = subject.choice.backward
     assert choice is not None
     attention, schedule = subject.attention, choice.schedule
-    by_query = loop_shapes(attention, Way.of_queries(attention, schedule.queries))
     by_key = loop_shapes(attention, Way.of_keys(attention, schedule.keys))
-    shapes = by_query | {(queries, keys) for keys, queries in by_key}
+    shapes = {(queries, keys) for keys, queries in by_key}
+    if isinstance(schedule, BackwardSchedule):
+        shapes |= loop_shapes(attention, Way.of_queries(attention, schedule.queries))
     if attention.lengths is Lengths.EQUAL:
         shapes = {(max(shape), max(shape)) for shape in shapes}
     for seq_q, seq_k in sorted(shapes, key=lambda shape: (shape[0] * shape[1], shape)):

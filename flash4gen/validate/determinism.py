@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from flash4gen.schedule.backward.model import BackwardSchedule
+    from flash4gen.schedule.backward.model import AnyBackwardSchedule
     from flash4gen.validate.subject import Subject
 
 RUNS = (
@@ -56,13 +56,12 @@ def determinism_rung(subject: Subject, module: ModuleType, progress: Callable[[s
     return _verdict(subject, case, runs[0], differing, findings)
 
 
-def repeated_case(schedule: BackwardSchedule) -> Case:
+def repeated_case(schedule: AnyBackwardSchedule) -> Case:
     """Return a case of three tiles of every kind: two numbers have the same sum in any order.
 
     Lengths are equal, as of most that is trained: under a causal mask all tiles then see a key.
     """
-    shapes = schedule.queries, schedule.keys
-    tile = max(side for shape in shapes for side in (shape.tile_q, shape.tile_k))
+    tile = max(schedule.tile_q, schedule.tile_k)
     return Case(name="repeated", seq_q=5 * tile // 2 + 3, seq_k=5 * tile // 2 + 3)
 
 

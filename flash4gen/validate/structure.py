@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from flash4gen.build.limits import limit_findings
 from flash4gen.ir.masks import never_true
+from flash4gen.schedule.backward.pipeline.model import PipelineSchedule
+from flash4gen.schedule.backward.pipeline.plan import pipeline_faults, pipeline_plan
 from flash4gen.schedule.blackwell.memory import GROUP
 from flash4gen.schedule.blackwell.model import BlackwellSchedule
 from flash4gen.schedule.blackwell.registers import FIELDS
@@ -62,6 +64,7 @@ def schedule_rung(subject: Subject, module: ModuleType) -> Rung:
         Failure(reason=f"{violation.constraint}: {violation.reason}")
         for violation in verify(schedule, subject.hardware, subject.attention)
     ]
+    failures += [Failure(reason=reason) for reason in _backward_faults(subject)]
     failures += [Failure(reason=reason) for reason in _departures(subject, module)]
     failures += [
         Failure(reason=reason)
@@ -79,6 +82,23 @@ def schedule_rung(subject: Subject, module: ModuleType) -> Rung:
         details["short_queries"] = others[0]
     summary = f"{len(constraints)} constraints hold, memory stays within the plan"
     return _rung("schedule", summary, details, failures)
+
+
+def _backward_faults(subject: Subject) -> Iterator[str]:
+    """Yield what is wrong with the plan of a backward pipeline, and what exceeds it."""
+    choice = subject.choice.backward
+    if choice is None or not isinstance(choice.schedule, PipelineSchedule):
+        return
+    for violation in pipeline_faults(choice.schedule, subject.hardware):
+        yield f"backward: {violation.constraint}: {violation.reason}"
+    plan = pipeline_plan(choice.schedule)
+    for kernel in subject.artefact.backward:
+        for what, unit, planned, actual in (
+            ("shared memory", "bytes", plan.smem_bytes, kernel.facts.smem_bytes),
+            ("tensor memory", "columns", plan.tmem_columns, kernel.facts.tmem_columns),
+        ):
+            if actual > planned:
+                yield f"{kernel.kernel}: {actual:,} {unit} of {what}, {planned:,} were planned"
 
 
 def compile_rung(subject: Subject) -> Rung:

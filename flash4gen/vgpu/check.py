@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -132,7 +133,7 @@ def check_ttgir(  # noqa: PLR0913 - keywords with defaults
         grid: up to three extents.
         policy: the schedule; what the checks say does not depend on it.
         order: of the programs.
-        seed: of the random schedule, and of a shuffled order.
+        seed: of random choices.
         scratch: a byte tensor of equal parts for the programs, where the kernel needs one.
         step_limit: operations of memory and synchronisation, and turns of loops, in all.
         redundancy: look for redundant synchronisation as well.
@@ -146,25 +147,20 @@ def check_ttgir(  # noqa: PLR0913 - keywords with defaults
     Raises:
         TtgirSyntaxError: the text is not TTGIR.
     """
-    collector, progress = Collector(), Progress()
     try:
         program = prepare_checked(text, fused=fused)
     except VirtualGpuError as error:
         return Report(findings=(error.finding,), policy=policy, seed=seed)
+    collector, progress = Collector(), Progress()
     collector.findings.extend(program.findings)
     sites = program.sites if redundancy else ()
     settings = Settings(
         policy=policy, seed=seed, step_limit=step_limit, sites=sites, first=first, **program.shape
     )
-    x, y, z = (*grid, 1, 1, 1)[:3]
-    taken = _programs((x, y, z), most, order, seed)
-    try:
-        with exact_arithmetic():
-            if first and collector.findings:
-                raise FatalError
-            _run(program, arguments, (x, y, z), scratch, (settings, progress, collector), taken)
-    except FatalError:
-        pass
+    extents = _extents(grid)
+    taken = _programs(extents, most, order, seed)
+    with suppress(FatalError), exact_arithmetic():
+        _run(program, arguments, extents, scratch, (settings, progress, collector), taken)
     return Report(
         findings=tuple(collector.findings),
         redundant=_redundant(settings.sites, progress),
@@ -185,6 +181,11 @@ def sample(order: Sequence[_T], most: int | None) -> list[_T]:
         return [order[0]]
     between = random.Random(len(order)).sample(range(1, len(order) - 1), max(0, most - 2))
     return [order[index] for index in sorted({0, *between, len(order) - 1})]
+
+
+def _extents(grid: Sequence[int]) -> tuple[int, int, int]:
+    x, y, z = (*grid, 1, 1, 1)[:3]
+    return x, y, z
 
 
 def _programs(
@@ -209,6 +210,8 @@ def _run(
     taken: Sequence[tuple[int, int, int]],
 ) -> None:
     settings, progress, collector = state
+    if settings.first and collector.findings:
+        raise FatalError
     memory, log, ctas = GlobalMemory(), GlobalLog(), settings.ctas
     try:
         values = bind_arguments(memory, program.kernel, arguments)

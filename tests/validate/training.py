@@ -11,7 +11,7 @@ from flash4gen.ir import library
 from flash4gen.ir.expr import Extent, Input, InputDType
 from flash4gen.ir.nodes import DType, Pass
 from flash4gen.render.module import render
-from flash4gen.schedule.backward.model import LoopShape
+from flash4gen.schedule.backward.model import LoopShape, as_loops
 from flash4gen.validate import Subject
 from tests.ir.notation import attention, expr
 from tests.validate.subjects import PINS, choice_for
@@ -52,7 +52,7 @@ def written(variant: Attention, target: str, folder: Path, *changes: tuple[str, 
     """
     choice = choice_for(variant, target)
     assert choice.backward is not None
-    schedule = replace(choice.backward.schedule, keys=SMALL, queries=SMALL, pairs=SMALL)
+    schedule = replace(as_loops(choice.backward.schedule), keys=SMALL, queries=SMALL, pairs=SMALL)
     choice = replace(choice, backward=replace(choice.backward, schedule=schedule))
     rendered = render(variant, library.target(target), choice)
     for old, new in changes:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from flash4gen.schedule.backward.pipeline.model import PipelineSchedule
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,18 +69,43 @@ class BackwardSchedule:
     value_pad: int
 
     @property
+    def tile_q(self) -> int:
+        """Queries of the longest tile."""
+        return max(self.queries.tile_q, self.keys.tile_q)
+
+    @property
+    def tile_k(self) -> int:
+        """Keys of the longest tile."""
+        return max(self.queries.tile_k, self.keys.tile_k)
+
+    @property
     def text(self) -> str:
         """The shapes of the kernels that every backward pass has, on one line."""
         return f"keys {self.keys.text}; queries {self.queries.text}"
 
 
+AnyBackwardSchedule: TypeAlias = "BackwardSchedule | PipelineSchedule"
+"""The schedule of a backward pass of either family."""
+
+
 @dataclass(frozen=True, slots=True)
 class BackwardChoice:
-    """A schedule, and why each of its shapes is what it is, by field."""
+    """A schedule, and why each of its fields is what it is, by field."""
 
-    schedule: BackwardSchedule
+    schedule: AnyBackwardSchedule
     reasons: tuple[tuple[str, str], ...]
 
     def reason(self, field: str) -> str:
         """Return the reason for a field's value, one sentence; empty where there is none."""
         return dict(self.reasons).get(field, "")
+
+
+def as_loops(schedule: AnyBackwardSchedule) -> BackwardSchedule:
+    """Return a schedule that must be of the portable family.
+
+    Raises:
+        TypeError: it is of another.
+    """
+    if isinstance(schedule, BackwardSchedule):
+        return schedule
+    raise TypeError(f"{schedule.text} where the shapes of portable kernels are needed")

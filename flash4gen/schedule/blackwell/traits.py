@@ -121,8 +121,6 @@ def unsupported(attention: Attention) -> str:
     """Return why the family cannot compute an attention, or an empty text."""
     if attention.dropout:
         return "it draws no random numbers, and this attention drops weights"
-    if attention.differentiable:
-        return "it has no backward kernels yet, and this attention asks for a backward pass"
     if attention.dtype.bytes == 1:
         return f"its elements have 16 bits, and those of {attention.dtype} have 8"
     if attention.inputs and (attention.packed or not attention.normalised):

@@ -1,0 +1,118 @@
+"""Issue slots per score, and spills, of the backward pipeline's compute loops, read from cubins.
+
+`python -m benchmarks.backward_static` compiles a few variants and prints a row for each loop with
+what it may cost. A turn makes a weight and a gradient of each score, so that two packed conversions
+stand for one of them; each compute role has half of a step's scores.
+
+FlashAttention-4's figures are those of its own backward kernel for sm_100, bf16, d = 128: 8.5 slots
+without a mask, 9.0 with a causal one, 24.7 with a softcap, counted in the same way.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from flash4gen.build.sass.analyse import analyse_sass
+from flash4gen.build.sass.model import Role
+from flash4gen.diagnostics import Findings
+from flash4gen.driver import check_spec, plan_spec
+from flash4gen.driver.build import Run, build_once
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from flash4gen.build.artefact import Artefact
+
+SPEC = """\
+attention {name} {{
+    dtype    = bf16
+    heads    = 4
+    kv_heads = 2
+    head_dim = {head_dim}
+    score    = {score}
+    mask     = causal(align = end)
+    passes   = forward, backward
+}}
+"""
+KERNEL = "_gradient_kernel"
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """One variant, and what a score may cost without a mask and with."""
+
+    name: str
+    score: str
+    head_dim: int
+    plain: float
+    masked: float
+
+
+COUNTED = (
+    Counted("causal", "s", 128, 8.5, 9.0),
+    Counted("softcap", "softcap(s, 30)", 128, 14.0, 14.0),
+    Counted("causal_64", "s", 64, 8.5, 9.0),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One loop of the compute warps: slots per score, and spills of a turn."""
+
+    masked: bool
+    slots: float
+    spills: int
+
+
+def loops(artefact: Artefact) -> Iterator[Measured]:
+    """Yield the innermost loops of the compute warps, one of each kind."""
+    kernel = next(one for one in artefact.backward if one.kernel == KERNEL)
+    seen = set()
+    for loop in analyse_sass(kernel.sass).main_loops(Role.SOFTMAX):
+        if loop.masked not in seen:
+            seen.add(loop.masked)
+            yield Measured(loop.masked, 2 * loop.instructions / loop.elements, loop.spills)
+
+
+def compiled(one: Counted, target: str, folder: Path) -> Artefact:
+    """Compile a variant for a target."""
+    spec = folder / f"{one.name}.attn"
+    text = SPEC.format(name=one.name, head_dim=one.head_dim, score=one.score)
+    spec.write_text(text, encoding="utf-8")
+    plans, problems = plan_spec(check_spec(spec), [target])
+    if not plans:
+        raise SystemExit(f"{one.name} for {target}: {problems[0].message}")
+    findings = Findings()
+    built = build_once(plans[0], Run(folder, (), lambda _: None), folder / target, findings)
+    if built is None:
+        raise SystemExit(f"{one.name} for {target}: {findings.in_order()[0].message}")
+    return built.artefact
+
+
+def main(target: str = "b200") -> int:
+    """Print the table; 1 if a limit is not kept."""
+    shown = Table("variant", "head_dim", "loop", "slots", "limit", "spills", "")
+    kept = True
+    with tempfile.TemporaryDirectory(prefix="flash4gen-backward-") as folder:
+        for one in COUNTED:
+            for loop in loops(compiled(one, target, Path(folder))):
+                limit = one.masked if loop.masked else one.plain
+                kept &= loop.slots <= limit
+                shown.add_row(
+                    one.name, f"{one.head_dim}", "masked" if loop.masked else "full",
+                    f"{loop.slots:.2f}", f"≤ {limit}", f"{loop.spills}",
+                    "kept" if loop.slots <= limit else "broken",
+                )  # fmt: skip
+    Console(width=100).print(shown)
+    return int(not kept)
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:2]))

@@ -1,0 +1,174 @@
+"""The context of a warp-specialised module with both passes: the forward one's, and the pipeline.
+
+Chooses nothing: what is printed follows from the schedule and from what the expressions are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING
+
+from flash4gen.ir.masks.transpose import query_bounds
+from flash4gen.ir.nodes import EmptyRow
+from flash4gen.render import backward_eager, expressions
+from flash4gen.render.backward_loops import query_spans
+from flash4gen.render.constants import decimal, integer
+from flash4gen.render.context import Option
+from flash4gen.render.context_blackwell import Named
+from flash4gen.render.context_pipeline import Pipeline, PipelineContext
+from flash4gen.render.gradients import gradients
+from flash4gen.render.pipeline_compute import compute_role, gradient_factor
+from flash4gen.schedule.backward.pipeline.model import KeyOrder
+from flash4gen.schedule.backward.pipeline.plan import pipeline_plan
+from flash4gen.schedule.blackwell.memory import GROUP
+
+if TYPE_CHECKING:
+    from flash4gen.ir.expr import Expr
+    from flash4gen.ir.nodes import Attention
+    from flash4gen.render.context import Arithmetic, Constant
+    from flash4gen.render.context_blackwell import BlackwellContext
+    from flash4gen.schedule.backward.model import BackwardChoice
+    from flash4gen.schedule.backward.pipeline.model import PipelineSchedule
+
+CONVERTED = 2048
+"""Elements per program of the kernel that converts the queries' gradient."""
+
+_PURPOSE = {
+    "k_full": "load → mma: the keys have arrived",
+    "v_full": "load → mma: the values",
+    "q_full": "load → mma: a query tile",
+    "q_empty": "mma → load: dK has read it",
+    "do_full": "load → mma: a tile of the output's gradient",
+    "do_empty": "mma → load: dV has read it",
+    "rows_full": "load → compute: lse and delta of a query tile",
+    "rows_empty": "compute → load: they have been read",
+    "s_full": "mma → compute: scores are there",
+    "p_ready": "compute → mma: weights stand in their place",
+    "dp_full": "mma → compute: gradients of weights are there",
+    "ds_ready": "compute → mma: those of scores stand in their place",
+    "dq_full": "mma → reduce: dQ of a step",
+    "dq_empty": "reduce → mma: it is in registers",
+    "done": "mma → compute: dK and dV are complete",
+}
+
+_ORDER = {
+    KeyOrder.LONGEST_FIRST: "those that most queries see first",
+    KeyOrder.KEY_TILES_FIRST: "one head after the other",
+}
+_PLACE = {
+    KeyOrder.LONGEST_FIRST: ("k_tile, pack = program // problem.packs, program % problem.packs",),
+    KeyOrder.KEY_TILES_FIRST: (
+        "k_tile, pack = program % problem.k_tiles, program // problem.k_tiles",
+    ),
+}
+
+
+def pipeline_context(
+    attention: Attention, choice: BackwardChoice, forward: BlackwellContext
+) -> PipelineContext:
+    """Return the context of a module with both passes.
+
+    Args:
+        attention: the variant, simplified.
+        choice: the schedule of its backward pass, a ``PipelineSchedule``.
+        forward: the context of its forward pass.
+    """
+    found = gradients(attention)
+    host = backward_eager.launch(attention, found, ())
+    zero = attention.empty_row is EmptyRow.ZERO
+    name, digest = forward.interface.name, forward.interface.digest
+    kept = {field.name: getattr(forward, field.name) for field in fields(forward)}
+    schedule: PipelineSchedule = choice.schedule  # type: ignore[assignment]
+    spans = query_spans(attention)
+    compute = compute_role(attention, forward, spans)
+    backward = Pipeline(
+        constants=_constants(attention, choice, schedule),
+        options=(
+            Option("ROWS_OPTIONS", '{"num_warps": 4, "num_ctas": 1, "enable_fp_fusion": True}'),
+        ),
+        order=_ORDER[schedule.order],
+        place=_PLACE[schedule.order],
+        spans=spans,
+        compute=compute,
+        barriers=_barriers(schedule),
+        parts=tuple(
+            Named(f"{part}", "", "dk_desc" if part == schedule.compute_roles - 1 else "dv_desc")
+            for part in range(schedule.compute_roles)
+        ),
+        warps=f"[{', '.join([*[str(GROUP)] * schedule.compute_roles, '1', '1'])}]",
+        registers=(
+            *["COMPUTE_REGISTERS"] * schedule.compute_roles,
+            "PRODUCT_REGISTERS",
+            "PRODUCT_REGISTERS",
+        ),
+        dtype=compute.dtype,
+        launch=host,
+        eager=backward_eager.eager(attention, found, host, "0.0" if zero else 'float("nan")'),
+    )
+    helpers = _helpers(attention, forward, [by for _, by in found.moving])
+    more = {
+        "interface": replace(
+            forward.interface,
+            element="dtype",
+            gradients=backward_eager.interface(attention, found, host, name, digest),
+        ),
+        "arithmetic": helpers,
+        "backward": backward,
+        "imports": _imports(forward, helpers),
+    }
+    return PipelineContext(**{**kept, **more})
+
+
+def _helpers(attention: Attention, forward: BlackwellContext, derived: list[Expr]) -> Arithmetic:
+    """Return the functions that both passes call; tanh is the forward pass's."""
+    tanh = forward.arithmetic
+    return replace(
+        expressions.arithmetic_of(attention, derived),
+        tanh=False,
+        tanh_packed=tanh.tanh_packed,
+        tanh_approx=tanh.tanh_approx,
+    )
+
+
+def _imports(forward: BlackwellContext, helpers: Arithmetic) -> tuple[str, ...]:
+    """Return the imports; a derivative may call what the score does not."""
+    line = "from triton.language.extra import libdevice"
+    if not helpers.libdevice or line in forward.imports:
+        return forward.imports
+    return (*forward.imports[:-1], line, forward.imports[-1])
+
+
+def _barriers(schedule: PipelineSchedule) -> tuple[Named, ...]:
+    return tuple(
+        Named(it.name, _purpose(it.name, it.arrivals), f"{it.count}, {it.arrivals}")
+        for it in pipeline_plan(schedule).barriers
+    )
+
+
+def _purpose(name: str, arrivals: int) -> str:
+    return _PURPOSE[name] + (f"; {arrivals}" if arrivals > 1 else "")
+
+
+def _constants(
+    attention: Attention, choice: BackwardChoice, schedule: PipelineSchedule
+) -> tuple[Constant, ...]:
+    reason = choice.reason
+    spans = len(query_bounds(attention.mask).segments)
+    return (
+        integer("GRADIENT_Q", schedule.tile_q, f"queries of a step; {reason('tile_q')}"),
+        integer("GRADIENT_K", schedule.tile_k, f"keys of a program; {reason('tile_k')}"),
+        integer("QUERY_SPANS", spans, "ranges of queries that see a key tile"),
+        integer("COMPUTE_ROLES", schedule.compute_roles, reason("compute_roles")),
+        integer("SHARE", schedule.share, "queries of a step that one of them takes"),
+        integer("Q_STAGES", schedule.query_stages, reason("query_stages")),
+        integer("DO_STAGES", schedule.out_stages, reason("out_stages")),
+        integer("DQ_COLUMNS", schedule.dq_columns, reason("dq_columns")),
+        integer("DQ_SLOTS", schedule.dq_slots, reason("dq_slots")),
+        decimal(
+            "GRADIENT_SCALE", gradient_factor(attention), "of dQ and dK: constant factors of ds"
+        ),
+        integer("COMPUTE_REGISTERS", schedule.compute_registers, reason("compute_registers")),
+        integer("PRODUCT_REGISTERS", schedule.other_registers, reason("other_registers")),
+        integer("ROWS_BEFORE", schedule.rows, reason("rows")),
+        integer("CONVERTED", CONVERTED, "elements of dQ per program that converts them"),
+    )

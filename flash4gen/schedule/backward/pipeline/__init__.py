@@ -1,0 +1,1 @@
+"""The backward schedule of the warp-specialised family: one pipeline for all three gradients."""

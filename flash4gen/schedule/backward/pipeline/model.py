@@ -1,0 +1,90 @@
+"""The schedule of the warp-specialised backward kernel as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from flash4gen.schedule.backward.model import LoopShape
+
+
+class KeyOrder(StrEnum):
+    """In which order programs walk the key tiles.
+
+    KEY_TILES_FIRST: consecutive programs take consecutive key tiles of one head, which share its
+    queries in L2. LONGEST_FIRST: heads vary fastest, and key tiles go from the first on, which
+    most queries see under a mask whose work grows.
+    """
+
+    KEY_TILES_FIRST = "key_tiles_first"
+    LONGEST_FIRST = "longest_first"
+
+
+class QuerySum(StrEnum):
+    """How the gradients of queries are summed over the key tiles of other programs.
+
+    ATOMIC: in float32 in global memory, by the copy engine, in the order in which programs come.
+    """
+
+    ATOMIC = "atomic"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipelineSchedule:
+    """The choices of the pipeline (FlashAttention-4, section 3.2).
+
+    Attributes:
+        hardware: name of the hardware item it was chosen for.
+        tile_q: queries of a step, the columns of a transposed score tile.
+        tile_k: keys of a program, the lanes of tensor memory.
+        compute_roles: groups of four warps that share a score tile, each some of its queries.
+        query_stages: query tiles in shared memory.
+        out_stages: tiles of the output's gradient there.
+        dq_columns: columns of the queries' gradient that are sent to global memory at a time.
+        dq_slots: buffers of so many columns.
+        head_pad: head_dim, up to what a tile of q or k is wide.
+        value_pad: the same for value_dim.
+        compute_registers: per thread of the compute roles.
+        reduce_registers: per thread of the role that sends the queries' gradient away.
+        other_registers: per thread of the roles mma and load.
+        order: of the key tiles.
+        query_sum: how the gradients of queries are summed.
+        rows: queries per program of the kernel that goes before it.
+    """
+
+    hardware: str
+    tile_q: int
+    tile_k: int
+    compute_roles: int
+    query_stages: int
+    out_stages: int
+    dq_columns: int
+    dq_slots: int
+    head_pad: int
+    value_pad: int
+    compute_registers: int
+    reduce_registers: int
+    other_registers: int
+    order: KeyOrder
+    query_sum: QuerySum
+    rows: int
+
+    @property
+    def share(self) -> int:
+        """Queries of a step that one compute role takes."""
+        return self.tile_q // self.compute_roles
+
+    @property
+    def keys(self) -> LoopShape:
+        """Its loop, which walks the queries that see a key tile."""
+        warps = 4 * (self.compute_roles + 2)
+        return LoopShape(self.tile_q, self.tile_k, warps, self.query_stages)
+
+    @property
+    def text(self) -> str:
+        """The choices that matter most, on one line."""
+        return (
+            f"pipeline {self.tile_q} × {self.tile_k}, {self.compute_roles} compute roles, "
+            f"{self.query_stages} stages of q, {self.out_stages} of its output's gradient, "
+            f"{self.query_sum} sums of dq"
+        )

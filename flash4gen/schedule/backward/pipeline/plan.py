@@ -1,0 +1,145 @@
+"""The memory plan of the backward pipeline, and its verifier.
+
+In: a ``PipelineSchedule``. Out: a ``MemoryPlan``, as the forward kernel has one: buffers, tensor
+memory, barriers, and who arrives; and what, if anything, is wrong with the schedule on a target.
+
+Tensor memory is FlashAttention-4's with one CTA: weights take the place of scores, gradients of
+scores that of gradients of weights, and the queries' gradient that of both halves of those.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flash4gen.schedule.blackwell.memory import (
+    BARRIER,
+    ELEMENT,
+    GROUP,
+    TILE,
+    Barrier,
+    MemoryPlan,
+    Region,
+    Role,
+)
+from flash4gen.schedule.blackwell.plan_check import faults
+from flash4gen.schedule.constraints import Violation
+from flash4gen.schedule.memory import Buffer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from flash4gen.ir.hardware import Hardware
+    from flash4gen.schedule.backward.pipeline.model import PipelineSchedule
+
+FLOAT = 4
+"""Bytes of a float32."""
+
+SLACK = 640
+"""Bytes for alignment. At head_dim 128 Triton 3.9 asks for 576 bytes more than the buffers and
+barriers have (measured by compiling)."""
+
+FRAGMENT = 32
+"""Columns that a thread loads or stores in one instruction."""
+
+STEP = 8
+"""Registers are handed out by the eight."""
+
+
+def pipeline_plan(schedule: PipelineSchedule) -> MemoryPlan:
+    """Return the memory plan of a schedule."""
+    barriers = tuple(_barriers(schedule))
+    return MemoryPlan(
+        roles=(
+            Role("reduce", GROUP),
+            *(Role(f"compute{part}", GROUP) for part in range(schedule.compute_roles)),
+            Role("mma", 1),
+            Role("load", 1),
+        ),
+        buffers=_buffers(schedule, barriers),
+        regions=tuple(_regions(schedule)),
+        barriers=barriers,
+    )
+
+
+def _buffers(s: PipelineSchedule, barriers: tuple[Barrier, ...]) -> tuple[Buffer, ...]:
+    return (
+        Buffer("k, at last dk", s.tile_k * s.head_pad * ELEMENT),
+        Buffer("v, at last dv", s.tile_k * s.value_pad * ELEMENT),
+        Buffer("q", s.query_stages * s.tile_q * s.head_pad * ELEMENT),
+        Buffer("do", s.out_stages * s.tile_q * s.value_pad * ELEMENT),
+        Buffer("ds", s.tile_k * s.tile_q * ELEMENT),
+        Buffer("dq on its way out", s.dq_slots * s.tile_q * s.dq_columns * FLOAT),
+        Buffer("lse and delta", 2 * s.query_stages * s.tile_q * FLOAT),
+        Buffer("barriers", sum(barrier.count for barrier in barriers) * BARRIER),
+        Buffer("alignment", SLACK),
+    )
+
+
+def _regions(s: PipelineSchedule) -> Iterator[Region]:
+    yield Region("s", 0, s.tile_q)
+    for part in range(s.compute_roles):
+        yield Region(f"p{part}", part * s.share, s.share // 2, "s")
+    yield Region("dp", s.tile_q, s.tile_q)
+    # Of one place: first the gradients of scores, then, once they are read, that of the queries.
+    yield Region("ds, dq", s.tile_q, max(s.head_pad, s.share // 2), "dp")
+    yield Region("dv", 2 * s.tile_q, s.value_pad)
+    yield Region("dk", 2 * s.tile_q + s.value_pad, s.head_pad)
+
+
+def _barriers(s: PipelineSchedule) -> Iterator[Barrier]:
+    compute = tuple(f"compute{part}" for part in range(s.compute_roles))
+    yield Barrier("k_full", 1, 1, ("load",))
+    yield Barrier("v_full", 1, 1, ("load",))
+    yield Barrier("q_full", s.query_stages, 1, ("load",))
+    yield Barrier("q_empty", s.query_stages, 1, ("mma",))
+    yield Barrier("do_full", s.out_stages, 1, ("load",))
+    yield Barrier("do_empty", s.out_stages, 1, ("mma",))
+    yield Barrier("rows_full", s.query_stages, 1, ("load",))
+    yield Barrier("rows_empty", s.query_stages, len(compute), compute)
+    yield Barrier("s_full", 1, 1, ("mma",))
+    yield Barrier("p_ready", 1, len(compute), compute)
+    yield Barrier("dp_full", 1, 1, ("mma",))
+    yield Barrier("ds_ready", 1, len(compute), compute)
+    yield Barrier("dq_full", 1, 1, ("mma",))
+    yield Barrier("dq_empty", 1, 1, ("reduce",))
+    yield Barrier("done", 1, 1, ("mma",))
+
+
+def pipeline_faults(schedule: PipelineSchedule, hardware: Hardware) -> tuple[Violation, ...]:
+    """Return every rule that a schedule breaks on a target, also one that nobody chose."""
+    return (
+        *_shape(schedule),
+        *_registers(schedule, hardware),
+        *(Violation("memory_plan", fault) for fault in faults(pipeline_plan(schedule), hardware)),
+    )
+
+
+def _shape(s: PipelineSchedule) -> Iterator[Violation]:
+    if s.tile_k != TILE or s.tile_q != TILE:
+        yield Violation("tiles", f"tiles are {s.tile_q} × {s.tile_k}, products have {TILE} lanes")
+    if s.compute_roles < 1 or s.tile_q % s.compute_roles or s.share % FRAGMENT:
+        yield Violation("roles", f"{s.compute_roles} roles share {s.tile_q} queries unevenly")
+    if s.dq_columns < 1 or s.head_pad % s.dq_columns:
+        yield Violation("columns", f"{s.dq_columns} columns do not divide {s.head_pad}")
+    if s.query_stages < 2:
+        yield Violation("stages", "the next queries are multiplied before the last ones are done")
+    if s.out_stages < 1 or s.dq_slots < 1:
+        yield Violation("stages", "there is a buffer that has no slot")
+
+
+def _registers(s: PipelineSchedule, hardware: Hardware) -> Iterator[Violation]:
+    """Yield what is wrong with the split: all groups of warps share what a CTA has."""
+    groups = s.compute_roles + 2
+    pool = hardware.registers_per_sm // (GROUP * hardware.warp_size)
+    split = s.compute_registers, s.reduce_registers, s.other_registers
+    used = s.compute_roles * s.compute_registers + s.reduce_registers + s.other_registers
+    if used > pool or any(one % STEP or not 24 <= one <= 255 for one in split):
+        yield Violation(
+            "registers",
+            f"{s.compute_roles} · {split[0]} + {split[1]} + {split[2]} = {used} registers for "
+            f"{groups} groups of warps that have {pool}, each in steps of {STEP} from 24 to 248",
+        )
+
+
+CONSTRAINTS = ("tiles", "roles", "columns", "stages", "registers", "memory_plan")
+"""The names of the rules."""

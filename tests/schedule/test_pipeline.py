@@ -1,0 +1,112 @@
+"""The schedule of the backward pipeline: who has one, what its plan holds, and what breaks it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from flash4gen.ir import library
+from flash4gen.ir.expr import Extent, Input, InputDType
+from flash4gen.ir.nodes import Pass, Weights
+from flash4gen.schedule.backward.model import BackwardSchedule
+from flash4gen.schedule.backward.pipeline.choose import choose_pipeline, no_pipeline
+from flash4gen.schedule.backward.pipeline.model import KeyOrder, PipelineSchedule
+from flash4gen.schedule.backward.pipeline.plan import pipeline_faults, pipeline_plan
+from flash4gen.schedule.choose import choose
+from flash4gen.schedule.model import Choice, Family
+from tests.ir.notation import attention, expr
+
+B200 = library.target("b200")
+BOTH = (Pass.FORWARD, Pass.BACKWARD)
+TRAINED = attention(passes=BOTH, head_dim=128, value_dim=128, mask="k <= q_end")
+NARROW = replace(TRAINED, head_dim=64, value_dim=64)
+
+
+def schedule(variant: object = TRAINED) -> PipelineSchedule:
+    found = choose_pipeline(variant, B200).schedule  # type: ignore[arg-type]
+    assert isinstance(found, PipelineSchedule)
+    return found
+
+
+@pytest.mark.parametrize("target", ["b200", "b300"])
+@pytest.mark.parametrize("variant", [TRAINED, NARROW], ids=["128", "64"])
+def test_both_passes_are_specialised(variant: object, target: str) -> None:
+    choice = choose(variant, library.target(target))  # type: ignore[arg-type]
+    assert isinstance(choice, Choice)
+    assert choice.schedule.family is Family.BLACKWELL
+    assert choice.backward is not None
+    assert isinstance(choice.backward.schedule, PipelineSchedule)
+    assert pipeline_faults(choice.backward.schedule, library.target(target)) == ()
+
+
+def test_every_field_has_a_reason() -> None:
+    reasons = dict(choose_pipeline(TRAINED, B200).reasons)
+    derived = {"hardware", "head_pad", "value_pad"}
+    assert {*schedule().__dataclass_fields__} - derived == {*reasons}
+
+
+def test_two_score_tiles_and_two_gradients_fill_tensor_memory() -> None:
+    plan = pipeline_plan(schedule())
+    assert plan.tmem_columns == 512
+    assert plan.smem_bytes <= B200.smem_per_block
+    outer = [region for region in plan.regions if not region.inside]
+    assert sum(region.columns for region in outer) == 512
+
+
+def test_narrow_heads_leave_room_for_a_second_tile() -> None:
+    assert (schedule().out_stages, schedule(NARROW).out_stages) == (1, 2)
+
+
+def test_the_longest_key_tiles_start_first_where_they_differ() -> None:
+    assert schedule().order is KeyOrder.LONGEST_FIRST
+    assert schedule(replace(TRAINED, mask=expr("true"))).order is KeyOrder.KEY_TILES_FIRST
+
+
+@pytest.mark.parametrize(
+    ("change", "constraint"),
+    [
+        ({"compute_registers": 160}, "registers"),
+        ({"other_registers": 113}, "registers"),
+        ({"query_stages": 1}, "stages"),
+        ({"query_stages": 3}, "memory_plan"),
+        ({"dq_columns": 48}, "columns"),
+        ({"tile_q": 64}, "tiles"),
+        ({"head_pad": 256}, "memory_plan"),
+        ({"compute_roles": 8}, "roles"),
+    ],
+)
+def test_a_schedule_that_cannot_be_is_found_out(change: dict[str, int], constraint: str) -> None:
+    found = pipeline_faults(replace(schedule(), **change), B200)  # type: ignore[arg-type]
+    assert constraint in {violation.constraint for violation in found}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"deterministic": True}, "`deterministic = true` asks for one"),
+        ({"weights": Weights.SIGMOID}, "no sigmoid weights"),
+        ({"score": "s + slopes[h]"}, "no input tensors but sinks, and this one has slopes"),
+        ({"head_dim": 192, "value_dim": 128}, "head_dim 192 with value_dim 128"),
+        ({"head_dim": 32, "value_dim": 32}, "heads of 33 to 128 columns"),
+        ({"mask": "k < 0"}, "scores that move with q and k"),
+    ],
+)
+def test_what_it_cannot_compute_is_portable_and_says_why(
+    change: dict[str, object], reason: str
+) -> None:
+    size = {"head_dim": 64, "value_dim": 64}
+    variant = attention(**{"passes": BOTH, **size, **change})
+    assert reason in no_pipeline(variant, B200)
+    choice = choose(variant, B200)
+    assert isinstance(choice, Choice)
+    assert choice.backward is not None
+    assert isinstance(choice.backward.schedule, BackwardSchedule)
+    told = next(decision for decision in choice.decisions if decision.field == "family")
+    assert reason in told.reason
+
+
+def test_a_sink_is_no_hindrance() -> None:
+    sinks = Input("slopes", InputDType.F32, (Extent.HEADS,))
+    variant = replace(TRAINED, inputs=(sinks,), sink=expr("slopes[h]"))
+    assert no_pipeline(variant, B200) == ""

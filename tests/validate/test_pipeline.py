@@ -1,0 +1,84 @@
+"""Gradients of the warp-specialised pipeline on the virtual GPU: masks, scores, widths of heads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from flash4gen.build.load import load_module
+from flash4gen.ir.nodes import DType
+from flash4gen.schedule.backward.pipeline.model import PipelineSchedule
+from flash4gen.validate.cases import Case, Values
+from flash4gen.validate.certificate import Status
+from flash4gen.validate.gradient_rung import gradient_result
+from flash4gen.validate.structure import compile_rung, schedule_rung
+from tests.ir.notation import expr
+from tests.validate.subjects import subject
+from tests.validate.training import SLOPES, training
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from flash4gen.ir.nodes import Attention
+    from flash4gen.validate import Subject
+
+LENGTHS = Case(name="several tiles", seq_q=150, seq_k=300)
+"""Two query tiles, three key tiles, the last of each with a rest."""
+
+
+def pipelined(**changes: Any) -> Attention:
+    """Return a small variant whose gradients the pipeline computes."""
+    small = {"heads": 2, "kv_heads": 1, "head_dim": 64, "value_dim": 64, "scale": 0.125}
+    return training(**{**small, "pins": (), **changes})
+
+
+def built(variant: Attention, folder: Path) -> Subject:
+    found = subject(variant, "b200", folder)
+    assert found.choice.backward is not None
+    assert isinstance(found.choice.backward.schedule, PipelineSchedule)
+    return found
+
+
+def test_a_causal_layer_keeps_its_plan_and_is_right(tmp_path: Path) -> None:
+    found = built(pipelined(mask="k <= q_end"), tmp_path)
+    module = load_module(found.path)
+    assert schedule_rung(found, module).status is Status.PASSED
+    assert compile_rung(found).status is Status.PASSED
+    result = gradient_result(found, module, LENGTHS)
+    assert not result.failures, result.failures
+    assert set(result.found) == {"q", "k", "v"}
+
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "no mask": {},
+    "a window": {"mask": "k <= q_end and q_end - k < 40"},
+    "two ranges": {"mask": "k <= q_end and q_end - k < 40 or k < 4"},
+    "no range": {"mask": "k % 3 == 0 or k == q"},
+    "its head": {"mask": "k <= q_end and q_end - k < 30 + 60 * h"},
+    "softcap": {"mask": "k <= q_end", "score": "5.0 * tanh(s / 5.0)"},
+    "a score that bends": {"score": "max(s, 0.1 * s)"},
+    "positions": {"mask": "k <= q_end", "score": "s - 0.1 * abs(float(q_end - k))"},
+    "a slope of positions": {"score": "s * float(k - q)"},
+    "heads": {"score": "s * float(h + 1)"},
+    "fp16": {"dtype": DType.FP16, "mask": "k <= q_end"},
+    "wide": {"head_dim": 128, "value_dim": 128, "scale": 0.09, "mask": "k <= q_end"},
+    "widths": {"head_dim": 128, "value_dim": 64, "scale": 0.09},
+    "odd widths": {"head_dim": 96, "value_dim": 80},
+    "one head each": {"heads": 2, "kv_heads": 2, "mask": "k <= q_end"},
+    "a sink": {"mask": "k <= q_end", "inputs": (SLOPES,), "sink": "slopes[h]"},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", VARIANTS)
+def test_gradients_are_right(name: str, tmp_path: Path) -> None:
+    changes = dict(VARIANTS[name])
+    if "sink" in changes:
+        changes["sink"] = expr(changes["sink"])
+    found = built(pipelined(**changes), tmp_path)
+    module = load_module(found.path)
+    few = Case(name="few", batch=2, seq_q=5, seq_k=9, values=Values.LARGE)
+    for case in (LENGTHS, few):
+        result = gradient_result(found, module, case)
+        assert not result.failures, result.failures
