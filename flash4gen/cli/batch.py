@@ -35,6 +35,7 @@ def compile_batch(specs: Sequence[str], request: Request, jobs: int, output: Out
         template_dirs=request.template_dirs,
         force=request.force,
         mutate=request.mutate,
+        search=request.search,
     )
     with _shown(len(work), output) as notify:
         outcomes = (*failed, *run_jobs(work, order, jobs, notify))

@@ -27,6 +27,7 @@ def command(  # noqa: PLR0913 - typer reads the options from the parameters
     emit: kinds.Emit = "",
     no_validate: kinds.NoValidate = False,
     mutate: kinds.Mutate = False,
+    search: kinds.Search = False,
     jobs: kinds.Jobs = None,
     force: kinds.Force = False,
     template_dir: kinds.TemplateDirs = None,
@@ -37,6 +38,8 @@ def command(  # noqa: PLR0913 - typer reads the options from the parameters
         raise typer.BadParameter("--check writes nothing, so --emit makes no sense with it")
     if mutate and (check or no_validate):
         raise typer.BadParameter("--mutate is about proofs, which --check and --no-validate skip")
+    if search and check:
+        raise typer.BadParameter("--check compares with what a module's header says was found")
     batch = jobs is not None or force or any(Path(spec).is_dir() for spec in specs)
     output = Output(output_format)
     request = Request(
@@ -47,6 +50,7 @@ def command(  # noqa: PLR0913 - typer reads the options from the parameters
         validate=not no_validate,
         force=force,
         mutate=mutate,
+        search=search,
     )
     watch = Watch.of(out)
     with guard(output, watch.changes):
@@ -80,6 +84,7 @@ def _compile(specs: list[str], request: Request, output: Output) -> None:
                 template_dirs=request.template_dirs,
                 progress=progress,
                 mutate=request.mutate,
+                search=request.search,
             )
 
         results = each_spec(specs, run)

@@ -37,6 +37,12 @@ Emit = Annotated[
     ),
 ]
 NoValidate = Annotated[bool, typer.Option("--no-validate", help="Do not prove the modules.")]
+Search = Annotated[
+    bool,
+    typer.Option(
+        "--search", help="Run the best dozen of schedules on the modelled clock; take the fastest."
+    ),
+]
 Mutate = Annotated[
     bool,
     typer.Option("--mutate", help="Break every synchronisation; each must be found out."),

@@ -13,6 +13,7 @@ from flash4gen.cli.output import Output
 
 if TYPE_CHECKING:
     from flash4gen.diagnostics import Code
+    from flash4gen.driver.model import Plan
 
 _CODE = re.compile(r"F4G\d+", re.IGNORECASE)
 
@@ -37,6 +38,9 @@ What = Annotated[
 def command(
     what: What,
     target: options.Targets = None,
+    search: Annotated[
+        bool, typer.Option("--search", help="As `flash4gen compile --search` would choose.")
+    ] = False,
     output_format: options.OutputFormat = options.Format.TEXT,
 ) -> None:
     """Print the chosen schedules and why, or what a code means."""
@@ -46,7 +50,7 @@ def command(
         if code is not None:
             _explain_code(code, output)
         else:
-            _explain_spec(what, tuple(target or ()), output)
+            _explain_spec(what, tuple(target or ()), output, search=search)
 
 
 def _code(text: str) -> Code | None:
@@ -64,17 +68,31 @@ def _explain_code(code: Code, output: Output) -> None:
     output.line(text.rstrip())
 
 
-def _explain_spec(spec: str, targets: tuple[str, ...], output: Output) -> None:
+def _explain_spec(spec: str, targets: tuple[str, ...], output: Output, *, search: bool) -> None:
     from flash4gen.driver import check_spec, plan_spec
     from flash4gen.schedule import explain as schedules
 
     checked = check_spec(options.spec_path(spec))
-    plans, problems = plan_spec(checked, targets) if checked.ok else ((), ())
+    plans, problems = plan_spec(checked, targets, search=search) if checked.ok else ((), ())
     found = (*checked.diagnostics, *problems)
     chosen = [(plan.choice, plan.attention, plan.hardware) for plan in plans]
     if output.json:
         output.document(found, schedules=[schedules.explanation(*one) for one in chosen])
     else:
-        output.line("\n\n".join(schedules.explain(*one).rstrip() for one in chosen))
+        texts = [schedules.explain(*one).rstrip() for one in chosen]
+        if search:
+            texts = [f"{text}\n\n{_ran(plan)}" for text, plan in zip(texts, plans, strict=True)]
+        output.line("\n\n".join(texts))
     output.diagnostics(found)
     output.end(ok=checked.ok and not problems)
+
+
+def _ran(plan: Plan) -> str:
+    """Return what the search ran, from what is remembered of it."""
+    from flash4gen.schedule.blackwell.dozen import report
+    from flash4gen.schedule.choose import ran_on_clock
+
+    found = ran_on_clock(plan.attention, plan.hardware)
+    if found is None:
+        return "no search on the clock: the family's candidates have all been ranked by formula"
+    return report(found).rstrip()

@@ -21,6 +21,7 @@ class Request:
         validate: whether to prove the modules.
         mutate: whether to check the concurrency checks by mutants.
         force: whether a batch compiles what is fresh, too.
+        search: whether schedules are looked for on the clock.
     """
 
     targets: tuple[str, ...]
@@ -30,3 +31,4 @@ class Request:
     validate: bool
     mutate: bool = False
     force: bool = False
+    search: bool = False

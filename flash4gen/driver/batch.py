@@ -52,7 +52,10 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What holds for all jobs: as for ``compile_spec``, and whether to compile what is fresh."""
+    """What holds for all jobs: as for ``compile_spec``, and whether to compile what is fresh.
+
+    A search is made for what is fresh, too.
+    """
 
     out: Path
     validate: bool
@@ -60,6 +63,7 @@ class Order:
     template_dirs: tuple[Path, ...] = ()
     mutate: bool = False
     force: bool = False
+    search: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +153,7 @@ def run_job(job: Job, order: Order, progress: Progress) -> Outcome:
 def _run(job: Job, order: Order, progress: Progress) -> Outcome:
     from flash4gen.driver.run import compile_spec
 
-    if not order.force and _is_fresh(job, order):
+    if not (order.force or order.search) and _is_fresh(job, order):
         return Outcome(spec=job.spec, target=job.target, status=Status.FRESH)
     result = compile_spec(
         job.spec,
@@ -160,6 +164,7 @@ def _run(job: Job, order: Order, progress: Progress) -> Outcome:
         template_dirs=order.template_dirs,
         progress=progress,
         mutate=order.mutate,
+        search=order.search,
     )
     return Outcome(
         spec=job.spec,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from flash4gen.diagnostics.codes import Code
@@ -13,7 +13,8 @@ from flash4gen.diagnostics.model import DiagnosticError
 from flash4gen.driver.model import Event, IndexPlan, Plan, Progress, StageError
 from flash4gen.render.module import RenderedModule, render
 from flash4gen.schedule.choose import choose
-from flash4gen.schedule.model import Choice, Family
+from flash4gen.schedule.model import Choice, Family, Searched
+from flash4gen.schedule.pins import DOMAINS_OF
 from flash4gen.schedule.text import record_text
 
 if TYPE_CHECKING:
@@ -25,6 +26,11 @@ if TYPE_CHECKING:
     from flash4gen.schedule.model import AnySchedule, Excluded
 
 _ATTEMPTS = 6
+_SEARCHED = re.compile(
+    r"^# searched +by --search, ([\d.]+) times as fast as by the rules, modelled\n# found +(.*)$",
+    re.MULTILINE,
+)
+_PIN = re.compile(r"(\w+) = (\w+)")
 _RECORD = re.compile(r"^# excluded +([^:\n]+): (.*)$", re.MULTILINE)
 
 _HARMLESS_SPILLS = 12
@@ -123,17 +129,19 @@ def build_plan(plan: Plan, run: Run, scratch: Path, findings: Findings) -> Built
 
 def replan(plan: Plan, excluded: Excluded) -> Plan | None:
     """Return the plan with the best schedule that is not excluded, None if none is left."""
-    choice = choose(plan.attention, plan.hardware, excluded)
+    choice = choose(plan.attention, plan.hardware, excluded, plan.choice.searched)
     if not isinstance(choice, Choice):
         return None
-    return Plan(plan.attention, plan.hardware, choice, excluded)
+    return replace(plan, choice=choice, excluded=excluded)
 
 
 def recorded_plan(plan: Plan, text: str) -> Plan:
     """Return the plan with the schedules excluded that a module's header names.
 
-    They were compiled and found to spill, which nobody can know from the spec alone.
+    They were compiled and found to spill, which nobody can know from the spec alone. What a search
+    on the clock has found stands there too, and is taken where this plan has not been searched for.
     """
+    plan = as_searched(plan, text)
     candidates: dict[str, AnySchedule] = {}
     for ranked in plan.choice.ranked:
         candidates.setdefault(record_text(ranked.schedule), ranked.schedule)
@@ -143,6 +151,22 @@ def recorded_plan(plan: Plan, text: str) -> Plan:
         if shape in candidates
     )
     return (replan(plan, excluded) or plan) if excluded else plan
+
+
+def as_searched(plan: Plan, text: str) -> Plan:
+    """Return the plan with what a module's header says that a search has found."""
+    matched = _SEARCHED.search(text)
+    if plan.searched or matched is None:
+        return plan
+    written = dict(_PIN.findall(matched[2]))
+    pins = tuple(
+        (name, value)
+        for name, domain in DOMAINS_OF[Family.BLACKWELL].items()
+        if name in written and isinstance(value := domain.written(written[name]), int | str)
+    )
+    searched = Searched(float(matched[1]), pins)
+    choice = choose(plan.attention, plan.hardware, searched=searched)
+    return replace(plan, choice=choice) if isinstance(choice, Choice) else plan
 
 
 def spills_matter(schedule: AnySchedule, facts: Facts) -> bool:

@@ -82,13 +82,15 @@ class Checked:
 class Plan:
     """One variant, one target, and the schedule chosen for them.
 
-    ``excluded`` holds schedules that were compiled and found to spill, each with the reason.
+    ``excluded`` holds schedules that were compiled and found to spill, each with the reason;
+    ``searched`` says whether the clock was asked for a faster one than the rules make.
     """
 
     attention: Attention
     hardware: Hardware
     choice: Choice
     excluded: Excluded = ()
+    searched: bool = False
 
     @property
     def subject(self) -> str:

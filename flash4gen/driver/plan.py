@@ -44,18 +44,19 @@ def check_spec(path: str | Path) -> Checked:
 
 
 def plan_spec(
-    checked: Checked, targets: Sequence[str] = ()
+    checked: Checked, targets: Sequence[str] = (), *, search: bool = False
 ) -> tuple[tuple[Plan, ...], tuple[Diagnostic, ...]]:
     """Choose a schedule for every variant and target, those of models included.
 
     Args:
         checked: a spec without errors.
         targets: names of hardware items; those that the spec names if empty.
+        search: whether to run the best dozen of candidates on the clock, where it pays.
 
     Raises:
         InvalidIRError: lowering made what no later stage may be given.
     """
-    from flash4gen.schedule.choose import choose
+    from flash4gen.schedule.choose import choose, search_on_clock
 
     findings = Findings()
     plans: list[Plan] = []
@@ -75,8 +76,10 @@ def plan_spec(
             choice = choose(attention, checked.target(name))
             if isinstance(choice, tuple):
                 findings.add(*choice)
-            else:
-                plans.append(Plan(attention, checked.target(name), choice))
+                continue
+            if search:
+                choice = search_on_clock(choice, attention, checked.target(name))
+            plans.append(Plan(attention, checked.target(name), choice, searched=search))
     return tuple(plans), findings.in_order()
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from flash4gen.build.store import probe_folder, write_all
 from flash4gen.diagnostics.codes import Code
 from flash4gen.diagnostics.collect import Findings
-from flash4gen.driver.build import Built, Run, build_plan
+from flash4gen.driver.build import Built, Run, as_searched, build_plan
 from flash4gen.driver.fresh import compare_index, compare_plan
 from flash4gen.driver.model import (
     EMITTED_FOR,
@@ -31,6 +31,7 @@ from flash4gen.driver.model import (
 from flash4gen.driver.plan import check_spec, plan_indexes, plan_spec
 from flash4gen.render.index import render_index
 from flash4gen.render.overrides import check_overrides
+from flash4gen.schedule.model import Family
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,6 +53,7 @@ def compile_spec(  # noqa: PLR0913 - the options of a front door
     template_dirs: Sequence[Path] = (),
     progress: Progress | None = None,
     mutate: bool = False,
+    search: bool | None = False,
 ) -> CompileResult:
     """Compile a spec to modules, prove them, and write both.
 
@@ -64,6 +66,8 @@ def compile_spec(  # noqa: PLR0913 - the options of a front door
         template_dirs: searched before the shipped templates. Templates are code.
         progress: called at the beginning and end of every stage.
         mutate: check the concurrency checks too, by mutants of the kernel.
+        search: run the best dozen of candidates on the clock; None: take what the module on disk
+            says that a search has found.
 
     Raises:
         StageError: a fault of ours.
@@ -72,7 +76,7 @@ def compile_spec(  # noqa: PLR0913 - the options of a front door
     findings = Findings()
     results: list[ModuleResult] = []
     files: dict[Path, bytes] = {}
-    plans, indexes = _planned(path, targets, run, findings)
+    plans, indexes = _planned(path, targets, run, findings, search=search)
     _probe([run.module_path(plan).parent for plan in plans], findings)
     with tempfile.TemporaryDirectory(prefix="flash4gen-") as scratch:
         for plan in plans if not findings.errors else ():
@@ -98,6 +102,10 @@ def compile_spec(  # noqa: PLR0913 - the options of a front door
         findings.in_order(),
         tuple(replace(index, changed=index.path in changed) for index in made),
     )
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
 
 
 def _index(plan: IndexPlan, run: Run) -> IndexResult:
@@ -128,6 +136,7 @@ def validate_spec(
         template_dirs=template_dirs,
         progress=progress,
         mutate=mutate,
+        search=None,
     )
 
 
@@ -160,7 +169,12 @@ def _compared(
 
 
 def _planned(
-    path: str | Path, targets: Sequence[str], run: Run, findings: Findings
+    path: str | Path,
+    targets: Sequence[str],
+    run: Run,
+    findings: Findings,
+    *,
+    search: bool | None = False,
 ) -> tuple[tuple[Plan, ...], tuple[IndexPlan, ...]]:
     """Check a spec and choose its schedules; no plan at all if anything is wrong."""
     name = Path(path).stem
@@ -172,14 +186,24 @@ def _planned(
         details.append(f"{len(checked.attentions)} attention")
         findings.add(*check_overrides(run.template_dirs))
     with run.stage("schedule", name) as details:
-        plans, problems = plan_spec(checked, targets)
+        plans, problems = plan_spec(checked, targets, search=bool(search))
+        if search is None:
+            plans = tuple(as_searched(plan, _text(run.module_path(plan))) for plan in plans)
         findings.add(*problems)
         details.extend(
             f"{plan.hardware.name} {len(plan.choice.ranked)} fit, "
-            f"{len(plan.choice.rejected)} rejected"
+            f"{len(plan.choice.rejected)} rejected{_gain(plan)}"
             for plan in plans
         )
     return (plans, plan_indexes(checked, targets)) if not findings.errors else ((), ())
+
+
+def _gain(plan: Plan) -> str:
+    """Return what a search has found, in brackets."""
+    if not plan.searched or plan.choice.schedule.family is Family.PORTABLE:
+        return ""
+    found = plan.choice.searched
+    return f" (searched: {found.gain:.2f}×, modelled)" if found else " (searched: nothing faster)"
 
 
 def _proven(built: Built, run: Run, findings: Findings) -> Certificate:

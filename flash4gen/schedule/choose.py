@@ -10,11 +10,13 @@ from dataclasses import replace
 from itertools import combinations
 from typing import TYPE_CHECKING
 
+from flash4gen.clock.machine import NoConstantsError
 from flash4gen.diagnostics.suggest import one_of
 from flash4gen.ir import library
 from flash4gen.ir.hardware import Feature
 from flash4gen.schedule.backward.choose import choose_backward, no_backward
 from flash4gen.schedule.backward.pipeline.choose import choose_pipeline, no_pipeline
+from flash4gen.schedule.blackwell.dozen import dozen
 from flash4gen.schedule.blackwell.search import search as search_blackwell
 from flash4gen.schedule.blackwell.traits import unsupported
 from flash4gen.schedule.formats import no_dtype
@@ -33,9 +35,10 @@ if TYPE_CHECKING:
     from flash4gen.diagnostics.model import Diagnostic
     from flash4gen.ir.hardware import Hardware
     from flash4gen.ir.nodes import Attention
-    from flash4gen.schedule.model import Excluded
+    from flash4gen.schedule.blackwell.dozen import Dozen
+    from flash4gen.schedule.model import Excluded, Searched
 
-__all__ = ["BUILD", "choose"]
+__all__ = ["BUILD", "choose", "ran_on_clock", "search_on_clock"]
 
 EVERYWHERE = "the family that every target can run"
 """Why the portable family, where there is no other."""
@@ -53,6 +56,7 @@ def choose(
     attention: Attention,
     hardware: Hardware,
     exclude: Excluded = (),
+    searched: Searched | None = None,
 ) -> Choice | tuple[Diagnostic, ...]:
     """Choose the forward schedule of an attention on a target.
 
@@ -63,6 +67,7 @@ def choose(
         attention: what to compute; its pins restrict the choice.
         hardware: the target.
         exclude: schedules that were compiled and found unfit, each with the reason.
+        searched: what a search on the clock has found (``search_on_clock``); the choice follows it.
 
     Returns:
         The choice and its log; diagnostics if a pin is wrong or nothing fits.
@@ -82,7 +87,7 @@ def choose(
     declined = _declined(attention, hardware, allowed)
     if not declined:
         found = search_blackwell(
-            attention, hardware, read_pins(attention, Family.BLACKWELL), exclude
+            attention, hardware, read_pins(attention, Family.BLACKWELL), exclude, searched
         )
         if not isinstance(found, str):
             return _with_pipeline(found, attention, hardware)
@@ -90,6 +95,39 @@ def choose(
     if Family.PORTABLE not in allowed:
         return (_refused(attention, hardware, declined),)
     return _portable(attention, hardware, declined, exclude)
+
+
+def search_on_clock(choice: Choice, attention: Attention, hardware: Hardware) -> Choice:
+    """Return the choice after a short search on the clock: the same, or one that is faster.
+
+    A portable choice stays: all of its candidates have been ranked.
+
+    Args:
+        choice: what rules and formulas make.
+        attention: what to compute.
+        hardware: the target.
+    """
+    found = ran_on_clock(attention, hardware)
+    if found is None or found.winner is None:
+        return choice
+    again = choose(attention, hardware, searched=found.winner)
+    return again if isinstance(again, Choice) else choice
+
+
+def ran_on_clock(attention: Attention, hardware: Hardware) -> Dozen | None:
+    """Rank all candidates by formula, run the best dozen on the clock, and return what came of it.
+
+    Returns:
+        None where the choice is portable, or nothing was published for the target.
+    """
+    default = choose(attention, hardware)
+    if not isinstance(default, Choice) or isinstance(default.schedule, Schedule):
+        return None
+    pins = read_pins(attention, Family.BLACKWELL)
+    try:
+        return dozen(attention, hardware, pins, default.schedule)
+    except NoConstantsError:
+        return None
 
 
 def _portable(

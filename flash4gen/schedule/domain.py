@@ -42,6 +42,10 @@ class Domain:
         whole = isinstance(written, int) and written % self.values.step == 0
         return written if whole else None
 
+    def written(self, text: str) -> Value | None:
+        """Return what a text says as one of the values, None if it says none of them."""
+        return self.read(int(text) if text.isdecimal() else text)
+
     def says(self) -> str:
         """Return the values in words: what to write."""
         if not isinstance(self.values, Span):

@@ -139,6 +139,19 @@ class Ranked:
     reason: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Searched:
+    """What a search on the clock changes of the schedule that rules make.
+
+    Attributes:
+        gain: how many times as fast, modelled, to two digits.
+        pins: fields and their values.
+    """
+
+    gain: float
+    pins: tuple[tuple[str, int | str], ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
     """The chosen schedule and the whole log.
@@ -149,6 +162,7 @@ class Choice:
         ranked: all candidates that fit, best first; the winner is the first.
         rejected: all others, each with the constraint it breaks.
         backward: the schedule of the backward pass, where there is one.
+        searched: what of it a search on the clock has found.
     """
 
     schedule: AnySchedule
@@ -156,6 +170,7 @@ class Choice:
     ranked: tuple[Ranked, ...]
     rejected: tuple[Rejected, ...]
     backward: BackwardChoice | None = None
+    searched: Searched | None = None
 
 
 def as_portable(schedule: AnySchedule) -> Schedule:

@@ -7,6 +7,7 @@ schedule here.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from flash4gen.schedule.blackwell.reasons import decisions
@@ -19,13 +20,15 @@ from flash4gen.schedule.model import BUILD, Choice, Ranked, Rejected
 from flash4gen.schedule.pins import PIN_RULE, PINS_DO_NOT_FIT, pin_error
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from flash4gen.diagnostics.model import Diagnostic
     from flash4gen.ir.hardware import Hardware
     from flash4gen.ir.nodes import Attention
     from flash4gen.schedule.blackwell.model import BlackwellSchedule
     from flash4gen.schedule.blackwell.rules import Broken
     from flash4gen.schedule.blackwell.traits import Traits
-    from flash4gen.schedule.model import AnySchedule, Excluded
+    from flash4gen.schedule.model import AnySchedule, Decision, Excluded, Searched
     from flash4gen.schedule.pins import Pins
 
 LIMITS = ("instructions", "shared_memory", "tensor_memory", "threads")
@@ -37,6 +40,7 @@ def search(
     hardware: Hardware,
     pins: Pins,
     exclude: Excluded = (),
+    searched: Searched | None = None,
 ) -> Choice | Diagnostic | str:
     """Choose the schedule of an attention that the family takes, on a target that has tcgen05.
 
@@ -46,26 +50,39 @@ def search(
         pins: the fields that the spec fixes.
         exclude: schedules that were compiled and found unfit, each with the reason. Only register
             splits stand in for them; what none of those cures is for another family.
+        searched: what a search on the clock has found, in place of what the rules make.
     """
     twice = _pinned_twice(attention)
     if twice is not None:
         return twice
     known = traits(attention)
-    first = resolve(known, hardware, pins)
+    found = pins if searched is None else {**dict(searched.pins), **pins}
+    first = resolve(known, hardware, found)
     faults = broken(first, hardware, known)
     if faults:
         blamed = _blame(attention, hardware, first, faults)
         return faults[0].reason if blamed is None else blamed
-    replacements = tuple(cures(known, hardware, pins, first))
+    replacements = tuple(cures(known, hardware, found, first))
     unfit = dict(exclude)
     best = next(
         (item for item in (first, *(it.schedule for it in replacements)) if item not in unfit), None
     )
     if best is None:
         return f"{len(replacements) + 1} register splits were compiled, and all of them spill"
-    return _log(
-        best, (*replacements, *variations(known, hardware, pins)), known, hardware, pins, unfit
-    )
+    others = (*replacements, *variations(known, hardware, found))
+    if searched is None:
+        return _log(best, others, known, hardware, pins, unfit)
+    others = (Variation(resolve(known, hardware, pins), "what the rules make"), *others)
+    log = _log(best, others, known, hardware, pins, unfit)
+    return replace(log, searched=searched, decisions=tuple(_found(log.decisions, searched)))
+
+
+def _found(decisions: tuple[Decision, ...], searched: Searched) -> Iterator[Decision]:
+    """Yield decisions, those that a search has made with its reason."""
+    names = dict(searched.pins)
+    for one in decisions:
+        reason = f"found on the clock: {searched.gain:.2f} times as fast as by the rules, modelled"
+        yield replace(one, reason=reason) if one.field in names else one
 
 
 def _log(

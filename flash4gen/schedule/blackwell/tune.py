@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from flash4gen.schedule.blackwell.cost import estimate
 from flash4gen.schedule.blackwell.model import Dispatch, RowMax, TensorPlan
-from flash4gen.schedule.blackwell.pace import SHAKEN, STILL, Jitter, kernel, launched, pace, steady
+from flash4gen.schedule.blackwell.pace import SHAKEN, STILL, Jitter, kernel, launched, pace
+from flash4gen.schedule.blackwell.remembered import modelled
 from flash4gen.schedule.blackwell.resolve import planned, resolve
 from flash4gen.schedule.blackwell.rules import broken
 from flash4gen.schedule.blackwell.traits import traits
@@ -226,7 +227,7 @@ def _ahead(workers: ProcessPoolExecutor, kernels: list[Kernel]) -> Iterator[floa
 
 def _still(what: Kernel) -> float:
     """Return the cycles of 256 queries and 128 keys, latencies as they are."""
-    return steady(what, STILL)[0] * 2 / what.schedule.query_tiles
+    return modelled(what, STILL).cycles * 2 / what.schedule.query_tiles
 
 
 def _paces(what: Kernel) -> list[TileCycles]:
