@@ -118,8 +118,6 @@ def _verdict(
         "elements that differ": dict(differing),
     }
     asked = subject.attention.deterministic
-    if asked:
-        details["asked for"] = True
     if findings or (adding and asked) or (differing and not adding):
         reasons = findings + ([broken_promise(adding)] if adding else [])
         reasons += [

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _FLOAT_SUM = re.compile(r"tt\.atomic_rmw fadd|ttng\.async_tma_reduce add")
 """Sums in global memory; Triton's names of both ways to form one."""
 
-FIXED = "every sum has one program and one order: no kernel adds floats in global memory"
+FIXED = "every sum has one program and one order: no kernel adds atomically"
 
 
 def unordered(kernels: Iterable[Artefact]) -> tuple[str, ...]:
