@@ -12,6 +12,8 @@ from flash4gen.diagnostics.codes import Code
 from flash4gen.diagnostics.model import DiagnosticError
 from flash4gen.driver.model import Event, IndexPlan, Plan, Progress, StageError
 from flash4gen.render.module import RenderedModule, render
+from flash4gen.schedule.backward.model import KernelShape
+from flash4gen.schedule.backward.space import CANDIDATES, shape_of
 from flash4gen.schedule.choose import choose
 from flash4gen.schedule.model import Choice, Family, Searched
 from flash4gen.schedule.pins import DOMAINS_OF
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
     from flash4gen.build.artefact import Artefact, Facts
     from flash4gen.diagnostics.collect import Findings
+    from flash4gen.schedule.backward.model import Unfit
     from flash4gen.schedule.model import AnySchedule, Excluded
 
 _ATTEMPTS = 6
@@ -101,38 +104,76 @@ def build_plan(plan: Plan, run: Run, scratch: Path, findings: Findings) -> Built
     If every attempt spills, the one that spills least is taken and a warning says so. None after
     an error.
     """
-    excluded: Excluded = ()
     best: Built | None = None
     current: Plan | None = plan
-    while current is not None and len(excluded) < _ATTEMPTS:
-        built = build_once(current, run, scratch / str(len(excluded)), findings)
+    attempts = 0
+    while current is not None and attempts < _ATTEMPTS:
+        built = build_once(current, run, scratch / str(attempts), findings)
         if built is None:
             return None
-        spilled = built.artefact.facts.spill_bytes
-        if not spills_matter(current.choice.schedule, built.artefact.facts):
+        attempts += 1
+        wanting = next_plan(current, built.artefact)
+        if wanting is current:
+            _warn_of_spills(built, attempts, findings)
             return built
-        if best is None or spilled < best.artefact.facts.spill_bytes:
+        if best is None or spilled(built.artefact) < spilled(best.artefact):
             best = built
-        excluded += ((current.choice.schedule, f"spills {spilled} bytes per thread"),)
-        current = replan(plan, excluded)
+        current = wanting
     assert best is not None
-    findings.warning(
-        Code.SPILLS,
-        f"the kernel of `{plan.attention.name}` for {plan.hardware.name} spills "
-        f"{best.artefact.facts.spill_bytes} bytes per thread",
-        plan.attention.span,
-        notes=[f"{len(excluded)} schedules were compiled, and each of them spills"],
-        helps=["if the spec pins tile_q, tile_k or warps, unpin them"],
-    )
+    _warn_of_spills(best, attempts, findings)
     return best
 
 
-def replan(plan: Plan, excluded: Excluded) -> Plan | None:
+def next_plan(plan: Plan, artefact: Artefact) -> Plan | None:
+    """Return the plan to try after a compile: the same if nothing spills, None if none is left.
+
+    Every kernel that spills has its schedule, or its shape, excluded.
+    """
+    excluded, unfit = plan.excluded, plan.unfit
+    if spills_matter(plan.choice.schedule, artefact.facts):
+        why = f"spills {artefact.facts.spill_bytes} bytes per thread"
+        excluded += ((plan.choice.schedule, why),)
+    backward = plan.choice.backward
+    for kernel in artefact.backward if backward is not None else ():
+        shape = None if backward is None else shape_of(backward.schedule, kernel.kernel)
+        if shape is not None and spills_matter(plan.choice.schedule, kernel.facts):
+            unfit += ((shape, f"spills {kernel.facts.spill_bytes} bytes per thread"),)
+    if (excluded, unfit) == (plan.excluded, plan.unfit):
+        return plan
+    return replan(plan, excluded, unfit)
+
+
+def spilled(artefact: Artefact) -> int:
+    """Return the bytes that a module's kernels spill per thread, the forward one's first."""
+    return sum(kernel.facts.spill_bytes for kernel in (artefact, *artefact.backward))
+
+
+def _warn_of_spills(best: Built, attempts: int, findings: Findings) -> None:
+    plan = best.plan
+    for kernel in (best.artefact, *best.artefact.backward):
+        if not spills_matter(plan.choice.schedule, kernel.facts):
+            continue
+        name = "the kernel" if kernel is best.artefact else f"`{kernel.kernel}`"
+        findings.warning(
+            Code.SPILLS,
+            f"{name} of `{plan.attention.name}` for {plan.hardware.name} spills "
+            f"{kernel.facts.spill_bytes} bytes per thread",
+            plan.attention.span,
+            notes=[f"compiled {attempts} times, with other schedules where there were any"],
+            helps=["if the spec pins tile_q, tile_k or warps, unpin them"],
+        )
+
+
+def replan(plan: Plan, excluded: Excluded, unfit: Unfit = ()) -> Plan | None:
     """Return the plan with the best schedule that is not excluded, None if none is left."""
-    choice = choose(plan.attention, plan.hardware, excluded, plan.choice.searched)
+    choice = choose(plan.attention, plan.hardware, excluded, plan.choice.searched, unfit=unfit)
     if not isinstance(choice, Choice):
         return None
-    return replace(plan, choice=choice, excluded=excluded)
+    if (choice.schedule, choice.backward) == (plan.choice.schedule, plan.choice.backward):
+        return None
+    if choice.backward is not None and choice.backward.exhausted:
+        return None
+    return replace(plan, choice=choice, excluded=excluded, unfit=unfit)
 
 
 def recorded_plan(plan: Plan, text: str) -> Plan:
@@ -145,12 +186,15 @@ def recorded_plan(plan: Plan, text: str) -> Plan:
     candidates: dict[str, AnySchedule] = {}
     for ranked in plan.choice.ranked:
         candidates.setdefault(record_text(ranked.schedule), ranked.schedule)
-    excluded = tuple(
-        (candidates[shape], reason)
-        for shape, reason in _RECORD.findall(text)
-        if shape in candidates
-    )
-    return (replan(plan, excluded) or plan) if excluded else plan
+    shapes = {
+        item.text: item
+        for kernel, known in CANDIDATES.items()
+        for item in (KernelShape(kernel.value, shape) for shape in known)
+    }
+    told = _RECORD.findall(text)
+    excluded = tuple((candidates[name], why) for name, why in told if name in candidates)
+    unfit = tuple((shapes[name], why) for name, why in told if name in shapes)
+    return (replan(plan, excluded, unfit) or plan) if excluded or unfit else plan
 
 
 def as_searched(plan: Plan, text: str) -> Plan:
@@ -210,15 +254,6 @@ def build_once(plan: Plan, run: Run, folder: Path, findings: Findings) -> Built 
             return None
         facts = artefact.facts
         details.append(f"{facts.registers} registers, {facts.spill_bytes} bytes spilled")
-    for kernel in artefact.backward:
-        if spills_matter(plan.choice.schedule, kernel.facts):
-            findings.warning(
-                Code.SPILLS,
-                f"`{kernel.kernel}` of `{plan.attention.name}` for {plan.hardware.name} spills "
-                f"{kernel.facts.spill_bytes} bytes per thread",
-                plan.attention.span,
-                notes=["it is right, and slower than it could be"],
-            )
     problems = [
         problem
         for kernel in (*artefact.kernels, *artefact.backward)

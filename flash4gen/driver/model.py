@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from flash4gen.ir.model import Model
     from flash4gen.ir.nodes import Attention
     from flash4gen.render.module import RenderedModule
+    from flash4gen.schedule.backward.model import Unfit
     from flash4gen.schedule.model import Choice, Excluded
     from flash4gen.source import SourceFile
     from flash4gen.validate.certificate import Certificate
@@ -83,13 +84,15 @@ class Plan:
     """One variant, one target, and the schedule chosen for them.
 
     ``excluded`` holds schedules that were compiled and found to spill, each with the reason;
-    ``searched`` says whether the clock was asked for a faster one than the rules make.
+    ``unfit`` shapes of backward kernels; ``searched`` says whether the clock was asked for a faster
+    one than the rules make.
     """
 
     attention: Attention
     hardware: Hardware
     choice: Choice
     excluded: Excluded = ()
+    unfit: Unfit = ()
     searched: bool = False
 
     @property

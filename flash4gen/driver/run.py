@@ -36,6 +36,7 @@ from flash4gen.schedule.model import Family
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from flash4gen.build.artefact import Artefact
     from flash4gen.diagnostics.model import Diagnostic
     from flash4gen.validate.certificate import Certificate
 
@@ -238,11 +239,20 @@ def _outputs(result: ModuleResult, emit: Sequence[str]) -> dict[Path, bytes]:
         files[name] = result.certificate.to_json().encode()
     if result.artefact is not None:
         for kind in emitted_for(result.plan.hardware, emit):
-            for kernel, suffix in zip(result.artefact.kernels, ("", ".short"), strict=False):
+            for kernel, suffix in suffixed(result.artefact):
                 content: str | bytes = getattr(kernel, kind)
                 data = content if isinstance(content, bytes) else content.encode()
                 files[result.path.with_suffix(f"{suffix}.{kind}")] = data
     return files
+
+
+def suffixed(artefact: Artefact) -> list[tuple[Artefact, str]]:
+    """Return a module's kernels, each with what its files have in their names besides."""
+    backward = [
+        (kernel, f".{kernel.kernel.strip('_').removesuffix('_kernel')}")
+        for kernel in artefact.backward
+    ]
+    return [*zip(artefact.kernels, ("", ".short"), strict=False), *backward]
 
 
 def _written(files: dict[Path, bytes], findings: Findings) -> tuple[Path, ...]:

@@ -112,7 +112,7 @@ def header(attention: Attention, hardware: Hardware, choice: Choice, origin: Pro
             *([f"templates  {_short(origin.templates)}  over shipped"] if origin.templates else []),
             f"text       {_short(origin.text)}  templates api {API}",
             *_searched(choice),
-            *_excluded(choice),
+            *excluded_rows(choice),
         ),
         title=title(attention),
         meaning=meaning(attention),
@@ -248,12 +248,16 @@ def _searched(choice: Choice) -> list[str]:
     ]
 
 
-def _excluded(choice: Choice) -> list[str]:
+def excluded_rows(choice: Choice) -> list[str]:
     """Return a row per schedule that was compiled and found wanting: the spec cannot tell those."""
+    shapes = () if choice.backward is None else choice.backward.excluded
     return [
-        f"excluded   {record_text(item.schedule)}: {item.reason}"
-        for item in choice.rejected
-        if item.constraint == BUILD
+        *(
+            f"excluded   {record_text(item.schedule)}: {item.reason}"
+            for item in choice.rejected
+            if item.constraint == BUILD
+        ),
+        *(f"excluded   {item.text}: {why}" for item, why in shapes),
     ]
 
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from flash4gen.diagnostics.model import Diagnostic
     from flash4gen.ir.hardware import Hardware
     from flash4gen.ir.nodes import Attention
+    from flash4gen.schedule.backward.model import Unfit
     from flash4gen.schedule.blackwell.dozen import Dozen
     from flash4gen.schedule.model import Excluded, Searched
 
@@ -57,6 +58,8 @@ def choose(
     hardware: Hardware,
     exclude: Excluded = (),
     searched: Searched | None = None,
+    *,
+    unfit: Unfit = (),
 ) -> Choice | tuple[Diagnostic, ...]:
     """Choose the forward schedule of an attention on a target.
 
@@ -68,6 +71,7 @@ def choose(
         hardware: the target.
         exclude: schedules that were compiled and found unfit, each with the reason.
         searched: what a search on the clock has found (``search_on_clock``); the choice follows it.
+        unfit: as ``exclude``, shapes of backward kernels.
 
     Returns:
         The choice and its log; diagnostics if a pin is wrong or nothing fits.
@@ -94,7 +98,7 @@ def choose(
         declined = f"{DECLINED}{found}"
     if Family.PORTABLE not in allowed:
         return (_refused(attention, hardware, declined),)
-    return _portable(attention, hardware, declined, exclude)
+    return _portable(attention, hardware, declined, exclude, unfit)
 
 
 def search_on_clock(choice: Choice, attention: Attention, hardware: Hardware) -> Choice:
@@ -135,6 +139,7 @@ def _portable(
     hardware: Hardware,
     reason: str,
     exclude: Excluded,
+    unfit: Unfit,
 ) -> Choice | tuple[Diagnostic, ...]:
     """Choose among portable schedules; what was compiled of the other family stays in the log."""
     own = tuple((item, why) for item, why in exclude if isinstance(item, Schedule))
@@ -150,7 +155,7 @@ def _portable(
         found = replace(found, decisions=(*found.decisions, DETERMINISTIC))
     if not attention.differentiable:
         return found
-    return replace(found, backward=choose_backward(attention, hardware))
+    return replace(found, backward=choose_backward(attention, hardware, unfit))
 
 
 def _with_pipeline(

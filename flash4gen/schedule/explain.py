@@ -10,6 +10,7 @@ from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from flash4gen.schedule.backward.model import LoopShape
 from flash4gen.schedule.blackwell import explain as blackwell
 from flash4gen.schedule.constraints import CONSTRAINTS
 from flash4gen.schedule.cost import Cost, cost
@@ -68,7 +69,28 @@ def explain(choice: Choice, attention: Attention, hardware: Hardware) -> str:
             _rejected_rows(data),
         ),
     )
-    return "\n\n".join(sections) + "\n"
+    return "\n\n".join((*sections, *backward_tables(choice))) + "\n"
+
+
+def backward_tables(choice: Choice) -> tuple[str, ...]:
+    """Return the table of the backward kernels, if there are any."""
+    if choice.backward is None:
+        return ()
+    schedule = choice.backward.schedule
+    rows = ((name, _shape(getattr(schedule, name)), why) for name, why in choice.backward.reasons)
+    return (table("backward kernels, by what each is for", rows),)
+
+
+def _shape(value: LoopShape | int | str) -> str:
+    return value.text if isinstance(value, LoopShape) else f"{value}"
+
+
+def backward_data(choice: Choice) -> dict[str, Any]:
+    """Return the same as plain data: an entry ``backward``, if there is anything in it."""
+    if choice.backward is None:
+        return {}
+    data = asdict(choice.backward.schedule)
+    return {"backward": {"schedule": data, "reasons": dict(choice.backward.reasons)}}
 
 
 def explanation(choice: Choice, attention: Attention, hardware: Hardware) -> dict[str, Any]:
@@ -101,7 +123,7 @@ def explanation(choice: Choice, attention: Attention, hardware: Hardware) -> dic
         ],
         "candidates": _tried(choice),
         "rejected": _rejected(choice),
-    }
+    } | backward_data(choice)
 
 
 def _headline(choice: Choice, attention: Attention, hardware: Hardware) -> str:

@@ -99,10 +99,13 @@ def _local_data_share(
 
     The query tile passes through it on its way into registers, before the rings are there. Copies
     that pass registers fill a slot late, as with mma.sync; those that do not need one for each
-    stage, and of one ring a pad of 16 elements after each 512. Without a pipeline, values take the
-    place of the keys.
+    stage, and of one ring a pad of 16 elements after each 1024 bytes. Without a pipeline, values
+    take the place of the keys. 8-bit weights of as many keys as one product of gfx950 takes come to
+    the matrix cores through the LDS, those of fewer through registers.
     """
     copies = hardware.has(Feature.LDS_DMA)
+    exchanged = copies and element == 1 and shape.tile_k >= _KEYS_OF_A_PRODUCT
+    weights = shape.tile_q * shape.tile_k * exchanged
     head_pad, value_pad = (pad * element for pad in pads)
     query, keys, values = (
         shape.tile_q * head_pad,
@@ -113,10 +116,11 @@ def _local_data_share(
     rings = [
         Buffer(f"k, {slots} slots", slots * keys),
         Buffer(f"v, {slots} slots", slots * values),
-        Buffer("padding", slots * max(keys, values) // _PADDED if copies else 0),
+        Buffer("padding", slots * max(keys, values) * 16 * element // 1024 if copies else 0),
+        Buffer("weights", weights),
     ]
     if shape.stages == 1:
-        slots, rings = 1, [Buffer("k, then v", max(keys, values))]
+        slots, rings = 1, [Buffer("k, then v", max(keys, values, weights))]
     taken = sum(buffer.bytes for buffer in rings)
     plan = (
         Buffer("q, beyond the rings it leaves its place to", max(0, query - taken)),
@@ -126,8 +130,8 @@ def _local_data_share(
     return tuple(buffer for buffer in plan if buffer.bytes)
 
 
-_PADDED = 32
-"""The share of a ring that its padding is: 16 of 512 elements (Triton 3.9, gfx950)."""
+_KEYS_OF_A_PRODUCT = 128
+"""What a product of 8-bit elements sums (Triton 3.9, gfx950: v_mfma_f32_16x16x128_f8f6f4)."""
 
 
 def _look_ups(shape: Shape, slots: int, reads: tuple[TileRead, ...]) -> int:

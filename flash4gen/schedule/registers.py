@@ -211,7 +211,9 @@ def _swept() -> tuple[int, ...]:
 def measured_arch(hardware: Hardware) -> Arch:
     """Return the swept architecture that stands for a target.
 
-    That is its own, or the last compute capability before; AMD's are all swept.
+    That is its own, or the last compute capability before; AMD's are all swept. Compiled for both,
+    five configurations took on sm_89 as many registers as on sm_80, but for one with 24 fewer and
+    one with 1 more, and five on sm_103 and sm_107 up to 4 fewer than on sm_100.
     """
     if isinstance(hardware.arch, str):
         return hardware.arch

@@ -40,7 +40,8 @@ WEIGHT_SCALES = {
 
 In steps of an eighth of a power of two, where rounding is as coarse as that of 8 bits. A kernel
 rounds the weights of a tile on the scale of the maximum so far, and is as right with one scale as
-with another. A few weights often decide a row, and the luck of one scale is no measure then.
+with another. A few weights often decide a row, and the luck of one scale is no measure then. The
+largest weight of a row is exact in all of them, as it is in a kernel: it is 1 when it is rounded.
 """
 
 _MEANING: dict[Op, Callable[..., Tensor]] = {
@@ -246,7 +247,7 @@ def rounded_at(  # noqa: PLR0913 - three have defaults
 ) -> tuple[tuple[Tensor, ...], Tensor]:
     """Return what ``working_precision`` does, with an output for each of some scales.
 
-    Weights are multiplied by a scale before they are rounded.
+    Weights are multiplied by a scale before they are rounded, but for those of 1.
     """
     dtype = TORCH_DTYPES[attention.dtype]
     for name, tensor in (("q", q), ("k", k), ("v", v)):
@@ -265,10 +266,9 @@ def rounded_at(  # noqa: PLR0913 - three have defaults
         if not attention.normalised:
             weights = torch.sigmoid(scores)
             lse[b, h] = weights.sum(dim=-1)
-            for out, unit in zip(outs, scales, strict=True):
-                terms = (own.kept(weights) * unit).to(dtype)
-                summed = product(terms, v[b, :, hkv]) * (factor / unit)
-                out[b, :, h] = own.finished(summed).to(out.dtype)
+            sums = _weighted(own.kept(weights), v[b, :, hkv], scales, product)
+            for out, summed in zip(outs, sums, strict=True):
+                out[b, :, h] = own.finished(summed * factor).to(out.dtype)
             continue
         # A row that sees no key has no maximum to subtract.
         sink = _sink(attention, sizes[1], products, b + entry, h, tensors)
@@ -277,13 +277,30 @@ def rounded_at(  # noqa: PLR0913 - three have defaults
         weights = torch.exp(scores - safe_peak[:, None])
         total = weights.sum(dim=-1) + torch.exp(sink - safe_peak)
         row_lse = safe_peak + torch.log(total)
-        for out, unit in zip(outs, scales, strict=True):
-            terms = (own.kept(weights) * unit).to(dtype)
-            summed = product(terms, v[b, :, hkv]) * (factor / unit)
-            rows = _with_empty_rows(attention, summed / total[:, None], row_lse)
+        sums = _weighted(own.kept(weights), v[b, :, hkv], scales, product)
+        for out, summed in zip(outs, sums, strict=True):
+            rows = _with_empty_rows(attention, summed * factor / total[:, None], row_lse)
             out[b, :, h] = own.finished(rows).to(out.dtype)
         lse[b, h] = row_lse
     return outs, lse
+
+
+def _weighted(
+    weights: Tensor, v: Tensor, scales: Sequence[float], product: Callable[[Tensor, Tensor], Tensor]
+) -> Iterator[Tensor]:
+    """Yield weights @ v, [seq_q, value_dim] float32, once for each scale that weights round at.
+
+    A weight of 1 is one of the first scale everywhere, where it is exact.
+    """
+    first, *others = scales
+    yield product((weights * first).to(v.dtype), v) / first
+    if not others:
+        return
+    largest = weights == 1
+    exact = product((largest * first).to(v.dtype), v) / first
+    rest = weights.masked_fill(largest, 0.0)
+    for unit in others:
+        yield exact + product((rest * unit).to(v.dtype), v) / unit
 
 
 def visible(

@@ -79,8 +79,9 @@ EXACT = Accuracy()
 """Of kernels that compute exp2 and the score's functions to float32's precision."""
 
 
-ROUNDING = {DType.BF16: 2.0**-9, DType.FP16: 2.0**-12, DType.FP8_E4M3: 2.0**-5}
-"""Half a unit in the last place, relative to the number."""
+ROUNDING = {DType.BF16: 2.0**-9, DType.FP16: 2.0**-12, DType.FP8_E4M3: 2.0**-4}
+"""Half a unit in the last place, relative to the number: where a number is just below a power of
+two, and for 8 bits where it is that power, as nothing else is in their budget for it."""
 
 
 def accuracy_of(schedule: AnySchedule, dtype: DType) -> Accuracy:

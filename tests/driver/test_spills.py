@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from flash4gen.build.artefact import Facts
-from flash4gen.driver.build import recorded_plan, spills_matter
+from flash4gen.build.artefact import Artefact, Facts
+from flash4gen.driver.build import next_plan, recorded_plan, spills_matter
 from flash4gen.driver.model import Plan
+from flash4gen.driver.run import suffixed
 from flash4gen.ir.library import target
+from flash4gen.ir.nodes import Pass
+from flash4gen.render.provenance import excluded_rows
+from flash4gen.schedule.backward.model import as_loops
 from flash4gen.schedule.model import BUILD, AnySchedule
 from flash4gen.schedule.text import record_text
 from tests.schedule.variants import chosen, portable, variant
@@ -65,3 +71,70 @@ def test_the_header_is_enough_to_come_to_the_same_schedule(count: int) -> None:
     again = recorded_plan(plan, header)
     assert excluded(again) == set(spilled)
     assert again.choice.schedule == plan.choice.ranked[count].schedule
+
+
+def kernel(name: str, spills: int = 0, backward: tuple[Artefact, ...] = ()) -> Artefact:
+    """A kernel that spills so many bytes."""
+    return Artefact(
+        kernel=name,
+        target="rtx5090",
+        ttgir="",
+        ptx="",
+        sass="",
+        cubin=b"",
+        facts=facts(spills),
+        backward=backward,
+    )
+
+
+def trained(keys: int, queries: int) -> Artefact:
+    """A module whose two kernels of gradients spill so many bytes."""
+    found = kernel("_key_gradient_kernel", keys), kernel("_query_gradient_kernel", queries)
+    return kernel("_forward_kernel", backward=(kernel("_rows_kernel"), *found))
+
+
+def training_plan() -> Plan:
+    what, hardware = replace(variant(), passes=(Pass.FORWARD, Pass.BACKWARD)), target("rtx5090")
+    return Plan(what, hardware, chosen(what, hardware))
+
+
+def test_a_backward_kernel_that_spills_gets_its_next_shape_alone() -> None:
+    plan = training_plan()
+    again = next_plan(plan, trained(keys=8, queries=0))
+    assert again is not None
+    assert plan.choice.backward is not None
+    assert again.choice.backward is not None
+    before = as_loops(plan.choice.backward.schedule)
+    after = as_loops(again.choice.backward.schedule)
+    assert before.keys != after.keys
+    assert (before.queries, plan.choice.schedule) == (after.queries, again.choice.schedule)
+    assert "spills 8 bytes per thread" in again.choice.backward.reason("keys")
+    assert next_plan(again, trained(keys=0, queries=0)) is again
+
+
+def test_the_header_remembers_shapes_of_backward_kernels() -> None:
+    plan = training_plan()
+    again = next_plan(plan, trained(keys=8, queries=4))
+    assert again is not None
+    rows = excluded_rows(again.choice)
+    assert len(rows) == 2
+    header = "".join(f"# {row}\n" for row in rows)
+    assert recorded_plan(plan, header).choice.backward == again.choice.backward
+
+
+def test_there_is_an_end_to_it() -> None:
+    plan: Plan | None = training_plan()
+    tried = 0
+    while plan is not None:
+        plan = next_plan(plan, trained(keys=8, queries=0))
+        tried += 1
+        assert tried < 40
+
+
+def test_what_is_emitted_of_backward_kernels_has_their_names() -> None:
+    assert [suffix for _, suffix in suffixed(trained(0, 0))] == [
+        "",
+        ".rows",
+        ".key_gradient",
+        ".query_gradient",
+    ]

@@ -47,6 +47,26 @@ def test_without_a_pipeline_values_take_the_place_of_keys() -> None:
         }
 
 
+@pytest.mark.parametrize(
+    ("tiles", "width", "used"),
+    [
+        ((128, 64, 8, 2), 128, 33_008),
+        ((64, 32, 4, 3), 128, 24_752),
+        ((128, 128, 8, 2), 64, 49_392),
+        ((128, 128, 8, 1), 64, 16_384),
+        ((64, 128, 4, 1), 64, 8_192),
+        ((64, 64, 4, 1), 128, 8_192),
+    ],
+)
+def test_8_bit_plans_hold_what_compiles_used(
+    tiles: tuple[int, int, int, int], width: int, used: int
+) -> None:
+    """The plan counts a pad after the last 1024 bytes, too, and nothing else that is not there."""
+    plan = shared_memory(MI355X, Shape(*tiles, Load.POINTER), width, width, element=1)
+    planned = sum(buffer.bytes for buffer in plan)
+    assert used <= planned <= used + 16 * tiles[3]
+
+
 def test_every_warp_has_sixteen_rows_of_its_own() -> None:
     for tile_q, warps, idle in ((64, 4, False), (128, 8, False), (32, 4, True), (64, 8, True)):
         assert matrix_unit(MI300X, tile_q, warps) is Unit.MFMA

@@ -12,6 +12,7 @@ from flash4gen.schedule.backward.facts import read_facts
 from flash4gen.schedule.backward.model import KernelShape, as_loops
 from flash4gen.schedule.backward.space import CANDIDATES, Kernel
 from flash4gen.schedule.choose import choose
+from flash4gen.schedule.explain import explain, explanation
 from flash4gen.schedule.model import Choice, Load, as_portable
 from tests.ir.notation import attention
 
@@ -35,7 +36,7 @@ def test_the_reason_names_what_came_before() -> None:
 def test_an_excluded_shape_is_not_chosen_again() -> None:
     hardware = library.target("rtx5090")
     first = as_loops(choose_backward(TRAINED, hardware).schedule).keys
-    second = choose_backward(TRAINED, hardware, [(KernelShape("keys", first), "spills")])
+    second = choose_backward(TRAINED, hardware, ((KernelShape("keys", first), "spills"),))
     assert second.schedule.keys != first
     assert "spills" in second.reason("keys")
 
@@ -76,3 +77,18 @@ def test_what_has_no_gradient_kernels_is_refused_with_what_works() -> None:
     found = choose(gated, library.target("rtx5090"))
     assert not isinstance(found, Choice)
     assert "in PyTorch" in found[0].helps[0]
+
+
+def test_explain_shows_the_shape_of_each_backward_kernel_and_why() -> None:
+    hardware = library.target("rtx5090")
+    choice = choose(TRAINED, hardware)
+    assert isinstance(choice, Choice)
+    assert choice.backward is not None
+    text = explain(choice, TRAINED, hardware)
+    assert "backward kernels" in text
+    assert choice.backward.schedule.keys.text in text
+    data = explanation(choice, TRAINED, hardware)["backward"]
+    assert (
+        data["schedule"]["queries"]["tile_q"] == as_loops(choice.backward.schedule).queries.tile_q
+    )
+    assert "no spills" in data["reasons"]["queries"]

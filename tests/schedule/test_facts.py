@@ -6,6 +6,9 @@ import csv
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
+import pytest
+
+from benchmarks.probe_facts import Point, compile_facts
 from flash4gen.schedule import registers
 from flash4gen.schedule.memory import SCRATCH, shared_memory, tensor_columns
 from flash4gen.schedule.model import Load
@@ -112,3 +115,15 @@ def test_the_register_model_alone_would_still_find_schedules() -> None:
     }
     swept = {row.hardware.name for row in rows()}
     assert {(name, pad) for name in swept for pad in (64, 128)} <= passed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("swept", "other"), [(80, 89), (100, 103), (100, 107)])
+def test_what_stands_for_a_target_is_like_it(swept: int, other: int) -> None:
+    load = Load.POINTER if swept == 80 else Load.TMA
+    config = registers.Config(swept, load, 128, 128, 128, 32, 8, 2)
+    known = registers.facts()[config]["identity", "window"]
+    sizes = config[2:]
+    found = compile_facts(Point(other, str(load), *sizes, "identity", "window", "bf16"))
+    assert found.stack == known.stack == 0
+    assert known.registers - 32 <= found.registers <= known.registers + 2

@@ -19,13 +19,14 @@ from flash4gen.schedule.backward.model import (
     BackwardSchedule,
     KernelShape,
     LoopShape,
+    Unfit,
 )
 from flash4gen.schedule.backward.space import CANDIDATES, ROWS, Kernel
 from flash4gen.schedule.space import pad
 from flash4gen.schedule.units import Unit, best_unit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from flash4gen.ir.hardware import Hardware
     from flash4gen.ir.nodes import Attention
@@ -60,7 +61,7 @@ def no_backward(attention: Attention, hardware: Hardware) -> Diagnostic | None:
 
 
 def choose_backward(
-    attention: Attention, hardware: Hardware, exclude: Iterable[tuple[KernelShape, str]] = ()
+    attention: Attention, hardware: Hardware, exclude: Unfit = ()
 ) -> BackwardChoice:
     """Choose the shapes of all backward kernels.
 
@@ -84,6 +85,7 @@ def choose_backward(
             value_pad=pad(attention.value_dim),
         ),
         reasons=(*reasons, ("rows", _ROWS_REASON)),
+        excluded=exclude,
     )
 
 

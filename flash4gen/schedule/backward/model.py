@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
+
+from flash4gen.digest import WHERE_SET
 
 if TYPE_CHECKING:
     from flash4gen.schedule.backward.pipeline.model import PipelineSchedule
@@ -42,6 +44,10 @@ class KernelShape:
     def text(self) -> str:
         """Both on one line."""
         return f"{self.kernel} {self.shape.text}"
+
+
+Unfit: TypeAlias = tuple[tuple[KernelShape, str], ...]
+"""Shapes that were compiled and found unfit, each with the reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,10 +96,19 @@ AnyBackwardSchedule: TypeAlias = "BackwardSchedule | PipelineSchedule"
 
 @dataclass(frozen=True, slots=True)
 class BackwardChoice:
-    """A schedule, and why each of its fields is what it is, by field."""
+    """A schedule, and why each of its fields is what it is, by field.
+
+    ``excluded`` holds shapes that were compiled and found to spill, each with the reason.
+    """
 
     schedule: AnyBackwardSchedule
     reasons: tuple[tuple[str, str], ...]
+    excluded: Unfit = field(default=(), metadata=WHERE_SET)
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether a shape that was excluded is the one that is left: nothing smaller is known."""
+        return any(getattr(self.schedule, it.kernel, None) == it.shape for it, _ in self.excluded)
 
     def reason(self, field: str) -> str:
         """Return the reason for a field's value, one sentence; empty where there is none."""

@@ -9,8 +9,12 @@ does. Larger tiles load less per score; three stages prefetch where two do not (
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
-from flash4gen.schedule.backward.model import LoopShape
+from flash4gen.schedule.backward.model import KernelShape, LoopShape
+
+if TYPE_CHECKING:
+    from flash4gen.schedule.backward.model import AnyBackwardSchedule
 
 
 class Kernel(StrEnum):
@@ -64,6 +68,19 @@ CANDIDATES: dict[Kernel, tuple[LoopShape, ...]] = {
     ),
 }
 """For each kernel, in the order in which they are preferred."""
+
+_KERNEL_OF = {"_key_gradient_kernel": Kernel.KEYS, "_query_gradient_kernel": Kernel.QUERIES}
+_OTHERS = "_gradient_kernel"
+
+
+def shape_of(schedule: AnyBackwardSchedule, function: str) -> KernelShape | None:
+    """Return the shape of a kernel by its name in a module; None if none is chosen for it."""
+    if not function.endswith(_OTHERS):
+        return None
+    kernel = _KERNEL_OF.get(function, Kernel.PAIRS)
+    shape: LoopShape | None = getattr(schedule, kernel.value, None)
+    return None if shape is None else KernelShape(kernel.value, shape)
+
 
 ROWS = 64
 """Rows per program of the kernel that goes before the others: it reads each element once."""

@@ -1,0 +1,166 @@
+"""Numbers of the portable backward pass that follow from compiles alone; nothing is run on a GPU.
+
+`python -m benchmarks.backward_portable` prints what docs/training.md shows: registers, spills and
+issue slots per score of each kernel at head_dim 128 in bfloat16, beside FlexAttention's; with
+`--time` the time of a cold compile of both passes beside that of the forward pass alone.
+
+A turn of a loop over full tiles is counted; its scores are what it takes exp2 of, one a thread and
+instruction. FlexAttention's figures are those of its Triton backend, torch 2.13.0 with Triton
+3.9.0, in the configuration that inductor takes, counted in the same way: full blocks, causal.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from flash4gen.build.sass.analyse import analyse_listings
+from flash4gen.build.sass.listing import read_listings
+from flash4gen.diagnostics import Findings
+from flash4gen.driver import check_spec, plan_spec
+from flash4gen.driver.build import Run, build_plan
+from flash4gen.schedule.backward.model import as_loops
+
+if TYPE_CHECKING:
+    from flash4gen.build.artefact import Artefact
+    from flash4gen.driver.build import Built
+
+SPEC = """\
+attention trained {{
+    dtype    = bf16
+    heads    = 16
+    kv_heads = 16
+    head_dim = 128
+    mask     = causal(align = end)
+    passes   = {passes}
+    schedule {{ family = portable }}
+}}
+"""
+SHARE = 0.7
+"""Of FlexAttention's slots, what ours may need at most."""
+
+LOOPS = ("_query_gradient_kernel", "_key_gradient_kernel")
+"""The kernels that recompute scores; both together make a backward pass."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rival:
+    """FlexAttention's slots per score for a target: the loop of dq, and that of dk and dv."""
+
+    target: str
+    queries: float
+    keys: float
+
+    @property
+    def total(self) -> float:
+        """Of a pass."""
+        return self.queries + self.keys
+
+
+RIVALS = (Rival("h100", 11.8, 15.7), Rival("b200", 8.2, 12.4))
+MOST_TIME = 2.0
+"""Times the cold compile of the forward pass alone that both passes may take."""
+
+
+def built(target: str, folder: Path, passes: str = "forward, backward") -> Built:
+    """Compile the module of a target."""
+    spec = folder / "trained.attn"
+    spec.write_text(SPEC.format(passes=passes), encoding="utf-8")
+    plans, problems = plan_spec(check_spec(spec), [target])
+    if not plans:
+        raise SystemExit(f"{target}: {problems[0].message}")
+    findings = Findings()
+    found = build_plan(plans[0], Run(folder, (), lambda _: None), folder / target, findings)
+    if found is None:
+        raise SystemExit(f"{target}: {findings.in_order()[0].message}")
+    return found
+
+
+def slots(kernel: Artefact) -> float:
+    """Return the issue slots per score of a kernel's loop over tiles that need no mask."""
+    loops = analyse_listings(read_listings(kernel.sass)).loops
+    counted = [loop for loop in loops if loop.elements]
+    return min((loop.instructions / loop.elements for loop in counted), default=float("nan"))
+
+
+def slots_table(folder: Path) -> tuple[Table, bool]:
+    """Return the table of all targets, and whether nothing spills and every limit is kept."""
+    shown = Table("target", "kernel", "shape", "registers", "spills", "slots", "Flex", "share", "")
+    kept = True
+    for rival in RIVALS:
+        found = built(rival.target, folder)
+        choice = found.plan.choice.backward
+        assert choice is not None
+        schedule = as_loops(choice.schedule)
+        theirs = dict(zip(LOOPS, (rival.queries, rival.keys), strict=True))
+        shapes = dict(zip(LOOPS, (schedule.queries, schedule.keys), strict=True))
+        total = 0.0
+        for kernel in (found.artefact, *found.artefact.backward):
+            facts = kernel.facts
+            spills = facts.spill_stores + facts.spill_loads
+            kept &= spills == 0
+            row = [rival.target, kernel.kernel, "", f"{facts.registers}", f"{spills}"]
+            if kernel.kernel in LOOPS:
+                own = slots(kernel)
+                total += own
+                row[2] = shapes[kernel.kernel].text
+                row += [f"{own:.2f}", f"{theirs[kernel.kernel]}"]
+            shown.add_row(*row)
+        share = total / rival.total
+        kept &= share <= SHARE
+        verdict = "kept" if share <= SHARE else "broken"
+        row = [rival.target, "both loops", "", "", "", f"{total:.2f}", f"{rival.total:.1f}"]
+        shown.add_row(*row, f"{share:.2f}", f"≤ {SHARE} {verdict}")
+    return shown, kept
+
+
+def cold_seconds(target: str, passes: str) -> float:
+    """Return the time of `flash4gen compile` of a fresh process with an empty cache."""
+    with tempfile.TemporaryDirectory(prefix="flash4gen-cold-") as name:
+        folder = Path(name)
+        spec = folder / "trained.attn"
+        spec.write_text(SPEC.format(passes=passes), encoding="utf-8")
+        command = [sys.executable, "-m", "flash4gen", "compile", str(spec), "--target", target]
+        command += ["--out", str(folder / "out"), "--no-validate"]
+        environment = os.environ | {"TRITON_CACHE_DIR": str(folder / "cache")}
+        start = time.perf_counter()
+        subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
+        return time.perf_counter() - start
+
+
+def time_table() -> tuple[Table, bool]:
+    """Return the table of cold compiles, and whether the limit is kept."""
+    shown = Table("target", "forward", "forward and backward", "times", "limit")
+    kept = True
+    for rival in RIVALS:
+        alone = cold_seconds(rival.target, "forward")
+        both = cold_seconds(rival.target, "forward, backward")
+        kept &= both <= MOST_TIME * alone
+        row = [rival.target, f"{alone:.1f} s", f"{both:.1f} s", f"{both / alone:.2f}"]
+        shown.add_row(*row, f"≤ {MOST_TIME}")
+    return shown, kept
+
+
+def main(arguments: list[str]) -> int:
+    """Print the tables; 1 if a limit is not kept."""
+    console = Console(width=140)
+    if "--time" in arguments:
+        shown, kept = time_table()
+    else:
+        with tempfile.TemporaryDirectory(prefix="flash4gen-backward-") as folder:
+            shown, kept = slots_table(Path(folder))
+    console.print(shown)
+    return int(not kept)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
