@@ -1,7 +1,8 @@
 """Prints what the model of time says beside what this project measured on an H100.
 
 `h100.csv` holds the measurements (`docs/measured.md` says how they were taken: batch · length =
-32,768). No constant of the model was fitted to them.
+32,768). No constant of the model was fitted to them. What runs on the clock are today's modules;
+those that were measured had other loads (`docs/time_accuracy.md`).
 """
 
 from __future__ import annotations

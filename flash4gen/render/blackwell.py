@@ -6,8 +6,6 @@ from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from flash4gen.ir.expr import Var
-from flash4gen.ir.masks import bounds
-from flash4gen.ir.masks.scalar import ZERO
 from flash4gen.ir.nodes import DType, EmptyRow
 from flash4gen.render import expressions
 from flash4gen.render.blackwell_cluster import Sharing, sharing
@@ -45,6 +43,7 @@ from flash4gen.render.key_masks import key_mask
 from flash4gen.schedule.blackwell.model import (
     BlackwellSchedule,
     Dispatch,
+    KeyLoops,
     RowMax,
     Tanh,
     TensorPlan,
@@ -312,7 +311,7 @@ def _softmax(
         row_place=_row_place(schedule, where, with_kv=Var.HKV in read or found.needs_kv),
         second=where.second,
         holder=where.holder,
-        runs=_runs(attention, walk, (*fixed, *state)),
+        runs=_runs(schedule.key_loops, walk, (*fixed, *state)),
         step_parameters=(*fixed, *state, "key", "MASKED: gl.constexpr", "TILE: gl.constexpr"),
         step_lines=(),
         columns=Var.K in read,
@@ -347,27 +346,22 @@ def _tree(pair: str, name: str, count: int) -> str:
     return terms[0]
 
 
-def _runs(attention: Attention, walk: Walk, arguments: tuple[str, ...]) -> tuple[Run, ...]:
-    """Return the softmax loops: ranges from their ends down, masked, full, and masked tiles."""
-    known = bounds(attention.mask)
-    sure = not known.segments or any(
-        start != ZERO
-        for segment in known.segments
-        for start in (segment.live_start, segment.full_start)
+_ENDS = {
+    KeyLoops.MASKED: ((3, 0, True),),
+    KeyLoops.MASKED_FULL: ((3, 2, True), (2, 1, False)),
+    KeyLoops.MASKED_FULL_MASKED: ((3, 2, True), (2, 1, False), (1, 0, True)),
+}
+"""Of each loop: where it ends and begins in (begin, full_begin, full_end, end), and its mask."""
+
+
+def _runs(which: KeyLoops, walk: Walk, arguments: tuple[str, ...]) -> tuple[Run, ...]:
+    """Return the softmax loops: ranges from their ends down."""
+    return tuple(
+        Run(
+            count=f"{name}[{end}] - {name}[{begin}]",
+            last=f"{name}[{end}] - 1",
+            arguments=(*arguments, "key", str(masked), "TILE"),
+        )
+        for name in walk.spans
+        for end, begin, masked in _ENDS[which]
     )
-    runs = []
-    for name in walk.spans:
-        ends = [(3, 2, True)]
-        if known.has_full:
-            ends.append((2, 1, False))
-            if sure:
-                ends.append((1, 0, True))
-        runs += [
-            Run(
-                count=f"{name}[{end}] - {name}[{begin}]",
-                last=f"{name}[{end}] - 1",
-                arguments=(*arguments, "key", str(masked), "TILE"),
-            )
-            for end, begin, masked in ends
-        ]
-    return tuple(runs)

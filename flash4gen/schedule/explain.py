@@ -11,6 +11,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from flash4gen.schedule.backward.model import LoopShape
+from flash4gen.schedule.backward.pipeline.explain import pipeline_data, pipeline_tables
 from flash4gen.schedule.blackwell import explain as blackwell
 from flash4gen.schedule.constraints import CONSTRAINTS
 from flash4gen.schedule.cost import Cost, cost
@@ -47,7 +48,8 @@ def explain(choice: Choice, attention: Attention, hardware: Hardware) -> str:
         hardware: the target it was made for.
     """
     if not isinstance(choice.schedule, Schedule):
-        return blackwell.explain(choice, choice.schedule, attention, hardware)
+        text = blackwell.explain(choice, choice.schedule, attention, hardware)
+        return "\n\n".join((text.rstrip("\n"), *pipeline_tables(choice, hardware))) + "\n"
     data = explanation(choice, attention, hardware)
     sections = (
         _headline(choice, attention, hardware),
@@ -97,7 +99,8 @@ def explanation(choice: Choice, attention: Attention, hardware: Hardware) -> dic
     """Return the explanation of a choice as plain data."""
     schedule = choice.schedule
     if not isinstance(schedule, Schedule):
-        return blackwell.explanation(choice, schedule, attention, hardware)
+        data = blackwell.explanation(choice, schedule, attention, hardware)
+        return data | pipeline_data(choice)
     work = workload(attention)
     spent = cost(schedule, work, hardware)
     return {

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flash4gen.ir.expr import Literal, walk
-from flash4gen.ir.masks import KeyBounds, QueryTile, bounds, loops
+from flash4gen.ir.masks import KeyBounds, Loop, QueryTile, bounds, loops
 from flash4gen.ir.masks.transpose import query_bounds
 from flash4gen.ir.nodes import Lengths
-from flash4gen.schedule.blackwell.model import BlackwellSchedule
+from flash4gen.schedule.blackwell.model import BlackwellSchedule, KeyLoops
 from flash4gen.schedule.blackwell.short import one_tile
 from flash4gen.schedule.model import TileOrder
 from flash4gen.validate.cases import short_rows
@@ -30,6 +30,16 @@ Shape = tuple[int, int]
 _MOST_TURNS = 300
 """Lengths that make one program take more turns than this are left alone."""
 
+_SHORT = 48
+"""Those with more than this are not worth it to specialised kernels for turns beyond ``_PHASES``.
+
+Nothing in their loops depends on how many turns there were but the phases of barriers, two of them
+in turn, and the ring, which all loops walk together.
+"""
+
+_PHASES = 3
+"""Turns that meet either phase of a barrier, and the first again."""
+
 
 @dataclass(frozen=True, slots=True)
 class Way:
@@ -41,6 +51,7 @@ class Way:
         tile_columns: columns of a tile that a turn is about.
         depth: software-pipeline depth of the loop.
         from_end: whether the first program has the last rows.
+        key_loops: the loops of a specialised kernel; others mask both ends of a range in one.
     """
 
     limits: KeyBounds
@@ -48,6 +59,7 @@ class Way:
     tile_columns: int
     depth: int
     from_end: bool
+    key_loops: KeyLoops | None = None
 
     @property
     def enough(self) -> int:
@@ -59,7 +71,8 @@ class Way:
         """Return that of a forward kernel: rows are queries, columns keys."""
         from_end = schedule.order is TileOrder.LONGEST_FIRST
         sides = schedule.tile_rows, schedule.tile_k
-        return cls(bounds(attention.mask), *sides, schedule.depth, from_end)
+        key_loops = schedule.key_loops if isinstance(schedule, BlackwellSchedule) else None
+        return cls(bounds(attention.mask), *sides, schedule.depth, from_end, key_loops)
 
     @classmethod
     def of_queries(cls, attention: Attention, shape: LoopShape) -> Way:
@@ -112,18 +125,23 @@ def loop_shapes(attention: Attention, way: Way) -> set[Shape]:
 
 def _longest(way: Way, known: set[Shape], candidates: set[Shape]) -> set[Shape]:
     """Return what one kernel's loops lack, of the candidates."""
-    enough = way.enough
     turns = {shape: _turns(way, shape) for shape in known | candidates}
     turns = {shape: found for shape, found in turns.items() if sum(found) <= _MOST_TURNS}
     added: set[Shape] = set()
     for loop in range(len(next(iter(turns.values()), ()))):
-        seen = (min(turns[s][loop], enough) for s in known | added if s in turns)
-        reached = max(seen, default=-1)
-        best = max(min(found[loop], enough) for found in turns.values())
+        worth = {shape: _worth(way, found, loop) for shape, found in turns.items()}
+        reached = max((worth[shape] for shape in known | added if shape in worth), default=-1)
+        best = max(worth.values())
         if best > reached:
-            shapes = (s for s, found in turns.items() if min(found[loop], enough) == best)
+            shapes = (shape for shape in worth if worth[shape] == best)
             added.add(min(shapes, key=lambda shape: (sum(turns[shape]), shape)))
     return added
+
+
+def _worth(way: Way, turns: tuple[int, ...], loop: int) -> int:
+    """Return how many of a loop's turns count."""
+    far = way.key_loops is not None and sum(turns) > _SHORT
+    return min(turns[loop], _PHASES if far else way.enough)
 
 
 def _candidates(attention: Attention, way: Way) -> set[Shape]:
@@ -149,17 +167,26 @@ def _candidates(attention: Attention, way: Way) -> set[Shape]:
 
 
 def _turns(way: Way, shape: Shape) -> tuple[int, ...]:
-    """Return the turns of the first program's loops: masked and full, of each range of columns."""
+    """Return the turns of the first program's loops, of each range of columns."""
     rows, columns = shape
     tile = (rows - 1) // way.tile_rows if way.from_end else 0
     first = tile * way.tile_rows
     last = min(first + way.tile_rows, rows) - 1
     at = QueryTile(first=first, last=last, seq_q=rows, seq_k=columns, h=0, hkv=0)
-    return tuple(
-        turns
-        for loop in loops(way.limits, at, way.tile_columns)
-        for turns in (
-            loop.full_first - loop.first + loop.last - loop.full_last,
-            loop.full_last - loop.full_first,
-        )
-    )
+    found = loops(way.limits, at, way.tile_columns)
+    return tuple(n for loop in found for n in _split(way.key_loops, loop))
+
+
+def _split(kinds: KeyLoops | None, loop: Loop) -> tuple[int, ...]:
+    """Return the turns of a kernel's loops over one range: masked and full, or in their order."""
+    before, full = loop.full_first - loop.first, loop.full_last - loop.full_first
+    after = loop.last - loop.full_last
+    match kinds:
+        case None:
+            return (after + before, full)
+        case KeyLoops.MASKED:
+            return (after + full + before,)
+        case KeyLoops.MASKED_FULL:
+            return (after, full)
+        case KeyLoops.MASKED_FULL_MASKED:
+            return (after, full, before)

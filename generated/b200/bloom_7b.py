@@ -2,9 +2,9 @@
 #     flash4gen compile bloom_7b.attn --target b200
 # spec       sha256:250b0e511da1799c
 # target     sha256:fca41d18a5ab7fdc  NVIDIA B200 (Blackwell, sm_100)
-# schedule   sha256:c57f0db4f74d9598  blackwell, 2×128×128, shared_s, 3 stages, 192/104/24
+# schedule   sha256:05dfbaeb621d7e37  blackwell, 2×128×128, shared_s, 3 stages, 192/104/24
 #                                     registers, 16 emulated, single longest_first
-# text       sha256:5bfd01ce57488a74  templates api 1
+# text       sha256:e4b27ef663c437c0  templates api 1
 """BLOOM 7b1: causal, with a slope per head (ALiBi).
 
 Forward attention. For query q of head h and the keys k of key/value head h:
@@ -991,7 +991,7 @@ def _forward(q: Tensor, k: Tensor, v: Tensor, slopes: Tensor) -> tuple[Tensor, T
 
 
 # torch.compile sees one opaque operator. The digest in its name keeps two versions apart.
-_op = torch.library.custom_op("flash4gen::bloom_7b_5bfd01ce", _forward, mutates_args=())
+_op = torch.library.custom_op("flash4gen::bloom_7b_e4b27ef6", _forward, mutates_args=())
 
 
 @_op.register_fake

@@ -2,9 +2,9 @@
 #     flash4gen compile deepseek_v3_prefill.attn --target b200
 # spec       sha256:ec01d93bdd5ffa06
 # target     sha256:fca41d18a5ab7fdc  NVIDIA B200 (Blackwell, sm_100)
-# schedule   sha256:063d612c09acfb93  blackwell, 2×128×128, p_in_s, 2 stages, 192/104/24 registers,
+# schedule   sha256:45a0e4cdd9de0e86  blackwell, 2×128×128, p_in_s, 2 stages, 192/104/24 registers,
 #                                     8 emulated, single longest_first
-# text       sha256:c8e5892a445b8d76  templates api 1
+# text       sha256:3776255c8ff15b7b  templates api 1
 """DeepSeek-V3, prefill.
 
 Forward attention. For query q of head h and the keys k of key/value head h:
@@ -902,7 +902,7 @@ def _forward(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # torch.compile sees one opaque operator. The digest in its name keeps two versions apart.
-_op = torch.library.custom_op("flash4gen::deepseek_v3_prefill_c8e5892a", _forward, mutates_args=())
+_op = torch.library.custom_op("flash4gen::deepseek_v3_prefill_3776255c", _forward, mutates_args=())
 
 
 @_op.register_fake

@@ -2,9 +2,9 @@
 #     flash4gen compile encoder.attn --target b200
 # spec       sha256:36c31d13d8125e6f
 # target     sha256:fca41d18a5ab7fdc  NVIDIA B200 (Blackwell, sm_100)
-# schedule   sha256:03f1550c8cb9c919  blackwell, 2×128×128, shared_s, 3 stages, 192/104/24
+# schedule   sha256:06e47c0a08aaf07f  blackwell, 2×128×128, shared_s, 3 stages, 192/104/24
 #                                     registers, 24 emulated, static query_tiles_first
-# text       sha256:94b06d31fcc4b09d  templates api 1
+# text       sha256:9fabd701d4b684a5  templates api 1
 """Bidirectional attention, head dimension 128.
 
 Forward attention. For query q of head h and the keys k of key/value head h:
@@ -870,7 +870,7 @@ def _forward(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # torch.compile sees one opaque operator. The digest in its name keeps two versions apart.
-_op = torch.library.custom_op("flash4gen::encoder_94b06d31", _forward, mutates_args=())
+_op = torch.library.custom_op("flash4gen::encoder_9fabd701", _forward, mutates_args=())
 
 
 @_op.register_fake

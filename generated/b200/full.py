@@ -2,9 +2,9 @@
 #     flash4gen compile full.attn --target b200
 # spec       sha256:58ec69a615fbb5c5
 # target     sha256:fca41d18a5ab7fdc  NVIDIA B200 (Blackwell, sm_100)
-# schedule   sha256:5c4ca4404ca10fef  blackwell, 2×128×128, disjoint, 10 stages, 192/104/24
+# schedule   sha256:784008d885b08b46  blackwell, 2×128×128, disjoint, 10 stages, 192/104/24
 #                                     registers, 24 emulated, static query_tiles_first
-# text       sha256:dfa6d2823b02e1a2  templates api 1
+# text       sha256:5883bac2a5742180  templates api 1
 """Bidirectional attention.
 
 Forward attention. For query q of head h and the keys k of key/value head h:
@@ -869,7 +869,7 @@ def _forward(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # torch.compile sees one opaque operator. The digest in its name keeps two versions apart.
-_op = torch.library.custom_op("flash4gen::full_dfa6d282", _forward, mutates_args=())
+_op = torch.library.custom_op("flash4gen::full_5883bac2", _forward, mutates_args=())
 
 
 @_op.register_fake

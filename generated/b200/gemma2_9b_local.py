@@ -2,9 +2,9 @@
 #     flash4gen compile gemma2_9b_local.attn --target b200
 # spec       sha256:27416976b18ba8e6
 # target     sha256:fca41d18a5ab7fdc  NVIDIA B200 (Blackwell, sm_100)
-# schedule   sha256:0aa86ff557f9040e  blackwell, 1×128×128, double_s, 2 stages, 232/208/64
+# schedule   sha256:747e01d1f7867f7f  blackwell, 1×128×128, double_s, 2 stages, 232/208/64
 #                                     registers, 36 emulated, single longest_first
-# text       sha256:3a3ede352722de31  templates api 1
+# text       sha256:ae652b69111cf298  templates api 1
 """Gemma-2 9B, its sliding-window layers.
 
 Forward attention. For query q of head h and the keys k of key/value head h // 2:
@@ -917,7 +917,7 @@ def _forward(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # torch.compile sees one opaque operator. The digest in its name keeps two versions apart.
-_op = torch.library.custom_op("flash4gen::gemma2_9b_local_3a3ede35", _forward, mutates_args=())
+_op = torch.library.custom_op("flash4gen::gemma2_9b_local_ae652b69", _forward, mutates_args=())
 
 
 @_op.register_fake

@@ -2,9 +2,9 @@
 #     flash4gen compile llama3_8b.attn --target b200
 # spec       sha256:6c0bcf1ac72a4ad1
 # target     sha256:fca41d18a5ab7fdc  NVIDIA B200 (Blackwell, sm_100)
-# schedule   sha256:7ddf8623649b15b7  blackwell, 2×128×128, shared_s, 3 stages, 192/104/24
+# schedule   sha256:d7f0248224a2594e  blackwell, 2×128×128, shared_s, 3 stages, 192/104/24
 #                                     registers, 16 emulated, single longest_first
-# text       sha256:c828192d5fcf9347  templates api 1
+# text       sha256:647454488ccfe8b1  templates api 1
 """Llama 3 8B.
 
 Forward attention. For query q of head h and the keys k of key/value head h // 4:
@@ -899,7 +899,7 @@ def _forward(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # torch.compile sees one opaque operator. The digest in its name keeps two versions apart.
-_op = torch.library.custom_op("flash4gen::llama3_8b_c828192d", _forward, mutates_args=())
+_op = torch.library.custom_op("flash4gen::llama3_8b_64745448", _forward, mutates_args=())
 
 
 @_op.register_fake

@@ -2,9 +2,9 @@
 #     flash4gen compile llama3_8b_packed.attn --target b200
 # spec       sha256:7d67c997597b2683
 # target     sha256:fca41d18a5ab7fdc  NVIDIA B200 (Blackwell, sm_100)
-# schedule   sha256:1fe5510619a0f4df  blackwell, 2×128×128, shared_s, 3 stages, 192/104/24
+# schedule   sha256:57df837696e1edef  blackwell, 2×128×128, shared_s, 3 stages, 192/104/24
 #                                     registers, 16 emulated, single longest_first
-# text       sha256:df763a14912a3cf8  templates api 1
+# text       sha256:3594eb65d7a3386a  templates api 1
 """Llama 3 8B, packed sequences.
 
 Forward attention. For query q of head h and the keys k of key/value head h // 4:
@@ -1026,7 +1026,7 @@ def _forward(
 
 
 # torch.compile sees one opaque operator. The digest in its name keeps two versions apart.
-_op = torch.library.custom_op("flash4gen::llama3_8b_packed_df763a14", _forward, mutates_args=())
+_op = torch.library.custom_op("flash4gen::llama3_8b_packed_3594eb65", _forward, mutates_args=())
 
 
 @_op.register_fake

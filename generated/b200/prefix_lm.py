@@ -2,9 +2,9 @@
 #     flash4gen compile prefix_lm.attn --target b200
 # spec       sha256:18529f2d05bb7d29
 # target     sha256:fca41d18a5ab7fdc  NVIDIA B200 (Blackwell, sm_100)
-# schedule   sha256:45521ec3c4df3231  blackwell, 1×128×128, double_s, 2 stages, 232/208/64
+# schedule   sha256:5d453ae6cfd63a12  blackwell, 1×128×128, double_s, 2 stages, 232/208/64
 #                                     registers, 36 emulated, single longest_first
-# text       sha256:62f2471668b250a3  templates api 1
+# text       sha256:8084aa67f4d6d9a7  templates api 1
 """256 shared keys, causal after them, as in PaliGemma.
 
 Forward attention. For query q of head h and the keys k of key/value head h // 8:
@@ -875,7 +875,7 @@ def _forward(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # torch.compile sees one opaque operator. The digest in its name keeps two versions apart.
-_op = torch.library.custom_op("flash4gen::prefix_lm_62f24716", _forward, mutates_args=())
+_op = torch.library.custom_op("flash4gen::prefix_lm_8084aa67", _forward, mutates_args=())
 
 
 @_op.register_fake

@@ -2,9 +2,9 @@
 #     flash4gen compile qwen2_trained.attn --target b200
 # spec       sha256:37d4ad24d22eda9c
 # target     sha256:fca41d18a5ab7fdc  NVIDIA B200 (Blackwell, sm_100)
-# schedule   sha256:817b627b6f09eb3d  blackwell, 2×128×128, shared_s, 3 stages, 192/104/24
+# schedule   sha256:e2f24091eb6b72a2  blackwell, 2×128×128, shared_s, 3 stages, 192/104/24
 #                                     registers, 16 emulated, single longest_first
-# text       sha256:a790ac53a144cdd4  templates api 1
+# text       sha256:be9b4856b81a9568  templates api 1
 """Qwen2.5 1.5B, to train.
 
 Attention, forward and backward. For query q of head h and the keys k of key/value head h // 6:
@@ -1596,7 +1596,7 @@ def _forward(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # torch.compile sees one opaque operator. The digest in its name keeps two versions apart.
-_op = torch.library.custom_op("flash4gen::qwen2_trained_a790ac53", _forward, mutates_args=())
+_op = torch.library.custom_op("flash4gen::qwen2_trained_be9b4856", _forward, mutates_args=())
 
 
 @_op.register_fake
@@ -1623,7 +1623,7 @@ def _gradients(
 
 
 _gradients_op = torch.library.custom_op(
-    "flash4gen::qwen2_trained_backward_a790ac53", _gradients, mutates_args=()
+    "flash4gen::qwen2_trained_backward_be9b4856", _gradients, mutates_args=()
 )
 
 

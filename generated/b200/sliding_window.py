@@ -2,9 +2,9 @@
 #     flash4gen compile sliding_window.attn --target b200
 # spec       sha256:bc11ac292868f1e4
 # target     sha256:fca41d18a5ab7fdc  NVIDIA B200 (Blackwell, sm_100)
-# schedule   sha256:7ddf8623649b15b7  blackwell, 2×128×128, shared_s, 3 stages, 192/104/24
+# schedule   sha256:ef17984945a8d2e7  blackwell, 2×128×128, shared_s, 3 stages, 192/104/24
 #                                     registers, 16 emulated, single longest_first
-# text       sha256:50c60dbfc87efb35  templates api 1
+# text       sha256:111205f6acee52ca  templates api 1
 """Causal attention over the last 1024 keys.
 
 Forward attention. For query q of head h and the keys k of key/value head h // 4:
@@ -904,7 +904,7 @@ def _forward(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # torch.compile sees one opaque operator. The digest in its name keeps two versions apart.
-_op = torch.library.custom_op("flash4gen::sliding_window_50c60dbf", _forward, mutates_args=())
+_op = torch.library.custom_op("flash4gen::sliding_window_111205f6", _forward, mutates_args=())
 
 
 @_op.register_fake

@@ -2,9 +2,9 @@
 #     flash4gen compile deepseek_v3_prefill.attn --target b300
 # spec       sha256:ec01d93bdd5ffa06
 # target     sha256:0b9588c591fa9144  NVIDIA B300 (Blackwell Ultra, sm_103)
-# schedule   sha256:bb40f7d224735bc6  blackwell, 2×128×128, p_in_s, 2 stages, 192/104/24 registers,
+# schedule   sha256:f91601217165d021  blackwell, 2×128×128, p_in_s, 2 stages, 192/104/24 registers,
 #                                     0 emulated, single longest_first
-# text       sha256:3279c37bd36eb86f  templates api 1
+# text       sha256:3148402cc0df93e3  templates api 1
 """DeepSeek-V3, prefill.
 
 Forward attention. For query q of head h and the keys k of key/value head h:
@@ -848,7 +848,7 @@ def _forward(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # torch.compile sees one opaque operator. The digest in its name keeps two versions apart.
-_op = torch.library.custom_op("flash4gen::deepseek_v3_prefill_3279c37b", _forward, mutates_args=())
+_op = torch.library.custom_op("flash4gen::deepseek_v3_prefill_3148402c", _forward, mutates_args=())
 
 
 @_op.register_fake

@@ -2,9 +2,9 @@
 #     flash4gen compile encoder.attn --target b300
 # spec       sha256:36c31d13d8125e6f
 # target     sha256:0b9588c591fa9144  NVIDIA B300 (Blackwell Ultra, sm_103)
-# schedule   sha256:2ee8fe16cf8b3305  blackwell, 2×128×128, p_in_s, 3 stages, 192/104/24 registers,
+# schedule   sha256:f95b76de29d74ff2  blackwell, 2×128×128, p_in_s, 3 stages, 192/104/24 registers,
 #                                     0 emulated, static query_tiles_first
-# text       sha256:15f5b801b4a24f0f  templates api 1
+# text       sha256:acb0261043d35ae8  templates api 1
 """Bidirectional attention, head dimension 128.
 
 Forward attention. For query q of head h and the keys k of key/value head h:
@@ -800,7 +800,7 @@ def _forward(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # torch.compile sees one opaque operator. The digest in its name keeps two versions apart.
-_op = torch.library.custom_op("flash4gen::encoder_15f5b801", _forward, mutates_args=())
+_op = torch.library.custom_op("flash4gen::encoder_acb02610", _forward, mutates_args=())
 
 
 @_op.register_fake

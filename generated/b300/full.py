@@ -2,9 +2,9 @@
 #     flash4gen compile full.attn --target b300
 # spec       sha256:58ec69a615fbb5c5
 # target     sha256:0b9588c591fa9144  NVIDIA B300 (Blackwell Ultra, sm_103)
-# schedule   sha256:de61011a4b9ff5cb  blackwell, 2×128×128, disjoint, 10 stages, 192/104/24
+# schedule   sha256:642909bced5ab3b4  blackwell, 2×128×128, disjoint, 10 stages, 192/104/24
 #                                     registers, 0 emulated, static query_tiles_first
-# text       sha256:c1c60fcb6f0c5b8c  templates api 1
+# text       sha256:728914c1bbf305d1  templates api 1
 """Bidirectional attention.
 
 Forward attention. For query q of head h and the keys k of key/value head h:
@@ -815,7 +815,7 @@ def _forward(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # torch.compile sees one opaque operator. The digest in its name keeps two versions apart.
-_op = torch.library.custom_op("flash4gen::full_c1c60fcb", _forward, mutates_args=())
+_op = torch.library.custom_op("flash4gen::full_728914c1", _forward, mutates_args=())
 
 
 @_op.register_fake

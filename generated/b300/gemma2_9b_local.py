@@ -2,9 +2,9 @@
 #     flash4gen compile gemma2_9b_local.attn --target b300
 # spec       sha256:27416976b18ba8e6
 # target     sha256:0b9588c591fa9144  NVIDIA B300 (Blackwell Ultra, sm_103)
-# schedule   sha256:aeb2f0fcbec8be7e  blackwell, 1×128×128, double_s, 2 stages, 232/208/64
+# schedule   sha256:2e39b37ee07cb459  blackwell, 1×128×128, double_s, 2 stages, 232/208/64
 #                                     registers, 0 emulated, single longest_first
-# text       sha256:ecfd74104524a74e  templates api 1
+# text       sha256:888e189955421a75  templates api 1
 """Gemma-2 9B, its sliding-window layers.
 
 Forward attention. For query q of head h and the keys k of key/value head h // 2:
@@ -863,7 +863,7 @@ def _forward(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # torch.compile sees one opaque operator. The digest in its name keeps two versions apart.
-_op = torch.library.custom_op("flash4gen::gemma2_9b_local_ecfd7410", _forward, mutates_args=())
+_op = torch.library.custom_op("flash4gen::gemma2_9b_local_888e1899", _forward, mutates_args=())
 
 
 @_op.register_fake

@@ -2,9 +2,9 @@
 #     flash4gen compile llama3_8b.attn --target b300
 # spec       sha256:6c0bcf1ac72a4ad1
 # target     sha256:0b9588c591fa9144  NVIDIA B300 (Blackwell Ultra, sm_103)
-# schedule   sha256:9543126da64e6eaa  blackwell, 2×128×128, p_in_s, 3 stages, 192/104/24 registers,
+# schedule   sha256:a65f0791dd4b07a4  blackwell, 2×128×128, p_in_s, 3 stages, 192/104/24 registers,
 #                                     0 emulated, single longest_first
-# text       sha256:51c89c9b2172cea1  templates api 1
+# text       sha256:9631ed061a7d9387  templates api 1
 """Llama 3 8B.
 
 Forward attention. For query q of head h and the keys k of key/value head h // 4:
@@ -829,7 +829,7 @@ def _forward(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # torch.compile sees one opaque operator. The digest in its name keeps two versions apart.
-_op = torch.library.custom_op("flash4gen::llama3_8b_51c89c9b", _forward, mutates_args=())
+_op = torch.library.custom_op("flash4gen::llama3_8b_9631ed06", _forward, mutates_args=())
 
 
 @_op.register_fake

@@ -2,9 +2,9 @@
 #     flash4gen compile prefix_lm.attn --target b300
 # spec       sha256:18529f2d05bb7d29
 # target     sha256:0b9588c591fa9144  NVIDIA B300 (Blackwell Ultra, sm_103)
-# schedule   sha256:6807b54947d280c7  blackwell, 1×128×128, double_s, 2 stages, 232/208/64
+# schedule   sha256:6a588223e261a338  blackwell, 1×128×128, double_s, 2 stages, 232/208/64
 #                                     registers, 0 emulated, single longest_first
-# text       sha256:263c9a61c1b3f09f  templates api 1
+# text       sha256:ed52cecaaca397ec  templates api 1
 """256 shared keys, causal after them, as in PaliGemma.
 
 Forward attention. For query q of head h and the keys k of key/value head h // 8:
@@ -821,7 +821,7 @@ def _forward(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # torch.compile sees one opaque operator. The digest in its name keeps two versions apart.
-_op = torch.library.custom_op("flash4gen::prefix_lm_263c9a61", _forward, mutates_args=())
+_op = torch.library.custom_op("flash4gen::prefix_lm_ed52ceca", _forward, mutates_args=())
 
 
 @_op.register_fake

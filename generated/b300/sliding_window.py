@@ -2,9 +2,9 @@
 #     flash4gen compile sliding_window.attn --target b300
 # spec       sha256:bc11ac292868f1e4
 # target     sha256:0b9588c591fa9144  NVIDIA B300 (Blackwell Ultra, sm_103)
-# schedule   sha256:9543126da64e6eaa  blackwell, 2×128×128, p_in_s, 3 stages, 192/104/24 registers,
+# schedule   sha256:550602d521452beb  blackwell, 2×128×128, p_in_s, 3 stages, 192/104/24 registers,
 #                                     0 emulated, single longest_first
-# text       sha256:2579275d5cf97a33  templates api 1
+# text       sha256:b049092b40e83b57  templates api 1
 """Causal attention over the last 1024 keys.
 
 Forward attention. For query q of head h and the keys k of key/value head h // 4:
@@ -834,7 +834,7 @@ def _forward(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # torch.compile sees one opaque operator. The digest in its name keeps two versions apart.
-_op = torch.library.custom_op("flash4gen::sliding_window_2579275d", _forward, mutates_args=())
+_op = torch.library.custom_op("flash4gen::sliding_window_b049092b", _forward, mutates_args=())
 
 
 @_op.register_fake

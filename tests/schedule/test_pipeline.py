@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -14,6 +15,7 @@ from flash4gen.schedule.backward.pipeline.choose import choose_pipeline, no_pipe
 from flash4gen.schedule.backward.pipeline.model import KeyOrder, PipelineSchedule
 from flash4gen.schedule.backward.pipeline.plan import pipeline_faults, pipeline_plan
 from flash4gen.schedule.choose import choose
+from flash4gen.schedule.explain import explain, explanation
 from flash4gen.schedule.model import Choice, Family
 from tests.ir.notation import attention, expr
 
@@ -110,3 +112,15 @@ def test_a_sink_is_no_hindrance() -> None:
     sinks = Input("slopes", InputDType.F32, (Extent.HEADS,))
     variant = replace(TRAINED, inputs=(sinks,), sink=expr("slopes[h]"))
     assert no_pipeline(variant, B200) == ""
+
+
+def test_the_explanation_shows_its_plan() -> None:
+    choice = choose(TRAINED, B200)
+    assert isinstance(choice, Choice)
+    text = explain(choice, TRAINED, B200)
+    assert "dq on its way out" in text
+    assert "inside dp" in text
+    assert max(map(len, text.splitlines())) <= 100
+    data = json.loads(json.dumps(explanation(choice, TRAINED, B200)))["backward"]
+    assert sum(data["buffers"].values()) == pipeline_plan(schedule()).smem_bytes
+    assert {*data["reasons"]} <= {*data["schedule"]}

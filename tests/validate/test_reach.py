@@ -47,6 +47,25 @@ def test_the_kernel_of_short_queries_has_loops_of_its_own() -> None:
     assert {q > few for q, _ in whole} == {True, False}
 
 
+def test_masked_tiles_at_either_end_of_a_window_have_loops_of_their_own() -> None:
+    """A whole work tile of 256 rows has none in front; the last one of few rows may have two."""
+    variant = attention(name="local", mask="k <= q_end and q_end - k < 128", head_dim=64)
+    schedule = choice_for(variant, "b200").schedule
+    few = short_rows(schedule)
+    shapes = longest_loops(variant, schedule, {(1, 1), (2 * few, 5 * few)})
+    way = Way.of(variant, schedule)
+    turns = [_turns(way, shape) for shape in shapes if shape[0] > few]
+    assert max(before for _, _, before in turns) == 2
+
+
+def test_a_loop_that_turns_often_at_long_lengths_only_is_not_followed_there() -> None:
+    """Only a query tile in two chunks has more than three masked tiles: all 64 of the first."""
+    mask = "k <= q_end and q_end // 8192 == k // 8192"
+    schedule = choice_for(attention(name="chunks", mask=mask), "b200").schedule
+    added = longest_loops(attention(name="chunks", mask=mask), schedule, {(256, 899)})
+    assert max(keys for _, keys in added) < 8192
+
+
 def test_nothing_is_added_where_nothing_is_gained() -> None:
     schedule = choice_for(FULL, "rtx5090").schedule
     assert longest_loops(FULL, schedule, {(64, 16 * 7 + 3)}) == set()

@@ -23,6 +23,7 @@ from flash4gen.ir.masks.scalar import (
     evaluate_scalar,
 )
 from flash4gen.ir.masks.tiles import Tile, classify
+from flash4gen.ir.masks.turns import Turns, turns
 
 __all__ = [
     "Compute",
@@ -36,6 +37,7 @@ __all__ = [
     "Segment",
     "Tile",
     "TileClass",
+    "Turns",
     "Visit",
     "always_true",
     "bounds",
@@ -46,5 +48,6 @@ __all__ = [
     "minimal",
     "never_true",
     "query_tiles",
+    "turns",
     "visited_tiles",
 ]

@@ -65,6 +65,18 @@ class Tanh(StrEnum):
     APPROX = "approx"
 
 
+class KeyLoops(StrEnum):
+    """The loops of the softmax over a range of key tiles, in the order in which they are walked.
+
+    MASKED: all tiles with mask code. MASKED_FULL: those that the range's end cuts with it, the
+    others without. MASKED_FULL_MASKED: likewise, and those that its start cuts with it again.
+    """
+
+    MASKED = "masked"
+    MASKED_FULL = "masked, full"
+    MASKED_FULL_MASKED = "masked, full, masked"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlackwellSchedule:
     """One warp-specialised kernel's choices.
@@ -102,6 +114,7 @@ class BlackwellSchedule:
         tmem_columns: planned columns of tensor memory of one CTA, as allocated.
         normalised: whether weights are those of a softmax. Those of a sigmoid have no maximum, so
             that no output is rescaled, and the correction only hands outputs on.
+        key_loops: the softmax's loops over key tiles; none that is proven never to run.
     """
 
     family: Family
@@ -133,6 +146,7 @@ class BlackwellSchedule:
     smem_bytes: int
     tmem_columns: int
     normalised: bool = field(default=True, metadata=WHERE_SET)
+    key_loops: KeyLoops = field(default=KeyLoops.MASKED_FULL, metadata=WHERE_SET)
 
     @property
     def rows(self) -> int:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from flash4gen.ir.hardware import Feature
 from flash4gen.schedule.blackwell.memory import TILE, memory_plan, score_slots
-from flash4gen.schedule.blackwell.model import Dispatch, RowMax, TensorPlan
+from flash4gen.schedule.blackwell.model import Dispatch, KeyLoops, RowMax, TensorPlan
 from flash4gen.schedule.blackwell.registers import (
     DEFAULTS,
     FIELDS,
@@ -53,6 +53,7 @@ def decisions(
         "emulated": _emulated(schedule, traits, hardware),
         "early": _early(schedule),
         "rescale_threshold": _threshold(schedule, traits),
+        "key_loops": KEY_LOOPS[schedule.key_loops],
         "row_max": _row_max(schedule, traits, hardware),
         "tanh": _tanh(traits),
         "staging": _staging(schedule),
@@ -227,6 +228,21 @@ def _threshold(schedule: BlackwellSchedule, traits: Traits) -> str:
         f"{FA4}: the accumulator keeps its scale until the maximum has grown by 2 to this power; "
         "the last division makes up for it"
     )
+
+
+KEY_LOOPS = {
+    KeyLoops.MASKED: (
+        "proven: of no query tile do all rows see a whole key tile, so that all run mask code"
+    ),
+    KeyLoops.MASKED_FULL: (
+        "only the end of a range of keys may cut a tile; proven: at no length is there one to mask "
+        "in front of those that all rows see"
+    ),
+    KeyLoops.MASKED_FULL_MASKED: (
+        "either end of a range of keys may cut a tile; those between, that all rows see, run no "
+        "mask code"
+    ),
+}
 
 
 def _row_max(schedule: BlackwellSchedule, traits: Traits, hardware: Hardware) -> str:

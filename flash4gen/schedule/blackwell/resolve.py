@@ -85,6 +85,7 @@ def resolve(traits: Traits, hardware: Hardware, pins: Pins) -> BlackwellSchedule
         smem_bytes=0,
         tmem_columns=0,
         normalised=traits.normalised,
+        key_loops=traits.key_loops,
     )
     return planned(_with_ring(draft, hardware, pins))
 

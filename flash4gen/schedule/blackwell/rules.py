@@ -317,6 +317,14 @@ def sigmoid(schedule: BlackwellSchedule, traits: Traits) -> Broken | None:
     return None
 
 
+def key_loops(schedule: BlackwellSchedule, traits: Traits) -> Broken | None:
+    """Every loop over key tiles is there that some length gives a turn, and no other."""
+    if schedule.key_loops is traits.key_loops:
+        return None
+    reason = f"key_loops is {schedule.key_loops}, the mask asks for {traits.key_loops}"
+    return Broken("key_loops", reason, ())
+
+
 def early_max(schedule: BlackwellSchedule, traits: Traits) -> Broken | None:
     """A load reduces the scores as they are, so that the expression must keep their order."""
     if schedule.row_max is RowMax.REDUCE or traits.monotone:
@@ -335,6 +343,7 @@ MEANING_RULES: dict[str, Callable[[BlackwellSchedule, Traits], Broken | None]] =
     "pair_mask": pair_mask,
     "packed_sequences": packed_sequences,
     "sigmoid": sigmoid,
+    "key_loops": key_loops,
     "early_max": early_max,
 }
 """Rules that depend on what is computed."""

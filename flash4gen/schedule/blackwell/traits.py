@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flash4gen.ir.expr import SCORE, Apply, Op, Type, Var, lookups, variables, walk
-from flash4gen.ir.masks import always_true
+from flash4gen.ir.masks import always_true, bounds, turns
+from flash4gen.schedule.blackwell.memory import TILE
+from flash4gen.schedule.blackwell.model import KeyLoops
 from flash4gen.schedule.monotone import rises
 from flash4gen.schedule.space import pad
 from flash4gen.schedule.workload import workload
@@ -45,6 +47,7 @@ class Traits:
         normalised: weights are those of a softmax, not of a sigmoid.
         packed: sequences lie one behind the other, and the host does not know where.
         reads_keys: input tensors are read for every key.
+        key_loops: the loops over key tiles that some length and some query tile give a turn.
         integers: operations of the score on positions, conversions to floats among them.
     """
 
@@ -60,6 +63,7 @@ class Traits:
     normalised: bool = True
     packed: bool = False
     reads_keys: bool = False
+    key_loops: KeyLoops = KeyLoops.MASKED_FULL
     integers: int = 0
 
     @property
@@ -98,6 +102,7 @@ def traits(attention: Attention) -> Traits:
         reads_keys=any(
             Var.K in variables(lookup) for lookup in lookups(attention.score, attention.mask)
         ),
+        key_loops=_key_loops(attention),
         integers=_integers(attention.score),
     )
 
@@ -110,6 +115,13 @@ def _integers(score: Expr) -> int:
         and (node.type is Type.INT or node.op is Op.TO_FLOAT)
         for node in set(walk(score))
     )
+
+
+def _key_loops(attention: Attention) -> KeyLoops:
+    found = turns(bounds(attention.mask), TILE)
+    if found.before:
+        return KeyLoops.MASKED_FULL_MASKED
+    return KeyLoops.MASKED_FULL if found.full else KeyLoops.MASKED
 
 
 def _alone(score: Expr) -> bool:
