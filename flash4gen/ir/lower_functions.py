@@ -35,6 +35,21 @@ BUILTINS: dict[str, tuple[Op, int]] = {
 }
 """Name → operator and number of arguments. `min` and `max` also take more."""
 
+_STEPS = (
+    "positions divide into whole numbers with `//`; a score has no whole numbers, as a step has "
+    "no derivative: bend it with `softcap(s, cap)`, `min` or `max`"
+)
+INSTEAD = {
+    **dict.fromkeys(("int", "floor", "ceil", "round", "trunc"), _STEPS),
+    "sign": "write `where(s < 0, -1.0, 1.0)`; to train, `tanh(s)`, which does not jump",
+    "relu": "write `max(s, 0.0)`",
+    "clamp": "write `min(max(s, low), high)`",
+    "clip": "write `min(max(s, low), high)`",
+    "pow": "write `x ** y`",
+    "float": "whole numbers become floats by themselves: leave it out",
+}
+"""What to write for functions that other languages have."""
+
 Q_END = "q_end"
 VARIABLES: tuple[str, ...] = (*(var.value for var in Var), Q_END)
 CONSTANTS: tuple[str, ...] = ("heads", "kv_heads", "head_dim", "value_dim", "scale")
@@ -223,6 +238,8 @@ def unknown_function(
     helps = did_you_mean(name.text, {*table, *BUILTINS})
     if name.text in VARIABLES or name.text in CONSTANTS:
         helps = (f"`{name.text}` is a value; write it without parentheses",)
+    elif name.text in INSTEAD and name.text not in table:
+        helps = (INSTEAD[name.text],)
     findings.error(Code.UNKNOWN_FUNCTION, f"unknown function `{name.text}`", name.span, helps=helps)
 
 

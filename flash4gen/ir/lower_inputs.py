@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from flash4gen.diagnostics.codes import Code
 from flash4gen.diagnostics.model import Label
 from flash4gen.diagnostics.suggest import did_you_mean, one_of
-from flash4gen.ir.expr import Expr, Extent, Input, InputDType, Lookup, Type, lookups
+from flash4gen.ir.expr import Expr, Extent, Input, InputDType, Lookup, Type, Var, lookups, variables
 from flash4gen.ir.lower_functions import BUILTINS, CONSTANTS, VARIABLES
 from flash4gen.ir.nodes import Lengths
 from flash4gen.syntax import ast
@@ -250,6 +250,15 @@ def checked_lookup(
                 f"an index is a whole number, this is a {index.type.value}",
                 scope.place(written.span)[0],
                 also=also,
+            )
+            return None
+        if late := {Var.S, Var.OUT} & variables(index):
+            findings.error(
+                Code.LOOKUP,
+                f"an index cannot read `{min(late).value}`, which look-ups are made before",
+                scope.place(written.span)[0],
+                also=also,
+                helps=("choose between two look-ups: `where(s > 0, y[h, 1], y[h, 0])`",),
             )
             return None
     return Lookup(tensor, indices, scope.site or node.span)

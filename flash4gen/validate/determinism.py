@@ -9,7 +9,6 @@ add to: the order of such sums is open, and the rung says so whatever the runs g
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,6 +18,7 @@ from flash4gen.validate.cases import Case
 from flash4gen.validate.certificate import Json, Rung, Status
 from flash4gen.validate.execute import one_thread, poisoned_outputs
 from flash4gen.validate.gradient_rung import call_of, run_step
+from flash4gen.validate.order import broken_promise, unordered
 from flash4gen.vgpu import Check, Order, Policy, virtual_gpu
 
 if TYPE_CHECKING:
@@ -37,9 +37,6 @@ RUNS = (
     Check(policy=Policy.RANDOM, order=Order.SHUFFLED, seed=2),
 )
 """The first is what the others are compared with."""
-
-_FLOAT_SUM = re.compile(r"tt\.atomic_rmw fadd|ttng\.async_tma_reduce add")
-"""Sums in global memory; Triton's names of both ways to form one."""
 
 
 def determinism_rung(subject: Subject, module: ModuleType, progress: Callable[[str], None]) -> Rung:
@@ -70,8 +67,7 @@ def repeated_case(schedule: AnyBackwardSchedule) -> Case:
 
 def unordered_sums(subject: Subject) -> tuple[str, ...]:
     """Return the backward kernels that add floats in global memory, in an order of their own."""
-    kernels = subject.artefact.backward
-    return tuple(kernel.kernel for kernel in kernels if _FLOAT_SUM.search(kernel.ttgir))
+    return unordered(subject.artefact.backward)
 
 
 def _run(
@@ -121,10 +117,12 @@ def _verdict(
         "sums in memory of no order": list(adding),
         "elements that differ": dict(differing),
     }
-    if findings or (differing and not adding):
-        reasons = findings + [
+    asked = subject.attention.deterministic
+    if findings or (adding and asked) or (differing and not adding):
+        reasons = findings + ([broken_promise(adding)] if adding else [])
+        reasons += [
             f"{name}: {count} elements differ between orders, and no kernel adds in memory"
-            for name, count in differing.items()
+            for name, count in ({} if adding else differing).items()
         ]
         details["failures"] = [Failure(reason=reason).to_json() for reason in reasons]
         return Rung("determinism", Status.FAILED, reasons[0], details)

@@ -1,26 +1,29 @@
 """Whether sums may come out otherwise in another run: operations that add in an order of their own.
 
-In: compiled kernels. Out: a sentence for each that adds to memory which others add to as well.
+In: compiled kernels. Out: which of them add floats to memory that other programs add to.
 """
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from flash4gen.build.artefact import Artefact
 
-UNORDERED = ("tt.atomic_rmw", "tt.atomic_cas", "tt.descriptor_reduce", "ttng.async_tma_reduce")
-"""Operations of TTGIR that add to global memory when they get there: atomics, and a TMA's sums."""
+_FLOAT_SUM = re.compile(r"tt\.atomic_rmw fadd|ttng\.async_tma_reduce add")
+"""Sums in global memory; Triton's names of both ways to form one."""
 
 FIXED = "every sum has one program and one order: no kernel adds atomically"
 
 
-def unordered(kernels: Iterable[Artefact]) -> Iterator[str]:
-    """Yield why the numbers of kernels are not the same bits in every run."""
-    for kernel in kernels:
-        for operation in UNORDERED:
-            if operation in kernel.ttgir:
-                yield f"{kernel.kernel} adds by {operation}, in an order that differs between runs"
+def unordered(kernels: Iterable[Artefact]) -> tuple[str, ...]:
+    """Return the names of the kernels that add floats in global memory, in no order of theirs."""
+    return tuple(kernel.kernel for kernel in kernels if _FLOAT_SUM.search(kernel.ttgir))
+
+
+def broken_promise(names: Iterable[str]) -> str:
+    """Return what is wrong with such kernels where the spec says ``deterministic = true``."""
+    return f"deterministic = true, and {', '.join(names)} adds floats in memory in any order"

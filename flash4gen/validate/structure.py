@@ -20,7 +20,7 @@ from flash4gen.schedule.units import MFMA_ROWS, Unit, matrix_unit
 from flash4gen.schedule.verify import constraint_names, verify
 from flash4gen.validate.blame import Failure
 from flash4gen.validate.certificate import Json, Rung, Status
-from flash4gen.validate.order import FIXED, unordered
+from flash4gen.validate.order import FIXED, broken_promise, unordered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -128,8 +128,9 @@ def compile_rung(subject: Subject) -> Rung:
         found_limits = limit_findings(kernel.facts, subject.hardware, None)
         failures += [Failure(reason=f"{kernel.kernel}: {it.message}") for it in found_limits]
     if subject.attention.deterministic:
-        failures += [Failure(reason=f"deterministic = true: {why}") for why in _unordered(subject)]
-        details["deterministic"] = "; ".join(_unordered(subject)) or FIXED
+        adding = unordered((*subject.artefact.kernels, *subject.artefact.backward))
+        failures += [Failure(reason=broken_promise(adding))] if adding else []
+        details["deterministic"] = FIXED if not adding else f"{', '.join(adding)} add in any order"
         summary += "; deterministic"
     if subject.artefact.backward:
         details["backward"] = {
@@ -142,10 +143,6 @@ def compile_rung(subject: Subject) -> Rung:
         }
         summary += f"; {len(subject.artefact.backward)} backward kernels"
     return _rung("compile", summary, details, failures)
-
-
-def _unordered(subject: Subject) -> list[str]:
-    return list(unordered((*subject.artefact.kernels, *subject.artefact.backward)))
 
 
 def _kernels(subject: Subject) -> list[tuple[AnySchedule, Artefact]]:

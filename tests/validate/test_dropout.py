@@ -20,6 +20,7 @@ from flash4gen.validate.philox import kept_weights, philox
 from flash4gen.vgpu import virtual_gpu
 from tests.ir.notation import expr
 from tests.validate.subjects import subject
+from tests.validate.subjects import written as write_module
 from tests.validate.training import compiled, module_of, training, written
 
 if TYPE_CHECKING:
@@ -265,3 +266,18 @@ def test_tiles_do_not_change_what_is_dropped(tmp_path: Path) -> None:
             out, _ = function(inputs.q * 0, inputs.k, inputs.v, dropout_seed=1)
         outs.append(out)
     torch.testing.assert_close(outs[0], outs[1], rtol=2e-2, atol=1e-2)
+
+
+def test_lengths_are_checked_with_seeds_that_are_numbers(tmp_path: Path) -> None:
+    variant = dropping(passes=FORWARD, lengths=Lengths.PACKED)
+    function = module_of_forward(variant, tmp_path).trained
+    x = torch.zeros(5, 4, 16, dtype=torch.bfloat16)
+    ends = {name: torch.tensor([0, 5], dtype=torch.int32) for name in variant.length_tensors}
+    with torch.no_grad():
+        out, _ = function(x, x[:, :2], x[:, :2], **ends, check_lengths=True, dropout_seed=1)
+    assert out.shape == x.shape
+
+
+def module_of_forward(variant: Attention, folder: Path) -> ModuleType:
+    _, _, path = write_module(variant, "rtx5090", folder)
+    return load_module(path)

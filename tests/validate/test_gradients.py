@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from torch.utils.checkpoint import checkpoint
 
 from flash4gen.ir.expr import Extent, Input, InputDType
 from flash4gen.ir.nodes import EmptyRow, Lengths, Weights
@@ -162,3 +163,51 @@ def test_nothing_that_grows_with_both_lengths_is_saved(tmp_path: Path) -> None:
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
         out, lse = module_of(variant, tmp_path).trained(*given)
     assert sorted(sizes) == sorted(x.numel() for x in (*given, out, lse))
+
+
+def test_under_autocast_arguments_keep_their_dtype(tmp_path: Path) -> None:
+    """A linear layer gives the spec's dtype there; what it was made from stays float32."""
+    variant = VARIANTS["plain"]
+    function = module_of(variant, tmp_path).trained
+    layer = torch.nn.Linear(variant.head_dim, variant.head_dim)
+    x = torch.randn(1, 5, variant.heads, variant.head_dim)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        q, k = layer(x), layer(x[:, :, : variant.kv_heads])
+        out, _ = function(q, k, k)
+        with pytest.raises(TypeError, match=r"q: expected dtype torch.bfloat16, got torch.float32"):
+            function(x, k, k)
+    assert out.dtype is torch.bfloat16
+    out.float().sum().backward()
+    assert layer.weight.grad is not None
+    assert layer.weight.grad.dtype is torch.float32
+
+
+def test_strides_of_arguments_and_gradients_do_not_matter(tmp_path: Path) -> None:
+    function = module_of(EVERYTHING, tmp_path).trained
+    given, tensors = _arguments(EVERYTHING)
+    named = {x.name: t for x, t in zip(EVERYTHING.inputs, tensors, strict=True)}
+    random = torch.Generator().manual_seed(3)
+    upstream = torch.randn(
+        2, 5, EVERYTHING.heads, EVERYTHING.value_dim, generator=random
+    ).bfloat16()
+    out, _ = function(*given, **named)
+    plain = torch.autograd.grad(out, given, upstream)
+    views = [x.detach().transpose(1, 2).contiguous().transpose(1, 2) for x in given]
+    out, _ = function(*(x.requires_grad_() for x in views), **named)
+    heads_first = upstream.transpose(1, 2).contiguous().transpose(1, 2)
+    for grad, other in zip(torch.autograd.grad(out, views, heads_first), plain, strict=True):
+        assert torch.equal(grad, other)
+
+
+def test_activation_checkpointing_gives_the_same_gradients(tmp_path: Path) -> None:
+    function = module_of(VARIANTS["plain"], tmp_path).trained
+    given, _ = _arguments(VARIANTS["plain"])
+
+    def loss(*x: Any) -> Any:
+        out, lse = function(*x)
+        return out.float().square().sum() + torch.nan_to_num(lse, neginf=0.0).sum()
+
+    plain = torch.autograd.grad(loss(*given), given)
+    again = torch.autograd.grad(checkpoint(loss, *given, use_reentrant=False), given)
+    for grad, other in zip(again, plain, strict=True):
+        assert torch.equal(grad, other)

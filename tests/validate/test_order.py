@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from flash4gen.ir import library
+from flash4gen.ir.nodes import Pin
 from flash4gen.schedule.choose import choose
 from flash4gen.schedule.explain import explain
-from flash4gen.schedule.model import Choice
+from flash4gen.schedule.model import Choice, Schedule
 from flash4gen.validate.certificate import Status
 from flash4gen.validate.order import FIXED
 from flash4gen.validate.structure import compile_rung
@@ -41,7 +42,7 @@ def test_a_kernel_that_adds_atomically_fails(subject: Subject) -> None:
     artefact = replace(subject.artefact, backward=(adds, *others))
     rung = compile_rung(replace(subject, artefact=artefact))
     assert rung.status is Status.FAILED
-    assert rung.summary.startswith("deterministic = true: _rows_kernel adds by tt.atomic_rmw")
+    assert rung.summary.startswith("deterministic = true, and _rows_kernel adds floats")
     free = replace(subject, artefact=artefact, attention=replace(ORDERED, deterministic=False))
     assert compile_rung(free).status is Status.PASSED
 
@@ -51,3 +52,20 @@ def test_the_schedule_says_it() -> None:
     choice = choose(ORDERED, hardware)
     assert isinstance(choice, Choice)
     assert "asked for: no kernel adds atomically" in explain(choice, ORDERED, hardware)
+
+
+def test_a_pin_that_cannot_be_deterministic_is_an_error() -> None:
+    wide = training(head_dim=128, value_dim=128, mask="k <= q_end", pins=(Pin("ctas", 1),))
+    hardware = library.target("b200")
+    assert isinstance(choose(wide, hardware), Choice)
+    (wrong,) = choose(replace(wide, deterministic=True), hardware)  # type: ignore[misc]
+    assert wrong.code == "F4G506"
+    assert "`deterministic = true` asks for one" in wrong.notes[0]
+
+
+def test_without_a_pin_the_portable_family_stands_in() -> None:
+    wide = training(head_dim=128, value_dim=128, mask="k <= q_end", pins=())
+    choice = choose(replace(wide, deterministic=True), library.target("b200"))
+    assert isinstance(choice, Choice)
+    assert isinstance(choice.schedule, Schedule)
+    assert "in any order" in choice.decisions[0].reason
