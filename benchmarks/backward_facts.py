@@ -2,7 +2,8 @@
 
 For every swept target and pair of widths the shapes of ``schedule/backward/space.py`` are compiled
 in their order, until one neither spills nor asks for more shared memory than a block may have. The
-variant has a softcap and a causal window: what registers a shape needs at most.
+variant has a softcap and a causal window: what registers a shape needs at most; then the same
+without a softcap.
 
     python -m benchmarks.backward_facts [TARGET ...]
 """
@@ -21,8 +22,9 @@ import torch
 from flash4gen.build.compile import artefact_of
 from flash4gen.build.load import load_module
 from flash4gen.ir import library
+from flash4gen.ir.expr import SCORE
 from flash4gen.render.module import render
-from flash4gen.schedule.backward.facts import COLUMNS, FACTS, Fact, read_facts
+from flash4gen.schedule.backward.facts import COLUMNS, FACTS, Fact, Key, read_facts
 from flash4gen.schedule.backward.space import CANDIDATES, Kernel
 from flash4gen.schedule.choose import choose
 from flash4gen.schedule.model import Choice
@@ -60,12 +62,14 @@ NAMES = {
 }
 
 
-def variant(head_dim: int, value_dim: int, kernel: Kernel) -> Attention:
+def variant(head_dim: int, value_dim: int, kernel: Kernel, *, plain: bool) -> Attention:
     """Return the attention that a kernel is compiled for."""
     from flash4gen.ir.lower import analyse
 
     bias = " + bias[h, q, k]" if kernel is Kernel.PAIRS else ""
     text = SPEC.format(head_dim=head_dim, value_dim=value_dim, bias=bias)
+    if plain:
+        text = text.replace("softcap(s, 50)", "s")
     if not bias:
         text = text.replace("    input bias : f32[heads, seq_q, seq_k]\n", "")
     found = analyse(SourceFile("swept.attn", text))
@@ -98,6 +102,7 @@ def compiled(attention: Attention, hardware: Hardware, kernel: Kernel, shape: Lo
         head_dim=attention.head_dim,
         value_dim=attention.value_dim,
         shape=shape,
+        plain=attention.score == SCORE,
         registers=facts.registers,
         stack=facts.spill_bytes,
         smem=facts.smem_bytes,
@@ -128,16 +133,22 @@ def main(names: list[str]) -> None:
         hardware = library.target(name)
         for head_dim, value_dim in WIDTHS:
             for kernel in Kernel:
-                attention = variant(head_dim, value_dim, kernel)
-                for shape in CANDIDATES[kernel]:
-                    key = (int(hardware.arch), kernel, head_dim, value_dim, shape)
-                    if key not in known:
-                        known[key] = compiled(attention, hardware, kernel, shape)
-                        write(list(known.values()))
-                    fact = known[key]
-                    print(name, fact, flush=True)
-                    if fact.stack == 0 and fact.smem <= hardware.smem_per_block:
-                        break
+                for plain in (False, True) if kernel is not Kernel.PAIRS else (False,):
+                    attention = variant(head_dim, value_dim, kernel, plain=plain)
+                    sweep(known, attention, hardware, kernel)
+
+
+def sweep(known: dict[Key, Fact], attention: Attention, hardware: Hardware, kernel: Kernel) -> None:
+    """Compile a kernel's shapes until one fits; what is known is not compiled again."""
+    widths = attention.head_dim, attention.value_dim
+    for shape in CANDIDATES[kernel]:
+        key = (int(hardware.arch), kernel, *widths, shape, attention.score == SCORE)
+        if key not in known:
+            known[key] = compiled(attention, hardware, kernel, shape)
+            write(list(known.values()))
+        print(hardware.name, known[key], flush=True)
+        if known[key].fits(hardware):
+            break
 
 
 def write(facts: list[Fact]) -> None:

@@ -72,8 +72,9 @@ WIDTHS = (16, 24, 40, 72, 80, 96, 112, 128, 136, 160, 192, 256)
 
 
 KNOWN = 6
-"""Loads and stores of spilled registers in a loop over keys, where warp-specialised kernels read
-tensors for every key: no split of the registers is without, see docs/blackwell.md."""
+"""Loads and stores of spilled registers in a loop over keys that a warp-specialised kernel may have
+where it reads tensors for every key, element by element. Whole rows are read without, see
+docs/blackwell.md."""
 
 
 def spec_text(body: str, *, head_dim: str = "32", heads: str = "2", dtype: str = "fp16") -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from flash4gen.ir.expr import Var
+from flash4gen.ir.expr import Var, lookups
 from flash4gen.ir.nodes import DType, EmptyRow
 from flash4gen.render import expressions
 from flash4gen.render.blackwell_cluster import Sharing, sharing
@@ -38,7 +38,7 @@ from flash4gen.render.context_blackwell import (
 )
 from flash4gen.render.environment import call
 from flash4gen.render.folding import FoldedScore, fold
-from flash4gen.render.inputs import outside
+from flash4gen.render.inputs import in_loop, outside
 from flash4gen.render.key_masks import key_mask
 from flash4gen.schedule.blackwell.model import (
     BlackwellSchedule,
@@ -319,7 +319,21 @@ def _softmax(
         total=_tree("({} + {})", "sums", fragments).removeprefix("(").removesuffix(")"),
         dtype=ELEMENT[attention.dtype],
         early=bool(schedule.early),
+        pause=_pause(attention, found),
     )
+
+
+def _pause(attention: Attention, found: Reads) -> str:
+    """Return after how many keys a step waits, so that not all elements are loaded at once.
+
+    Found by compiling for sm_100 at head_dim 128 with ptxas of Triton 3.9: what the score reads
+    lies beside three fragments of scores without a spill in the loop, what the mask reads beside
+    two.
+    """
+    if not found.step:
+        return ""
+    masked = any(in_loop(lookup) for lookup in lookups(attention.mask))
+    return "TILE_K // 2" if masked else "TILE_K - FRAGMENT"
 
 
 def _row_place(schedule: BlackwellSchedule, where: Lengths, *, with_kv: bool) -> tuple[str, ...]:

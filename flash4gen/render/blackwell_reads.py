@@ -7,15 +7,16 @@ the last key tile, when the products of that tile are still on their way.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from flash4gen.ir.expr import Expr, Lookup, Var, lookups
 from flash4gen.render import expressions
+from flash4gen.render.block_reads import block_read, by_blocks
 from flash4gen.render.context_blackwell import Normalise
 from flash4gen.render.context_inputs import Inputs
 from flash4gen.render.inputs import in_loop, ordered, outside, read, tensor_text, value_names
-from flash4gen.render.row_reads import by_rows, row_read, row_text
+from flash4gen.render.row_reads import by_rows, element_text, row_read, row_text
 from flash4gen.render.source_expr import TRITON, statements, variable_names
 
 if TYPE_CHECKING:
@@ -80,19 +81,10 @@ def reads(attention: Attention) -> Reads:
         every=every,
         once=tuple(found for found in scored if not in_loop(found)),
         step=tuple(found for found in scored if in_loop(found)),
-        rows=_rows(every, attention),
+        rows=frozenset(lookup for lookup in every if by_rows(lookup, attention)),
         sink=() if attention.sink is None else ordered(attention.sink),
         names=value_names(every),
     )
-
-
-def _rows(every: tuple[Lookup, ...], attention: Attention) -> frozenset[Lookup]:
-    by_tensor = {
-        tensor: tuple(lookup for lookup in every if lookup.tensor == tensor)
-        for tensor in attention.inputs
-    }
-    whole = (own for tensor, own in by_tensor.items() if by_rows(tensor, own, attention))
-    return frozenset(lookup for own in whole for lookup in own)
 
 
 def element_names(schedule: BlackwellSchedule, holder: str) -> dict[Var, str]:
@@ -160,13 +152,18 @@ def score_arguments(attention: Attention, body: Expr, names: Mapping[Var, str]) 
 
 
 def _texts(attention: Attention, found: Reads) -> dict[Input, InputText]:
+    """Return how each tensor is read: by rows where a look-up can be, by element otherwise."""
     texts: dict[Input, InputText] = {}
     for tensor in attention.inputs:
         own = tuple(lookup for lookup in found.every if lookup.tensor == tensor)
+        rows = tuple(lookup for lookup in own if lookup in found.rows)
+        single = tuple(lookup for lookup in own if lookup not in found.rows)
         if own:
-            text = tensor_text(tensor, found.every)
-            rows = own[0] in found.rows
-            texts[tensor] = row_text(text, tensor, own, attention) if rows else text
+            text = tensor_text(tensor, single or own)
+            texts[tensor] = row_text(text, tensor, rows, attention) if rows else text
+            if rows and single:
+                element = element_text(text, tensor)
+                texts[tensor] = replace(texts[tensor], element=element)
     return texts
 
 
@@ -177,9 +174,13 @@ def _lines(
     names: Mapping[Var, str],
 ) -> str:
     known = {**variable_names(names), **found.names}
-    return "\n".join(
-        row_read(lookup, texts[lookup.tensor], known, _INDENT)
-        if texts[lookup.tensor].group
-        else read(lookup, texts[lookup.tensor], known, _INDENT, _OWNER)
-        for lookup in some
-    )
+    lines = []
+    for lookup in some:
+        text = texts[lookup.tensor]
+        if lookup in found.rows:
+            lines.append(row_read(lookup, text, known, _INDENT))
+        elif by_blocks(lookup):
+            lines.append(block_read(lookup, text.element or text, known, _INDENT, _OWNER))
+        else:
+            lines.append(read(lookup, text.element or text, known, _INDENT, _OWNER))
+    return "\n".join(lines)

@@ -251,6 +251,8 @@ class SoftmaxRole:
         total: of the fragments' row sums ``sums``.
         dtype: the weights' element type.
         early: whether some weights are released before the others.
+        pause: after how many keys it waits before input tensors are read for others; empty if none
+            are read for every key.
     """
 
     impl: str
@@ -266,6 +268,7 @@ class SoftmaxRole:
     total: str
     dtype: str
     early: bool
+    pause: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,6 +25,7 @@ class InputText:
         host: the launcher's arguments for them.
         group: how many elements 16 bytes hold, where whole rows of keys are read; else 0.
         rows: statements that keep indices of queries inside, where whole rows of keys are read.
+        element: how single elements are read, where rows are read and elements too.
     """
 
     name: str
@@ -42,6 +43,7 @@ class InputText:
     host: tuple[str, ...]
     group: int = 0
     rows: tuple[str, ...] = ()
+    element: InputText | None = None
 
     @property
     def data(self) -> tuple[str, ...]:

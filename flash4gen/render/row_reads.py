@@ -28,23 +28,30 @@ _KEY = Variable(Var.K)
 _QUERY = Variable(Var.Q)
 
 
-def by_rows(tensor: Input, own: tuple[Lookup, ...], attention: Attention) -> bool:
-    """Whether every look-up of a tensor reads a row of keys of a head, query or batch entry."""
-    return all(
+def by_rows(lookup: Lookup, attention: Attention) -> bool:
+    """Whether a look-up reads a row of keys of a head, query or batch entry."""
+    axes = lookup.tensor.axes
+    return (
         lookup.indices[-1] == _KEY
-        and tensor.axes[-1] is Extent.SEQ_K
+        and axes[-1] is Extent.SEQ_K
         and all(
             surely_below(index, extent) or _is_query(index, extent, attention)
-            for index, extent in zip(lookup.indices[:-1], tensor.axes[:-1], strict=True)
+            for index, extent in zip(lookup.indices[:-1], axes[:-1], strict=True)
         )
-        for lookup in own
     )
 
 
 def row_text(
     text: InputText, tensor: Input, own: tuple[Lookup, ...], attention: Attention
 ) -> InputText:
-    """Return the text of a tensor of which rows are read, from that of one read by element."""
+    """Return the text of a tensor of which rows are read, from that of one read by element.
+
+    Args:
+        text: how its single elements are read, if some are.
+        tensor: the tensor.
+        own: the look-ups that read rows of it.
+        attention: the variant.
+    """
     group, last = GROUPS[tensor.dtype], len(tensor.axes) - 1
     clamped = [
         (axis, str(tensor.axes[axis]))
@@ -58,20 +65,42 @@ def row_text(
     wrapped = f"({offset})" if last > 1 else offset
     more = ("key", "LAYOUT: gl.constexpr")
     counted = f"*(s // {group} for s in {tensor.name}.stride()[:-1])"
+    sizes_too = tuple(part for part in text.handed if _is_size(part, tensor))
     return replace(
         text,
         parameters=("ptr", *strides, *sizes, *indices, *more),
         sizes=sizes,
         address=f"ptr + {wrapped} * {group}" if offset else "ptr",
-        handed=(f"{tensor.name}_ptr", *(f"{tensor.name}_{stride}" for stride in strides)),
+        inside="",
+        handed=(
+            f"{tensor.name}_ptr",
+            *(f"{tensor.name}_{stride}" for stride in strides),
+            *sizes_too,
+        ),
         kernel=(
             f"{tensor.name}_ptr",
             *(f"{tensor.name}_{stride}: gl.int64" for stride in strides),
+            *(f"{part}: gl.int32" for part in sizes_too),
         ),
-        host=(tensor.name, *((counted,) if strides else ())),
+        host=(
+            tensor.name,
+            *((counted,) if strides else ()),
+            *(part for part in text.host if part.startswith(f"{tensor.name}.shape")),
+        ),
         group=group,
         rows=tuple(f"i{axis} = gl.minimum(i{axis}, {size} - 1)" for axis, size in clamped),
     )
+
+
+def element_text(text: InputText, tensor: Input) -> InputText:
+    """Return how single elements are read of a tensor of which rows are read too.
+
+    Its strides count groups of elements then, whoever reads it.
+    """
+    group, last = GROUPS[tensor.dtype], len(tensor.axes) - 1
+    offset = " + ".join(f"i{axis} * stride_{axis}" for axis in range(last))
+    address = f"ptr + ({offset}) * {group} + i{last}" if offset else f"ptr + i{last}"
+    return replace(text, function=f"{text.function}_element", address=address)
 
 
 def row_read(lookup: Lookup, text: InputText, known: Names, indent: int) -> str:
@@ -85,13 +114,17 @@ def row_read(lookup: Lookup, text: InputText, known: Names, indent: int) -> str:
     """
     lengths = {var.value: known[Variable(var)] for var in (Var.SEQ_Q, Var.SEQ_K)}
     arguments = (
-        *(f"inputs.{part}" for part in text.handed),
+        *(f"inputs.{part}" for part in text.handed if not _is_size(part, lookup.tensor)),
         *(lengths[size] for size in text.sizes),
         *(_printed(index, known) for index in lookup.indices[:-1]),
         *("key + first", "layout"),
     )
     lines = call(arguments, f"{known[lookup]} = {text.function}(", indent=indent)
     return lines.replace("\n" + " " * indent, "\n")
+
+
+def _is_size(part: str, tensor: Input) -> bool:
+    return part.startswith(f"{tensor.name}_size_")
 
 
 def _printed(index: Expr, known: Names) -> str:

@@ -213,13 +213,20 @@ def test_the_specialised_family_reads_tensors_too() -> None:
     assert "inputs." not in "".join(functions[name] for name in ("_correct", "_mma", "_load"))
 
 
-def test_no_tensors_beside_packed_sequences_or_sigmoid_weights() -> None:
-    for changes, named in (
-        ({"lengths": Lengths.PACKED, "score": "s + slopes[h]"}, "packed sequences"),
-        ({"weights": Weights.SIGMOID, "score": "s + slopes[h]"}, "sigmoid weights"),
-        ({"lengths": Lengths.PACKED, "sink": expr("0.0")}, "no sinks beside packed sequences"),
-    ):
-        choice = choose(attention(**changes), library.target("b200"))
-        assert isinstance(choice, Choice)
-        assert choice.schedule.family == "portable"
-        assert named in choice.decisions[0].reason
+def test_the_specialised_family_reads_tensors_beside_packed_sequences_and_sigmoid_weights() -> None:
+    """A packed sequence has lengths of its own, which bound what is read."""
+    packed = text(attention(lengths=Lengths.PACKED, mask="k < docs[b, q]"), "b200")
+    assert "problem.seq_k" not in packed
+    assert "_read_docs(inputs.docs_ptr, inputs.docs_stride_0, sequence.seq_k, b" in packed
+    weighed = text(attention(weights=Weights.SIGMOID, score="s + slopes[h]"), "b200")
+    assert "slopes_h = _read_slopes(inputs.slopes_ptr, h)" in weighed
+    assert "part = _score(bw.mul2(part, gl.full_like(part, PRESCALE)), slopes_h)" in weighed
+
+
+def test_a_tensor_may_be_read_by_rows_of_keys_and_by_element() -> None:
+    """Documents are read at the key of every score, and at the query of a row."""
+    both = text(attention(mask="docs[b, q] == docs[b, k]"), "b200")
+    assert "_read_docs(inputs.docs_ptr, inputs.docs_stride_0, b, key + first, layout)" in both
+    assert "_read_docs_element(" in both
+    assert "ptr + (i0 * stride_0) * 4 + i1" in both  # strides count groups of four for both
+    assert both.count("docs_stride_0: gl.int64,") == 1

@@ -15,7 +15,7 @@ from flash4gen.render.module import render
 from flash4gen.schedule.choose import choose
 from flash4gen.schedule.model import Choice
 from flash4gen.source import SourceFile
-from flash4gen.vgpu import virtual_gpu
+from flash4gen.vgpu import Check, Policy, virtual_gpu
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,22 +30,27 @@ attention drafts {
     head_dim = 16
     input bits : i32[batch, seq_q, 3]
     mask     = tree(bits)
-    schedule { tile_q = 64  tile_k = 16  warps = 4  stages = 2 }
+    PINS
 }
 """
+PINS = {"a100": "schedule { tile_q = 64  tile_k = 16  warps = 4  stages = 2 }", "b200": ""}
 NODES, PREFIX = 70, 45
+
+
+def made(target: str, folder: Path) -> ModuleType:
+    found = analyse(SourceFile("drafts.attn", SPEC.replace("PINS", PINS[target])))
+    assert render_text(found.diagnostics) == ""
+    (variant,) = found.attentions
+    choice = choose(variant, library.target(target))
+    assert isinstance(choice, Choice)
+    path = folder / f"{target}.py"
+    path.write_text(render(variant, library.target(target), choice).text, encoding="utf-8")
+    return load_module(path)
 
 
 @pytest.fixture(scope="module")
 def module(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
-    found = analyse(SourceFile("drafts.attn", SPEC))
-    assert render_text(found.diagnostics) == ""
-    (variant,) = found.attentions
-    choice = choose(variant, library.target("a100"))
-    assert isinstance(choice, Choice)
-    path: Path = tmp_path_factory.mktemp("tree") / "drafts.py"
-    path.write_text(render(variant, library.target("a100"), choice).text, encoding="utf-8")
-    return load_module(path)
+    return made("a100", tmp_path_factory.mktemp("tree"))
 
 
 def ancestors(seed: int) -> Tensor:
@@ -81,7 +86,27 @@ def test_nodes_see_their_ancestors_and_all_of_the_prefix(
             out, _ = module.drafts(q, k, v, bits=bits)
     else:
         out, _ = module.drafts(q, k, v, bits=bits)
-    mask = torch.cat([torch.ones(2, NODES, PREFIX, dtype=torch.bool), sees], -1)
+    compare(out, q, k, v, sees)
+
+
+def test_the_specialised_family_reads_a_word_for_32_nodes(tmp_path: Path) -> None:
+    """Fragments of 32 keys begin inside of a word: the prefix has 45 keys, then 150."""
+    module = made("b200", tmp_path)
+    random = torch.Generator().manual_seed(0)
+    for prefix in (PREFIX, 150):
+        q = torch.randn(1, NODES, 2, 16, generator=random).half()
+        k, v = (torch.randn(1, prefix + NODES, 2, 16, generator=random).half() for _ in "kv")
+        sees = ancestors(1)[None]
+        bits = packed(sees[0])[None]
+        with virtual_gpu(100, check=Check(policy=Policy.RANDOM)) as gpu:
+            out, _ = module.drafts(q, k, v, bits=bits)
+        assert not gpu.reports[0].findings
+        compare(out, q, k, v, sees)
+
+
+def compare(out: Tensor, q: Tensor, k: Tensor, v: Tensor, sees: Tensor) -> None:
+    prefix = k.shape[1] - NODES
+    mask = torch.cat([torch.ones(len(q), NODES, prefix, dtype=torch.bool), sees], -1)
     queries, keys, values = (x.float().transpose(1, 2) for x in (q, k, v))
     expected = torch.nn.functional.scaled_dot_product_attention(
         queries, keys, values, attn_mask=mask[:, None]

@@ -53,6 +53,7 @@ VARIANTS = {
     "sinks, 192 and 128": variant(192, 128, sink="slopes[h] * 2.0", score="s * slopes[h]"),
     "sinks, 256": variant(256, sink="slopes[h]"),
     "documents": variant(mask="k <= q_end and q_docs[b, q] == docs[b, k]", pins={"pack": 2}),
+    "documents of one tensor": variant(mask="k <= q_end and docs[b, q_end] == docs[b, k]"),
     "sinks and a bias, two ctas": variant(
         128, mask=FULL, score="s + bias[h, q, k]", sink="slopes[h]", pins={"ctas": 2}
     ),

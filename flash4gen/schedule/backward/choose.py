@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from flash4gen.diagnostics.codes import Code
 from flash4gen.diagnostics.model import Diagnostic, Label, Severity
+from flash4gen.ir.expr import SCORE
 from flash4gen.ir.hardware import Backend
 from flash4gen.schedule.backward.facts import Fact, read_facts
 from flash4gen.schedule.backward.model import (
@@ -122,12 +123,23 @@ def _misfit(fact: Fact, hardware: Hardware) -> str:
 def _facts_for(kernel: Kernel, attention: Attention, hardware: Hardware) -> dict[LoopShape, Fact]:
     """Return what is known of a kernel, by shape: of the nearest target with the same matrix unit.
 
-    Widths that were not compiled stand back behind the narrowest pair that is as wide.
+    Widths that were not compiled stand back behind the narrowest pair that is as wide. Of a plain
+    score what was compiled with one is known besides.
     """
-    facts = [fact for fact in read_facts() if fact.kernel is kernel]
+    known = _known(kernel, attention, hardware, plain=False)
+    if attention.score == SCORE:
+        known |= _known(kernel, attention, hardware, plain=True)
+    return known
+
+
+def _known(
+    kernel: Kernel, attention: Attention, hardware: Hardware, *, plain: bool
+) -> dict[LoopShape, Fact]:
+    facts = [fact for fact in read_facts() if fact.kernel is kernel and fact.plain is plain]
     unit = best_unit(hardware)
     same = [fact for fact in facts if _UNIT_OF.get(fact.arch, Unit.MMA_SYNC) is unit]
-    arch = _nearest(sorted({fact.arch for fact in same or facts}), int(hardware.arch))
+    near = same if plain else same or facts
+    arch = _nearest(sorted({fact.arch for fact in near}), int(hardware.arch))
     own = [fact for fact in facts if fact.arch == arch]
     wide = [
         (fact.head_dim, fact.value_dim)

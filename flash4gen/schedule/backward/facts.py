@@ -1,7 +1,8 @@
 """What compiled backward kernels need: registers, spills, shared memory, as ``facts.csv`` has it.
 
 ``benchmarks/backward_facts.py`` makes the table: a variant with a softcap and a causal window, in
-bfloat16, compiled for one target of each generation.
+bfloat16, compiled for one target of each generation; and the same without a softcap, which leaves
+registers for larger tiles.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ if TYPE_CHECKING:
 FACTS = Path(__file__).with_name("facts.csv")
 """The measured table."""
 
-Key = tuple[int, Kernel, int, int, LoopShape]
+Key = tuple[int, Kernel, int, int, LoopShape, bool]
 
 
 COLUMNS = (
-    "arch", "kernel", "head_dim", "value_dim", "tile_q", "tile_k", "warps", "stages",
+    "arch", "kernel", "head_dim", "value_dim", "plain", "tile_q", "tile_k", "warps", "stages",
     "registers", "stack", "smem", "tmem",
 )  # fmt: skip
 """Of the table."""
@@ -40,6 +41,7 @@ class Fact:
         kernel: which kernel.
         head_dim, value_dim: widths of the heads.
         shape: its shape.
+        plain: whether the score is the product of a query and a key itself.
         registers: per thread.
         stack: bytes of spilled registers per thread.
         smem: bytes of shared memory of a block.
@@ -51,6 +53,7 @@ class Fact:
     head_dim: int
     value_dim: int
     shape: LoopShape
+    plain: bool
     registers: int
     stack: int
     smem: int
@@ -59,7 +62,7 @@ class Fact:
     @property
     def key(self) -> Key:
         """What was compiled."""
-        return self.arch, self.kernel, self.head_dim, self.value_dim, self.shape
+        return self.arch, self.kernel, self.head_dim, self.value_dim, self.shape, self.plain
 
     @property
     def row(self) -> tuple[object, ...]:
@@ -67,7 +70,8 @@ class Fact:
         shape = self.shape
         sides = shape.tile_q, shape.tile_k, shape.warps, shape.stages
         found = self.registers, self.stack, self.smem, self.tmem
-        return (self.arch, self.kernel.value, self.head_dim, self.value_dim, *sides, *found)
+        which = self.arch, self.kernel.value, self.head_dim, self.value_dim, int(self.plain)
+        return (*which, *sides, *found)
 
     def fits(self, hardware: Hardware) -> bool:
         """Whether the kernel neither spills nor asks for more than a block may have."""
@@ -91,6 +95,7 @@ def read_facts() -> tuple[Fact, ...]:
                 int(row["head_dim"]),
                 int(row["value_dim"]),
                 LoopShape(*(int(row[name]) for name in ("tile_q", "tile_k", "warps", "stages"))),
+                row["plain"] == "1",
                 *(int(row[name]) for name in ("registers", "stack", "smem", "tmem")),
             )
             for row in csv.DictReader(file)

@@ -135,12 +135,6 @@ def unsupported(attention: Attention) -> str:
         return "it draws no random numbers, and this attention drops weights"
     if attention.dtype.bytes == 1:
         return f"its elements have 16 bits, and those of {attention.dtype} have 8"
-    if attention.inputs and (attention.packed or not attention.normalised):
-        names = ", ".join(tensor.name for tensor in attention.inputs)
-        other = "packed sequences" if attention.packed else "sigmoid weights"
-        return f"it reads no input tensors beside {other}, and this attention has some: {names}"
-    if attention.sink is not None and attention.packed:
-        return "it has no sinks beside packed sequences, and this attention has"
     if attention.paged:
         return "its keys and values lie one behind the other, not in blocks that a table names"
     if attention.norm_weights:
