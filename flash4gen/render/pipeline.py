@@ -41,7 +41,6 @@ _PURPOSE = {
     "do_full": "load → mma: a tile of the output's gradient",
     "do_empty": "mma → load: dV has read it",
     "rows_full": "load → compute: lse and delta of a query tile",
-    "rows_empty": "compute → load: they have been read",
     "s_full": "mma → compute: scores are there",
     "p_ready": "compute → mma: weights stand in their place",
     "dp_full": "mma → compute: gradients of weights are there",
@@ -158,6 +157,9 @@ def _constants(
         integer("GRADIENT_Q", schedule.tile_q, f"queries of a step; {reason('tile_q')}"),
         integer("GRADIENT_K", schedule.tile_k, f"keys of a program; {reason('tile_k')}"),
         integer("QUERY_SPANS", spans, "ranges of queries that see a key tile"),
+        integer(
+            "RUNS", attention.group * spans, "walks of a program: one for each head and range"
+        ),
         integer("COMPUTE_ROLES", schedule.compute_roles, reason("compute_roles")),
         integer("SHARE", schedule.share, "queries of a step that one of them takes"),
         integer("Q_STAGES", schedule.query_stages, reason("query_stages")),
