@@ -173,7 +173,7 @@ def estimate(
         tmem_columns=tensor_columns(hardware, shape, work.value_pad + ones, work.element),
         element=work.element,
         promotes=promotes(unit, work.element),
-        sum_parts=sum_parts(unit, shape.load, work.element),
+        sum_parts=1 if work.differentiable else sum_parts(unit, shape.load, work.element),
         capped=capped,
     )
 

@@ -107,7 +107,7 @@ def _sums(
             hardware, shape, schedule.value_pad + ones, schedule.element
         ),
         "promotes": promotes(unit, schedule.element),
-        "sum_parts": sum_parts(unit, schedule.load, schedule.element),
+        "sum_parts": min(schedule.sum_parts, sum_parts(unit, schedule.load, schedule.element)),
     }
     return tuple(
         Violation(name, f"{name} is {getattr(schedule, name)}, the plan adds up to {value}")
