@@ -157,9 +157,7 @@ def _constants(
         integer("GRADIENT_Q", schedule.tile_q, f"queries of a step; {reason('tile_q')}"),
         integer("GRADIENT_K", schedule.tile_k, f"keys of a program; {reason('tile_k')}"),
         integer("QUERY_SPANS", spans, "ranges of queries that see a key tile"),
-        integer(
-            "RUNS", attention.group * spans, "walks of a program: one for each head and range"
-        ),
+        integer("RUNS", attention.group * spans, "walks of a program: one for each head and range"),
         integer("COMPUTE_ROLES", schedule.compute_roles, reason("compute_roles")),
         integer("SHARE", schedule.share, "queries of a step that one of them takes"),
         integer("Q_STAGES", schedule.query_stages, reason("query_stages")),
