@@ -2,9 +2,9 @@
 #     flash4gen compile qwen2_trained.attn --target b200
 # spec       sha256:37d4ad24d22eda9c
 # target     sha256:fca41d18a5ab7fdc  NVIDIA B200 (Blackwell, sm_100)
-# schedule   sha256:e2f24091eb6b72a2  blackwell, 2×128×128, shared_s, 3 stages, 192/104/24
+# schedule   sha256:72b5e0954bac551c  blackwell, 2×128×128, shared_s, 3 stages, 192/104/24
 #                                     registers, 16 emulated, single longest_first
-# text       sha256:c450d6b73ca69b62  templates api 1
+# text       sha256:b2ba1bcc4386aa54  templates api 1
 """Qwen2.5 1.5B, to train.
 
 Attention, forward and backward. For query q of head h and the keys k of key/value head h // 6:
@@ -852,7 +852,7 @@ GRADIENT_SCALE: Final = gl.constexpr(0.08838834764831843)  # of dQ and dK: const
 # 2·compute + reduce + other = 512; a compute thread holds 64 weights and a fragment of 32
 # gradients, and more than 152 changes nothing
 COMPUTE_REGISTERS: Final = gl.constexpr(152)
-# descriptors of the five products; with 88 the mma loop reloads six
+# what the others leave; addresses of the five products are not kept
 PRODUCT_REGISTERS: Final = gl.constexpr(112)
 # rows of the kernel that reads out and its gradient once, before the pipeline
 ROWS_BEFORE: Final = gl.constexpr(64)
@@ -960,8 +960,9 @@ def _place_keys(problem):
 def _query_run(run, k_tile, hkv, b, problem):
     """Return a walk over query tiles: head and (begin, full_begin, full_end, end).
 
-    run: RUNS for each key/value head, QUERY_SPANS for each head of its group, one after the other. Tiles [full_begin, full_end) need
-    no mask; the others hold hidden scores. There is one tile at least, so that roles need not ask.
+    run: RUNS for each key/value head, QUERY_SPANS for each head of its group, one after the other.
+    Tiles [full_begin, full_end) need no mask; the others hold hidden scores. There is one tile at
+    least, so that roles need not ask.
     """
     seq_q, seq_k = problem.seq_q, problem.seq_k
     h = run // QUERY_SPANS
@@ -1220,9 +1221,11 @@ def _differentiate(out_desc, memory, bars, problem, PART: gl.constexpr):
             step += 1
     mbarrier.wait(bars.done.index(0), 0)
     if PART == 0:
-        _write_gradient(memory.dv, out_desc, memory.v.index(0), VALUE_PAD, 1.0, k_tile, hkv, b)
+        own = memory.v.index(0)
+        _write_gradient(memory.dv, out_desc, own, VALUE_PAD, 1.0, k_tile, hkv, b)
     if PART == COMPUTE_ROLES - 1:
-        _write_gradient(memory.dk, out_desc, memory.k.index(0), HEAD_PAD, GRADIENT_SCALE, k_tile, hkv, b)
+        own = memory.k.index(0)
+        _write_gradient(memory.dk, out_desc, own, HEAD_PAD, GRADIENT_SCALE, k_tile, hkv, b)
 
 
 @gluon.jit
@@ -1608,7 +1611,7 @@ def _forward(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # torch.compile sees one opaque operator. The digest in its name keeps two versions apart.
-_op = torch.library.custom_op("flash4gen::qwen2_trained_c450d6b7", _forward, mutates_args=())
+_op = torch.library.custom_op("flash4gen::qwen2_trained_b2ba1bcc", _forward, mutates_args=())
 
 
 @_op.register_fake
@@ -1635,7 +1638,7 @@ def _gradients(
 
 
 _gradients_op = torch.library.custom_op(
-    "flash4gen::qwen2_trained_backward_c450d6b7", _gradients, mutates_args=()
+    "flash4gen::qwen2_trained_backward_b2ba1bcc", _gradients, mutates_args=()
 )
 
 
