@@ -317,6 +317,25 @@ def sigmoid(schedule: BlackwellSchedule, traits: Traits) -> Broken | None:
     return None
 
 
+def elements(schedule: BlackwellSchedule, traits: Traits) -> Broken | None:
+    """8-bit weights reach 2⁸ of e4m3's 448, and their products have no layout for a pair."""
+    if schedule.element != traits.element:
+        reason = f"element is {schedule.element}, the element type asks for {traits.element}"
+        return Broken("elements", reason, ())
+    if schedule.element > 1:
+        return None
+    if schedule.rescale_threshold:
+        reason = (
+            "8-bit weights are scaled to reach 2⁸, and e4m3 ends at 448: there is no room for a "
+            "maximum that has grown"
+        )
+        return Broken("elements", reason, ("rescale_threshold",), "rescale_threshold = 0")
+    if schedule.ctas > 1:
+        reason = "a pair of CTAs shares products of 16-bit elements"
+        return Broken("elements", reason, ("ctas",), "ctas = 1")
+    return None
+
+
 def key_loops(schedule: BlackwellSchedule, traits: Traits) -> Broken | None:
     """Every loop over key tiles is there that some length gives a turn, and no other."""
     if schedule.key_loops is traits.key_loops:
@@ -343,6 +362,7 @@ MEANING_RULES: dict[str, Callable[[BlackwellSchedule, Traits], Broken | None]] =
     "pair_mask": pair_mask,
     "packed_sequences": packed_sequences,
     "sigmoid": sigmoid,
+    "elements": elements,
     "key_loops": key_loops,
     "early_max": early_max,
 }
