@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -126,7 +127,7 @@ def slot(schedule: object, ring: str) -> int:
         ({"head_dim": 256, "value_dim": 256}, "no memory plan for elements of fp8_e4m3"),
     ],
 )
-def test_the_blackwell_family_says_why_not(changes: dict[str, object], why: str) -> None:
+def test_the_blackwell_family_says_why_not(changes: dict[str, Any], why: str) -> None:
     choice = choose(replace(eight(), **changes), library.target("b200"))
     assert isinstance(choice, Choice)
     assert choice.decisions[0].value == "portable"
