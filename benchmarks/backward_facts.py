@@ -1,9 +1,8 @@
 """Compiles backward kernels and writes what they need to ``schedule/backward/facts.csv``.
 
 For every swept target and pair of widths the shapes of ``schedule/backward/space.py`` are compiled
-in their order, until one neither spills nor asks for more shared memory than a block may have. The
-variant has a softcap and a causal window: what registers a shape needs at most; then the same
-without a softcap.
+in their order, until one neither spills nor asks for more shared memory than a block may have, for
+each ``Variant``: a softcap and a causal window, what registers a shape needs at most; then less.
 
     python -m benchmarks.backward_facts [TARGET ...]
 """
@@ -22,9 +21,8 @@ import torch
 from flash4gen.build.compile import artefact_of
 from flash4gen.build.load import load_module
 from flash4gen.ir import library
-from flash4gen.ir.expr import SCORE
 from flash4gen.render.module import render
-from flash4gen.schedule.backward.facts import COLUMNS, FACTS, Fact, Key, read_facts
+from flash4gen.schedule.backward.facts import COLUMNS, FACTS, Fact, Key, Variant, read_facts
 from flash4gen.schedule.backward.space import CANDIDATES, Kernel
 from flash4gen.schedule.choose import choose
 from flash4gen.schedule.model import Choice
@@ -40,16 +38,24 @@ if TYPE_CHECKING:
 
 TARGETS = ("a100", "rtx4090", "h100", "b200", "rtx5090")
 WIDTHS = ((64, 64), (128, 128))
+HEADS = 4
+
+VARIANTS = {
+    Kernel.KEYS: tuple(Variant),
+    Kernel.QUERIES: tuple(Variant),
+    Kernel.PAIRS: (Variant.CAPPED,),
+}
+"""What each kernel is compiled for."""
 
 SPEC = """
 attention swept {{
     dtype    = bf16
     heads    = 4
-    kv_heads = 2
+    kv_heads = {kv_heads}
     head_dim = {head_dim} / {value_dim}
     input bias : f32[heads, seq_q, seq_k]
-    score    = softcap(s, 50){bias}
-    mask     = causal(align = end) and window(keys = 4096)
+    score    = {score}{bias}
+    mask     = {mask}
     passes   = forward, backward
     schedule {{ family = portable }}
 }}
@@ -62,14 +68,20 @@ NAMES = {
 }
 
 
-def variant(head_dim: int, value_dim: int, kernel: Kernel, *, plain: bool) -> Attention:
+def attention_of(head_dim: int, value_dim: int, kernel: Kernel, variant: Variant) -> Attention:
     """Return the attention that a kernel is compiled for."""
     from flash4gen.ir.lower import analyse
 
     bias = " + bias[h, q, k]" if kernel is Kernel.PAIRS else ""
-    text = SPEC.format(head_dim=head_dim, value_dim=value_dim, bias=bias)
-    if plain:
-        text = text.replace("softcap(s, 50)", "s")
+    bare = variant is Variant.BARE
+    text = SPEC.format(
+        head_dim=head_dim,
+        value_dim=value_dim,
+        kv_heads=HEADS if bare else HEADS // 2,
+        score="softcap(s, 50)" if variant is Variant.CAPPED else "s",
+        mask="causal(align = end)" + ("" if bare else " and window(keys = 4096)"),
+        bias=bias,
+    )
     if not bias:
         text = text.replace("    input bias : f32[heads, seq_q, seq_k]\n", "")
     found = analyse(SourceFile("swept.attn", text))
@@ -77,7 +89,9 @@ def variant(head_dim: int, value_dim: int, kernel: Kernel, *, plain: bool) -> At
     return found.attentions[0]
 
 
-def compiled(attention: Attention, hardware: Hardware, kernel: Kernel, shape: LoopShape) -> Fact:
+def compiled(
+    attention: Attention, hardware: Hardware, kernel: Kernel, shape: LoopShape, variant: Variant
+) -> Fact:
     """Compile one kernel with one shape."""
     choice = choose(attention, hardware)
     assert isinstance(choice, Choice)
@@ -102,7 +116,7 @@ def compiled(attention: Attention, hardware: Hardware, kernel: Kernel, shape: Lo
         head_dim=attention.head_dim,
         value_dim=attention.value_dim,
         shape=shape,
-        plain=attention.score == SCORE,
+        variant=variant,
         registers=facts.registers,
         stack=facts.spill_bytes,
         smem=facts.smem_bytes,
@@ -118,12 +132,13 @@ class _Idle:
 
 
 def _arguments(attention: Attention) -> list[Any]:
-    out = torch.zeros(1, 257, 4, attention.value_dim, dtype=torch.bfloat16)
-    q = torch.zeros(1, 257, 4, attention.head_dim, dtype=torch.bfloat16)
-    lse = torch.zeros(1, 4, 257)
-    tensors = [torch.zeros(4, 257, 257) for _ in attention.inputs]
+    out = torch.zeros(1, 257, HEADS, attention.value_dim, dtype=torch.bfloat16)
+    q = torch.zeros(1, 257, HEADS, attention.head_dim, dtype=torch.bfloat16)
+    lse = torch.zeros(1, HEADS, 257)
+    tensors = [torch.zeros(HEADS, 257, 257) for _ in attention.inputs]
     needs = [True] * (3 + len(tensors))
-    return [out, lse, q, q[:, :, :2], out[:, :, :2], *tensors, out, lse, needs]
+    few = attention.kv_heads
+    return [out, lse, q, q[:, :, :few], out[:, :, :few], *tensors, out, lse, needs]
 
 
 def main(names: list[str]) -> None:
@@ -133,18 +148,24 @@ def main(names: list[str]) -> None:
         hardware = library.target(name)
         for head_dim, value_dim in WIDTHS:
             for kernel in Kernel:
-                for plain in (False, True) if kernel is not Kernel.PAIRS else (False,):
-                    attention = variant(head_dim, value_dim, kernel, plain=plain)
-                    sweep(known, attention, hardware, kernel)
+                for variant in VARIANTS[kernel]:
+                    attention = attention_of(head_dim, value_dim, kernel, variant)
+                    sweep(known, attention, hardware, kernel, variant)
 
 
-def sweep(known: dict[Key, Fact], attention: Attention, hardware: Hardware, kernel: Kernel) -> None:
+def sweep(
+    known: dict[Key, Fact],
+    attention: Attention,
+    hardware: Hardware,
+    kernel: Kernel,
+    variant: Variant,
+) -> None:
     """Compile a kernel's shapes until one fits; what is known is not compiled again."""
     widths = attention.head_dim, attention.value_dim
     for shape in CANDIDATES[kernel]:
-        key = (int(hardware.arch), kernel, *widths, shape, attention.score == SCORE)
+        key = (int(hardware.arch), kernel, *widths, shape, variant)
         if key not in known:
-            known[key] = compiled(attention, hardware, kernel, shape)
+            known[key] = compiled(attention, hardware, kernel, shape, variant)
             write(list(known.values()))
         print(hardware.name, known[key], flush=True)
         if known[key].fits(hardware):

@@ -99,7 +99,7 @@ def sum_parts(unit: Unit, load: Load, element: int) -> int:
     With wgmma four threads share a row, eight columns long and over again. Sums of every eighth
     column need no exchange between them until the last key (FlashAttention-3 keeps its sums per
     thread too): eight instructions less in each step. So are those of 16-bit tiles that come by
-    TMA, whose loop is the shortest; beside addresses, or 8-bit products, eight would not be seen.
+    TMA, whose loop is the shortest; for other loads and for 8-bit products nobody counted yet.
     """
     counted = unit is Unit.WGMMA and load is Load.TMA and element == BYTES_OF_16_BITS
     return SUM_PARTS if counted else 1

@@ -8,7 +8,7 @@ from flash4gen.ir import library
 from flash4gen.ir.expr import Literal
 from flash4gen.ir.nodes import Pass, Pin, Weights
 from flash4gen.schedule.backward.choose import choose_backward
-from flash4gen.schedule.backward.facts import read_facts
+from flash4gen.schedule.backward.facts import Variant, read_facts
 from flash4gen.schedule.backward.model import KernelShape, as_loops
 from flash4gen.schedule.backward.space import CANDIDATES, Kernel
 from flash4gen.schedule.choose import choose
@@ -92,3 +92,48 @@ def test_explain_shows_the_shape_of_each_backward_kernel_and_why() -> None:
         data["schedule"]["queries"]["tile_q"] == as_loops(choice.backward.schedule).queries.tile_q
     )
     assert "no spills" in data["reasons"]["queries"]
+
+
+def test_heads_that_share_no_keys_have_room_for_larger_tiles() -> None:
+    alone = attention(passes=TRAINED.passes, heads=4, kv_heads=4, head_dim=128, value_dim=128)
+    shared = attention(passes=TRAINED.passes, heads=4, kv_heads=2, head_dim=128, value_dim=128)
+    for name in ("h100", "b200"):
+        larger, smaller = (
+            as_loops(choose_backward(one, library.target(name)).schedule).keys
+            for one in (alone, shared)
+        )
+        assert larger.tile_q * larger.tile_k > smaller.tile_q * smaller.tile_k
+
+
+def test_a_shape_that_spills_in_a_demanding_variant_is_known_to_fit_in_a_lesser_one() -> None:
+    alone = attention(passes=TRAINED.passes, heads=4, kv_heads=4, head_dim=128, value_dim=128)
+    hardware = library.target("h100")
+    shape = as_loops(choose_backward(alone, hardware).schedule).keys
+    of_shape = {
+        fact.variant: fact
+        for fact in read_facts()
+        if (fact.arch, fact.kernel, fact.head_dim, fact.shape) == (90, Kernel.KEYS, 128, shape)
+    }
+    assert not of_shape[Variant.CAPPED].fits(hardware)
+    assert of_shape[Variant.BARE].fits(hardware)
+
+
+def test_a_dropped_weight_takes_the_registers_of_larger_tiles() -> None:
+    dropping = attention(
+        passes=TRAINED.passes, heads=4, kv_heads=4, dropout=0.1, head_dim=128, value_dim=128
+    )
+    plain = attention(passes=TRAINED.passes, heads=4, kv_heads=4, head_dim=128, value_dim=128)
+    hardware = library.target("h100")
+    assert (
+        choose_backward(dropping, hardware).schedule.keys
+        != choose_backward(plain, hardware).schedule.keys
+    )
+
+
+def test_what_spills_with_wider_heads_does_not_rule_out_what_fits_these() -> None:
+    hardware = library.target("h100")
+    plain = attention(passes=TRAINED.passes, head_dim=64, value_dim=64)
+    capped = attention(passes=TRAINED.passes, head_dim=64, value_dim=64, score="s * 2.0")
+    for one in (plain, capped):
+        keys = as_loops(choose_backward(one, hardware).schedule).keys
+        assert (keys.tile_q, keys.tile_k) == (64, 128)

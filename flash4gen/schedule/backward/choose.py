@@ -14,7 +14,7 @@ from flash4gen.diagnostics.codes import Code
 from flash4gen.diagnostics.model import Diagnostic, Label, Severity
 from flash4gen.ir.expr import SCORE
 from flash4gen.ir.hardware import Backend
-from flash4gen.schedule.backward.facts import Fact, read_facts
+from flash4gen.schedule.backward.facts import Fact, Variant, read_facts
 from flash4gen.schedule.backward.model import (
     BackwardChoice,
     BackwardSchedule,
@@ -123,22 +123,37 @@ def _misfit(fact: Fact, hardware: Hardware) -> str:
 def _facts_for(kernel: Kernel, attention: Attention, hardware: Hardware) -> dict[LoopShape, Fact]:
     """Return what is known of a kernel, by shape: of the nearest target with the same matrix unit.
 
-    Widths that were not compiled stand back behind the narrowest pair that is as wide. Of a plain
-    score what was compiled with one is known besides.
+    Widths that were not compiled stand back behind the narrowest pair that is as wide. A shape that
+    fits a variant fits those that ask for less; that it does not fit says nothing of them.
     """
-    known = _known(kernel, attention, hardware, plain=False)
-    if attention.score == SCORE:
-        known |= _known(kernel, attention, hardware, plain=True)
+    known: dict[LoopShape, Fact] = {}
+    for variant in _variants(attention):
+        for shape, fact in _known(kernel, attention, hardware, variant).items():
+            if fact.fits(hardware) or shape not in known:
+                known[shape] = fact
     return known
 
 
+def _variants(attention: Attention) -> tuple[Variant, ...]:
+    """Return what an attention asks no more than, the most demanding first.
+
+    Masks are not looked at: where one needs the registers, a compile spills, and the next shape
+    stands in.
+    """
+    if attention.score != SCORE:
+        return (Variant.CAPPED,)
+    if attention.group != 1 or attention.dropout:
+        return Variant.CAPPED, Variant.PLAIN
+    return tuple(Variant)
+
+
 def _known(
-    kernel: Kernel, attention: Attention, hardware: Hardware, *, plain: bool
+    kernel: Kernel, attention: Attention, hardware: Hardware, variant: Variant
 ) -> dict[LoopShape, Fact]:
-    facts = [fact for fact in read_facts() if fact.kernel is kernel and fact.plain is plain]
+    facts = [fact for fact in read_facts() if fact.kernel is kernel and fact.variant is variant]
     unit = best_unit(hardware)
     same = [fact for fact in facts if _UNIT_OF.get(fact.arch, Unit.MMA_SYNC) is unit]
-    near = same if plain else same or facts
+    near = same or facts if variant is Variant.CAPPED else same
     arch = _nearest(sorted({fact.arch for fact in near}), int(hardware.arch))
     own = [fact for fact in facts if fact.arch == arch]
     wide = [

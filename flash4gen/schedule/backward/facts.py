@@ -1,14 +1,14 @@
 """What compiled backward kernels need: registers, spills, shared memory, as ``facts.csv`` has it.
 
-``benchmarks/backward_facts.py`` makes the table: a variant with a softcap and a causal window, in
-bfloat16, compiled for one target of each generation; and the same without a softcap, which leaves
-registers for larger tiles.
+``benchmarks/backward_facts.py`` makes the table, in bfloat16, for one target of each generation, of
+the three variants of ``Variant``: what a variant lacks leaves registers for larger tiles.
 """
 
 from __future__ import annotations
 
 import csv
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,11 +22,24 @@ if TYPE_CHECKING:
 FACTS = Path(__file__).with_name("facts.csv")
 """The measured table."""
 
-Key = tuple[int, Kernel, int, int, LoopShape, bool]
+
+class Variant(StrEnum):
+    """What a fact was compiled for, the most demanding first."""
+
+    CAPPED = "capped"
+    """A softcap and a causal window; two query heads share keys and values."""
+    PLAIN = "plain"
+    """The same without a softcap: the score is the product of a query and a key itself."""
+    BARE = "bare"
+    """Of these the causal mask alone, and each query head has keys and values of its own: both
+    gradients then need not pass through registers between the heads of a group."""
+
+
+Key = tuple[int, Kernel, int, int, LoopShape, Variant]
 
 
 COLUMNS = (
-    "arch", "kernel", "head_dim", "value_dim", "plain", "tile_q", "tile_k", "warps", "stages",
+    "arch", "kernel", "head_dim", "value_dim", "variant", "tile_q", "tile_k", "warps", "stages",
     "registers", "stack", "smem", "tmem",
 )  # fmt: skip
 """Of the table."""
@@ -41,7 +54,7 @@ class Fact:
         kernel: which kernel.
         head_dim, value_dim: widths of the heads.
         shape: its shape.
-        plain: whether the score is the product of a query and a key itself.
+        variant: what it was compiled for.
         registers: per thread.
         stack: bytes of spilled registers per thread.
         smem: bytes of shared memory of a block.
@@ -53,7 +66,7 @@ class Fact:
     head_dim: int
     value_dim: int
     shape: LoopShape
-    plain: bool
+    variant: Variant
     registers: int
     stack: int
     smem: int
@@ -62,7 +75,7 @@ class Fact:
     @property
     def key(self) -> Key:
         """What was compiled."""
-        return self.arch, self.kernel, self.head_dim, self.value_dim, self.shape, self.plain
+        return self.arch, self.kernel, self.head_dim, self.value_dim, self.shape, self.variant
 
     @property
     def row(self) -> tuple[object, ...]:
@@ -70,7 +83,7 @@ class Fact:
         shape = self.shape
         sides = shape.tile_q, shape.tile_k, shape.warps, shape.stages
         found = self.registers, self.stack, self.smem, self.tmem
-        which = self.arch, self.kernel.value, self.head_dim, self.value_dim, int(self.plain)
+        which = self.arch, self.kernel.value, self.head_dim, self.value_dim, self.variant.value
         return (*which, *sides, *found)
 
     def fits(self, hardware: Hardware) -> bool:
@@ -95,7 +108,7 @@ def read_facts() -> tuple[Fact, ...]:
                 int(row["head_dim"]),
                 int(row["value_dim"]),
                 LoopShape(*(int(row[name]) for name in ("tile_q", "tile_k", "warps", "stages"))),
-                row["plain"] == "1",
+                Variant(row["variant"]),
                 *(int(row[name]) for name in ("registers", "stack", "smem", "tmem")),
             )
             for row in csv.DictReader(file)

@@ -44,6 +44,7 @@ CANDIDATES: dict[Kernel, tuple[LoopShape, ...]] = {
         LoopShape(16, 16, 4, 1),
     ),
     Kernel.QUERIES: (
+        LoopShape(128, 128, 8, 2),
         LoopShape(128, 64, 8, 3),
         LoopShape(128, 64, 8, 2),
         LoopShape(128, 32, 8, 3),
