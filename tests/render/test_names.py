@@ -13,7 +13,7 @@ from flash4gen.build.load import load_module
 from flash4gen.ir.library import target, target_names
 from flash4gen.ir.lower import analyse
 from flash4gen.ir.module_names import MODULE_NAMES, taken
-from flash4gen.ir.nodes import DType, Weights
+from flash4gen.ir.nodes import DType, Pass, Weights
 from flash4gen.render.module import render
 from flash4gen.source import SourceFile
 from tests.ir.notation import attention
@@ -56,6 +56,12 @@ def trained() -> str:
     return render(what, target("h100"), chosen(what, target("h100"))).text
 
 
+def pipelined() -> str:
+    """Return a module whose backward pass is the pipeline."""
+    what = attention(name=NAME, passes=tuple(Pass), head_dim=64, value_dim=64, mask=CAUSAL)
+    return render(what, target("b200"), chosen(what, target("b200"))).text
+
+
 def modules() -> Iterator[str]:
     """Yield modules of both families that differ in what they print."""
     for pins, changes in MODULES.values():
@@ -68,6 +74,7 @@ def modules() -> Iterator[str]:
         yield portable("h100", "tma", **changes)
     yield portable("h100", "pointer", block_size=16)
     yield trained()
+    yield pipelined()
     for weights in Weights:
         eight = {"dtype": DType.FP8_E4M3, "out_dtype": DType.BF16, "weights": weights}
         yield portable("h100", "tma", **eight)

@@ -95,7 +95,6 @@ def _barriers(s: PipelineSchedule) -> Iterator[Barrier]:
     yield Barrier("do_full", s.out_stages, 1, ("load",))
     yield Barrier("do_empty", s.out_stages, 1, ("mma",))
     yield Barrier("rows_full", s.query_stages, 1, ("load",))
-    yield Barrier("rows_empty", s.query_stages, len(compute), compute)
     yield Barrier("s_full", 1, 1, ("mma",))
     yield Barrier("p_ready", 1, len(compute), compute)
     yield Barrier("dp_full", 1, 1, ("mma",))
