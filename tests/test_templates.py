@@ -62,7 +62,7 @@ CONTEXT_OF = {
     "concern/cluster": context_blackwell.Specialised,
     "concern/correction": context_blackwell.Correction,
     "concern/epilogue": context.Epilogue,
-    "concern/exp2": context.Impl,
+    "concern/exp2": context_blackwell.Exponent,
     "concern/fetch": context_blackwell.Fetch,
     "concern/key_mask": context_blackwell.KeyMask,
     "concern/lengths": context_blackwell.Lengths,

@@ -6,10 +6,11 @@ from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from flash4gen.ir.expr import Var, lookups
-from flash4gen.ir.nodes import DType, EmptyRow
-from flash4gen.render import expressions
+from flash4gen.ir.nodes import EmptyRow
+from flash4gen.render import blackwell_formats, expressions
 from flash4gen.render.blackwell_cluster import Sharing, sharing
 from flash4gen.render.blackwell_constants import FRAGMENT, blackwell_constants, chunk
+from flash4gen.render.blackwell_formats import ELEMENT
 from flash4gen.render.blackwell_kernel import specialised, tiles
 from flash4gen.render.blackwell_lengths import lengths
 from flash4gen.render.blackwell_reads import (
@@ -24,6 +25,7 @@ from flash4gen.render.context import Header, Impl, Interface
 from flash4gen.render.context_blackwell import (
     BlackwellContext,
     Correction,
+    Exponent,
     Fetch,
     Lengths,
     Mma,
@@ -32,7 +34,6 @@ from flash4gen.render.context_blackwell import (
     SoftmaxRole,
     Spans,
     StoreRole,
-    TensorMemory,
     Walk,
     Work,
 )
@@ -59,8 +60,6 @@ if TYPE_CHECKING:
     from flash4gen.render.context_blackwell import KeyMask
     from flash4gen.schedule.model import Choice
 
-ELEMENT = {DType.FP16: "gl.float16", DType.BF16: "gl.bfloat16"}
-
 _HEADS = ("h", "hkv", "b")
 
 
@@ -78,13 +77,15 @@ def blackwell_context(
     where = lengths(attention, schedule)
     mask = expressions.mask(attention, rows=where.rows)
     walk = _walk(mask, where)
-    element = ELEMENT[attention.dtype]
+    element, out = ELEMENT[attention.dtype], ELEMENT[attention.output]
     shared = sharing(schedule)
     zero = attention.empty_row is EmptyRow.ZERO
     empty = "0.0" if zero else 'float("nan")'
     found, names = reads(attention), element_names(schedule, where.holder)
     masked = key_mask(attention, mask, names, where.holder)
     tanh = "tanh_approx" if schedule.tanh is Tanh.APPROX else "tanh_packed"
+    to_log2, given = blackwell_formats.to_log2(attention)
+    rounding = blackwell_formats.ROUNDING[attention.dtype.bytes]
     helpers = expressions.arithmetic(attention, folded.body, tanh)
     return BlackwellContext(
         header=head,
@@ -99,25 +100,29 @@ def blackwell_context(
         place=Impl(_PLACE[schedule.order]),
         cluster=Impl(shared.impl),
         work=Work("clc" if schedule.dispatch is Dispatch.CLC else "strided", shared.answer_layout),
-        plan=TensorMemory(schedule.plan.value, element, shared.score_layout, tiles(schedule, "")),
+        plan=blackwell_formats.tensor_memory(schedule, element, shared.score_layout),
         fetch=_fetch(schedule, shared, walk, where),
         mma=_products_role(schedule, shared, walk),
         score=expressions.score(attention, folded.body),
         key_mask=masked,
         row_max=_row_max(attention, folded, schedule, names),
-        exp2=Impl(_EXP2[schedule.normalised, bool(schedule.emulated)]),
+        exp2=Exponent(
+            _EXP2[schedule.normalised, bool(schedule.emulated)], to_log2, given, rounding
+        ),
         softmax=_softmax(attention, schedule, walk, where, found, masked),
         correction=Correction(
             impl="threshold" if schedule.normalised else "none",
             walk=walk,
-            dtype=element,
+            dtype=out,
             vote=shared.vote,
             least=shared.least,
             empty_text="0" if zero else "NaN",
             tiles=tiles(schedule),
         ),
         store=StoreRole(walk, where.tiles, f"[{where.queries}, column]", tiles(schedule)),
-        specialised=specialised(schedule, hardware, where, empty),
+        specialised=specialised(
+            schedule, hardware, where, empty, blackwell_formats.element_of(attention)
+        ),
         inputs=blackwell_inputs(attention, found, names),
         normalise=normalise(attention, schedule, found, names, empty),
     )
@@ -282,12 +287,13 @@ def _row_max(
     load = schedule.row_max is RowMax.LOAD
     if folded.identity:
         return RowMaximum(impl="load" if load else "reduce", score="", row_score="")
-    scaled = "bw.mul2(part, gl.full_like(part, PRESCALE))"
+    prescale = blackwell_formats.prescale(attention)
+    scaled = f"bw.mul2(part, gl.full_like(part, {prescale}))"
     more = score_arguments(attention, folded.body, names)
     score = call((scaled, *more), "part = _score(", indent=8).replace("\n" + " " * 8, "\n")
     if folded.monotone:
         impl = "monotone_load" if load else "monotone"
-        return RowMaximum(impl=impl, score=score, row_score="_score(top * PRESCALE)")
+        return RowMaximum(impl=impl, score=score, row_score=f"_score(top * {prescale})")
     return RowMaximum(impl="reduce", score=score, row_score="")
 
 
@@ -302,6 +308,8 @@ def _softmax(
     read = (outside(attention.score) - {Var.S}) | found.step_variables | set(map(Var, masked.reads))
     state = tuple(var.value for var in (Var.Q, Var.H, Var.HKV, Var.B) if var in read)
     state += (*(("keys",) if masked.bits else ()), *found.handed)
+    state += blackwell_formats.variable(attention)
+    to_log2, given = blackwell_formats.to_log2(attention)
     running = ("row_max", "row_sum", "turn", "done") if schedule.normalised else ("row_sum", "turn")
     fixed = ("memory", "bars", where.holder, *running)
     fragments = schedule.tile_k // FRAGMENT
@@ -320,6 +328,10 @@ def _softmax(
         dtype=ELEMENT[attention.dtype],
         early=bool(schedule.early),
         pause=_pause(attention, found),
+        to_log2=to_log2,
+        given=given,
+        shift=blackwell_formats.eight(attention),
+        factors=blackwell_formats.factors(attention),
     )
 
 

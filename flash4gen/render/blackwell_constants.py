@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from flash4gen.render.constants import decimal, described, integer
+from flash4gen.render.constants import decimal, described, integer, weights
 from flash4gen.render.context import Constant, Constants, Option
 from flash4gen.schedule.blackwell.memory import STAGED_COLUMNS
 from flash4gen.schedule.blackwell.model import BlackwellSchedule
@@ -40,6 +40,7 @@ def blackwell_constants(
         variant=(
             *described(attention, hardware),
             *_factors(folded, normalised=schedule.normalised),
+            *weights(attention),
         ),
         schedule=(
             *_tiles(attention, schedule, reasons),

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from flash4gen.schedule.blackwell.memory import Barrier
     from flash4gen.schedule.blackwell.model import BlackwellSchedule
 
+ROW_BYTES = 16
+"""What strides of a tensor are a multiple of for the copy engine (PTX ISA, tensor maps)."""
+
 _BARRIERS = {
     "q_full": ("QUERY_TILES", "load → mma: a query tile has arrived"),
     "q_empty": ("QUERY_TILES", "mma → load: all products that read it are done"),
@@ -61,9 +64,9 @@ _INTEGERS = {
 
 
 def specialised(
-    schedule: BlackwellSchedule, hardware: Hardware, where: Lengths, empty_value: str
+    schedule: BlackwellSchedule, hardware: Hardware, where: Lengths, empty_value: str, element: str
 ) -> Specialised:
-    """Return the context of ``shared/specialised``."""
+    """Return the context of ``shared/specialised``; ``element``: the type of tensor ``x``."""
     longest = schedule.order is TileOrder.LONGEST_FIRST
     plan, shared, short = memory_plan(schedule), sharing(schedule), one_tile(schedule)
     packed, chunked = where.impl == "packed", chunk(schedule) is not None
@@ -117,6 +120,8 @@ def specialised(
         empty_value=empty_value,
         empty_second='float("-inf")' if schedule.normalised else "0.0",
         statistics=schedule.normalised,
+        row_elements=ROW_BYTES // schedule.element,
+        element_of=element,
     )
 
 

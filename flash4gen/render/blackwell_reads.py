@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from flash4gen.ir.expr import Expr, Lookup, Var, lookups
-from flash4gen.render import expressions
+from flash4gen.render import blackwell_formats, expressions
 from flash4gen.render.block_reads import block_read, by_blocks
 from flash4gen.render.context_blackwell import Normalise
 from flash4gen.render.context_inputs import Inputs
@@ -40,7 +40,8 @@ class Reads:
         once: those of score and mask that a work tile reads once.
         step: those that each key tile reads.
         rows: those of which whole rows of keys are read.
-        sink: those of the sink, which no key tile can depend on.
+        sink: those of the sink and of the factor on the output, which no key tile can depend on.
+        factor: those of the factor on the scores, read once like ``once``.
         names: of their values.
     """
 
@@ -49,6 +50,7 @@ class Reads:
     step: tuple[Lookup, ...]
     rows: frozenset[Lookup]
     sink: tuple[Lookup, ...]
+    factor: tuple[Lookup, ...]
     names: Mapping[Expr, str]
 
     @property
@@ -82,7 +84,8 @@ def reads(attention: Attention) -> Reads:
         once=tuple(found for found in scored if not in_loop(found)),
         step=tuple(found for found in scored if in_loop(found)),
         rows=frozenset(lookup for lookup in every if by_rows(lookup, attention)),
-        sink=() if attention.sink is None else ordered(attention.sink),
+        sink=ordered(*(it for it in (attention.sink, attention.value_factor) if it is not None)),
+        factor=() if attention.score_factor is None else ordered(attention.score_factor),
         names=value_names(every),
     )
 
@@ -110,7 +113,7 @@ def blackwell_inputs(attention: Attention, found: Reads, names: Mapping[Var, str
     texts = _texts(attention, found)
     return Inputs(
         tensors=tuple(texts.values()),
-        program=_lines(found.once, texts, found, names),
+        program=_lines((*found.once, *found.factor), texts, found, names),
         step=_lines(found.step, texts, found, names),
         handed=found.handed,
         needs_seq_q=False,
@@ -127,18 +130,27 @@ def normalise(
     empty_factor: str,
 ) -> Normalise:
     """Return how a row's sum becomes a factor of its output, and its LSE."""
-    if attention.sink is None:
-        return Normalise(impl="plain", empty_factor=empty_factor)
+    log_max = blackwell_formats.log_max(attention)
+    factor = blackwell_formats.value_factor(attention)
+    if attention.sink is None and not factor:
+        return Normalise(impl="plain", empty_factor=empty_factor, log_max=log_max)
     # A number for each row, where score and mask have a column.
     names = {**names, Var.Q: "q", Var.H: "h"}
     known = {**variable_names(names), **found.names}
-    logit = "".join(statements([("", attention.sink)], TRITON, known, 10**6))
+    sink = () if attention.sink is None else (("", attention.sink),)
+    logit = "".join(statements([*sink], TRITON, known, 10**6)) if sink else ""
     # Packed heads: score and mask have the values of their own as a column, here is a row.
     again = schedule.pack > 1
     left = tuple(lookup for lookup in found.sink if again or lookup not in found.once)
+    handed = blackwell_formats.normaliser(attention)
     return Normalise(
-        impl="sink",
+        impl="sink" if logit else "scaled",
         empty_factor=empty_factor,
+        log_max=log_max,
+        value_factor=factor,
+        unit="descale * " if factor else "",
+        given="".join(f", {name}" for name, _ in handed),
+        given_factors="".join(f", {value}" for _, value in handed),
         reads=_lines(left, _texts(attention, found), found, names),
         logit=logit,
     )

@@ -88,7 +88,7 @@ def _exponent(attention: Attention) -> tuple[Constant, ...]:
             if attention.score == SCORE
             else "log2(e): e^x = 2^(TO_LOG2 · x), one multiply-add before exp2",
         ),
-        *_weights(attention),
+        *weights(attention),
         *_dropout(attention),
     )
 
@@ -99,7 +99,7 @@ def _out_dtype(attention: Attention) -> tuple[Constant, ...]:
     return (Constant("OUT_DTYPE", TORCH_DTYPE[attention.output], ""),)
 
 
-def _weights(attention: Attention) -> tuple[Constant, ...]:
+def weights(attention: Attention) -> tuple[Constant, ...]:
     """Return what 8-bit weights are scaled by on their way to the values."""
     if attention.dtype is not DType.FP8_E4M3:
         return ()

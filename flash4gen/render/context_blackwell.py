@@ -101,6 +101,9 @@ class Spans:
 class TensorMemory:
     """Where scores and weights lie: the plan's file, the weights' element type, both's layout.
 
+    ``per_column`` is how many weights a column holds, ``weights_at`` where among those of a whole
+    score its upper half begins.
+
     ``tiles`` is how many query tiles a program has, here and below: a constant of the module, or a
     parameter of its kernel.
     """
@@ -109,6 +112,26 @@ class TensorMemory:
     dtype: str
     layout: str
     tiles: str
+    per_column: int
+    per_column_text: str
+    weights_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Exponent:
+    """How a weight's exponent follows from its score.
+
+    Attributes:
+        impl: the file of ``concern/exp2``.
+        to_log2: what scores are multiplied with.
+        given: the parameter, and argument, that it is; empty for a constant.
+        rounding: what weights lose to their element type, in words.
+    """
+
+    impl: str
+    to_log2: str
+    given: str
+    rounding: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +276,9 @@ class SoftmaxRole:
         early: whether some weights are released before the others.
         pause: after how many keys it waits before input tensors are read for others; empty if none
             are read for every key.
+        to_log2, given: as of ``Exponent``.
+        shift: whether weights are scaled to fill the range of 8 bits.
+        factors: statements that assign what scores are multiplied with, where it is not constant.
     """
 
     impl: str
@@ -269,6 +295,10 @@ class SoftmaxRole:
     dtype: str
     early: bool
     pause: str
+    to_log2: str
+    given: str
+    shift: bool
+    factors: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -276,14 +306,24 @@ class Normalise:
     """How a row's sum becomes the factor of its output, and its LSE.
 
     Attributes:
-        impl: ``plain``, or ``sink`` where a logit without a value joins the sum.
+        impl: ``plain``, ``sink`` where a logit without a value joins the sum, or ``scaled`` where
+            outputs have a factor that is known at run time.
         empty_factor: what a row without any term is multiplied with.
-        reads: statements that read the sink's tensors.
+        log_max: the exponent that weights of the row's maximum have, less that of the weights.
+        value_factor: the factor of the outputs.
+        unit: the same in front of a product; empty for 1.
+        given: parameters of ``_normalised`` for these; ``given_factors``: its arguments.
+        reads: statements that read the tensors of sink and factor.
         logit: the sink, in base e.
     """
 
     impl: str
     empty_factor: str
+    log_max: str
+    value_factor: str = ""
+    unit: str = ""
+    given: str = ""
+    given_factors: str = ""
     reads: str = ""
     logit: str = ""
 
@@ -358,6 +398,8 @@ class Specialised:
         grid: how many programs are launched.
         empty_value: output of a row without keys; ``empty_second``: its second result.
         statistics: whether softmax and correction tell each other about rows.
+        row_elements: a row's elements are a multiple of this, which the copy engine asks for.
+        element_of: the element type of tensor ``x`` in Gluon's words.
     """
 
     integers: tuple[Named, ...]
@@ -381,6 +423,8 @@ class Specialised:
     empty_value: str
     empty_second: str
     statistics: bool
+    row_elements: int
+    element_of: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -405,7 +449,7 @@ class BlackwellContext:
     score: Score
     key_mask: KeyMask
     row_max: RowMaximum
-    exp2: Impl
+    exp2: Exponent
     softmax: SoftmaxRole
     correction: Correction
     store: StoreRole

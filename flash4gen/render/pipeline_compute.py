@@ -15,7 +15,7 @@ from flash4gen.ir.masks.transpose import query_bounds
 from flash4gen.ir.printer import format_expr
 from flash4gen.ir.simplify import simplify
 from flash4gen.render import expressions
-from flash4gen.render.blackwell import ELEMENT
+from flash4gen.render.blackwell_formats import ELEMENT
 from flash4gen.render.context_backward import Derivatives
 from flash4gen.render.context_pipeline import ComputeRole, QueryMask
 from flash4gen.render.environment import call

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from flash4gen.ir.library import target
-from flash4gen.ir.nodes import EmptyRow, Lengths, Weights
+from flash4gen.ir.nodes import DType, EmptyRow, Lengths, Scales, Weights, descales
 from flash4gen.render.module import render
 from flash4gen.schedule.model import Family
 from tests.ir.notation import attention, expr
@@ -50,6 +50,14 @@ MEANINGS: dict[str, dict[str, Any]] = {
     "bias": {"score": "s + bias[h, q, k] + table[h, k - q + 4]"},
     "documents": {"mask": "k <= q_end and q_docs[b, q] == docs[b, k]"},
     "sink": {"sink": expr("0.0"), "mask": WINDOW},
+}
+
+
+EIGHT: dict[str, Any] = {"dtype": DType.FP8_E4M3, "out_dtype": DType.BF16}
+SCALED: dict[str, Any] = {
+    **EIGHT,
+    "scales": Scales.PER_KV_HEAD,
+    "inputs": descales(Scales.PER_KV_HEAD),
 }
 
 
@@ -99,6 +107,19 @@ MODULES: dict[str, tuple[Pins, dict[str, Any]]] = {
     ),
     "sigmoid, packed sequences": ({}, {"weights": Weights.SIGMOID, "lengths": Lengths.PACKED}),
     "clc, 192 and 128": ({"dispatch": "clc"}, MEANINGS["192 and 128"]),
+    "8 bits": ({}, EIGHT),
+    "8 bits, sink": ({"emulated": 0}, {**EIGHT, **MEANINGS["sink"]}),
+    "8 bits, factors": ({}, SCALED),
+    "8 bits, factors, shared_s": ({"plan": "shared_s"}, SCALED),
+    "8 bits, factors, softcap": (
+        {"plan": "double_s", "query_tiles": 1},
+        {**SCALED, "score": SOFTCAP},
+    ),
+    "8 bits, factors, packed sequences, sink": (
+        {},
+        {**SCALED, "sink": expr("0.0"), "lengths": Lengths.PACKED},
+    ),
+    "8 bits, factors, packed heads": ({"pack": 4}, SCALED),
 }
 
 
@@ -141,6 +162,24 @@ def test_one_score_used_in_turn_and_a_weights_slot_per_tile() -> None:
     # The other tile's scores must be in registers before these overwrite them.
     assert "memory.p.shape[0] - 1 - TILE" in function(module, "_qk")
     assert "bars.s_empty" not in text(CHOICES["plan p_in_s"])
+
+
+def test_8_bit_weights_lie_four_to_a_column() -> None:
+    weights = function(text({"plan": "p_in_s"}, **EIGHT), "_weights")
+    assert "reinterpret(gl.float8e4nv, [TILE_Q, 4 * TILE_K], layout)" in weights
+    assert "both.slice(2 * TILE_K, TILE_K)" in weights
+
+
+def test_factors_of_8_bit_elements_are_read_once_per_work_tile() -> None:
+    module = text(**SCALED)
+    assert "_read_descale" not in function(module, "_softmax_step")
+    softmax = function(module, "_softmax")
+    assert "to_log2 = TO_LOG2 * (descale_q_b_hkv * descale_k_b_hkv)" in softmax
+    assert "factor = gl.where(row_sum > 0.0, descale_v_b_hkv / row_sum, 0.0)" in softmax
+    assert "x.to(gl.bfloat16)" in function(module, "_stage")
+    capped = function(text(score=SOFTCAP, **SCALED), "_softmax")
+    assert "prescale = PRESCALE * (descale_q_b_hkv * descale_k_b_hkv)" in capped
+    assert "to_log2" not in capped
 
 
 def test_weights_inside_their_scores() -> None:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from flash4gen.ir import library
+from flash4gen.ir.expr import ALWAYS
 from flash4gen.ir.hardware import Feature, Hardware
-from flash4gen.ir.nodes import Attention, DType, Scales, descales
+from flash4gen.ir.nodes import Attention, DType, Scales, Weights, descales
+from flash4gen.schedule.blackwell.memory import memory_plan
+from flash4gen.schedule.blackwell.model import BlackwellSchedule
 from flash4gen.schedule.choose import choose
 from flash4gen.schedule.memory import BARRIERS, SCRATCH
 from flash4gen.schedule.model import Choice, Schedule
 from flash4gen.schedule.units import Unit, matrix_unit
 from flash4gen.schedule.verify import schedule_text, verify
 from tests.ir.notation import attention
-from tests.schedule.variants import portable, said
+from tests.schedule.variants import pinning, portable, said
 
 TARGETS = library.targets()
 ABLE = [item for item in TARGETS if item.has(Feature.FP8)]
@@ -90,11 +94,51 @@ def test_fields_that_are_set_have_a_reason() -> None:
     assert {"element", "promotes"} <= decided
 
 
-def test_the_blackwell_family_says_why_not() -> None:
-    choice = choose(eight(), library.target("b200"))
+@pytest.mark.parametrize("target", ["b200", "b300"])
+@pytest.mark.parametrize("head_dim", [16, 64, 96, 128])
+def test_the_blackwell_family_takes_them(target: str, head_dim: int) -> None:
+    choice = choose(eight(head_dim), library.target(target))
+    assert isinstance(choice, Choice)
+    schedule = choice.schedule
+    assert isinstance(schedule, BlackwellSchedule)
+    assert (schedule.element, schedule.rescale_threshold) == (1, 0)
+    assert schedule.head_pad >= 32
+    weights = [it for it in memory_plan(schedule).regions if it.name.startswith("p")]
+    assert {it.columns for it in weights} == {32}
+    half, ring = choose(plain(head_dim), library.target(target)), "ring of k and v"
+    assert isinstance(half, Choice)
+    assert slot(schedule, ring) * 2 == slot(half.schedule, ring) or head_dim == 16
+
+
+def plain(head_dim: int) -> Attention:
+    return replace(eight(head_dim), dtype=DType.BF16, out_dtype=None, scales=None, inputs=())
+
+
+def slot(schedule: object, ring: str) -> int:
+    assert isinstance(schedule, BlackwellSchedule)
+    (size,) = (it.bytes for it in memory_plan(schedule).buffers if it.name == ring)
+    return size // schedule.stages
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"weights": Weights.SIGMOID}, "its sigmoid weights have 16 bits"),
+        ({"head_dim": 256, "value_dim": 256}, "no memory plan for elements of fp8_e4m3"),
+    ],
+)
+def test_the_blackwell_family_says_why_not(changes: dict[str, Any], why: str) -> None:
+    choice = choose(replace(eight(), **changes), library.target("b200"))
     assert isinstance(choice, Choice)
     assert choice.decisions[0].value == "portable"
-    assert "its elements have 16 bits" in choice.decisions[0].reason
+    assert why in choice.decisions[0].reason
+
+
+@pytest.mark.parametrize("pin", [{"rescale_threshold": 4}, {"ctas": 2}])
+def test_pins_that_8_bits_have_no_room_for_are_refused(pin: dict[str, int]) -> None:
+    found = choose(pinning(replace(eight(), mask=ALWAYS), **pin), library.target("b200"))
+    assert not isinstance(found, Choice)
+    assert any(next(iter(pin)) in refusal.message + "".join(refusal.helps) for refusal in found)
 
 
 def test_the_text_of_16_bit_schedules_does_not_mention_them() -> None:

@@ -18,7 +18,7 @@ from flash4gen.clock.steps import cycles_of
 from flash4gen.schedule.blackwell.memory import TILE
 from flash4gen.schedule.blackwell.model import TensorPlan
 from flash4gen.schedule.blackwell.sketch.effort import NEW_MAX, OVERHEAD
-from flash4gen.schedule.blackwell.sketch.single import DEPTH, WIDEST
+from flash4gen.schedule.blackwell.sketch.single import DEPTH_BYTES, WIDEST
 from flash4gen.schedule.blackwell.sketch.softmax import NEW_MAX_CHAIN
 from flash4gen.schedule.blackwell.space import FRAGMENT
 
@@ -91,11 +91,16 @@ def _parts(what: Kernel, machine: ClockMachine) -> _Parts:
     schedule, effort, get = what.schedule, what.effort, machine.get
     rows = TILE * schedule.ctas
     wide = min(schedule.value_pad, WIDEST)
-    first = Mma(m=rows, n=schedule.tile_k, count=schedule.head_pad // DEPTH, ctas=schedule.ctas)
+    first = Mma(
+        m=rows,
+        n=schedule.tile_k,
+        count=schedule.head_pad * schedule.element // DEPTH_BYTES,
+        ctas=schedule.ctas,
+    )
     second = Mma(
         m=rows,
         n=wide,
-        count=schedule.tile_k // DEPTH * (schedule.value_pad // wide),
+        count=schedule.tile_k * schedule.element // DEPTH_BYTES * (schedule.value_pad // wide),
         a_from=Operand.TMEM,
         ctas=schedule.ctas,
     )

@@ -22,10 +22,13 @@ TILE = 128
 """Rows of a query tile, the lanes of tensor memory; and keys of a step, the columns of a score."""
 
 ELEMENT = 2
-"""Bytes of one fp16 or bf16 element."""
+"""Bytes of one fp16 or bf16 element: outputs have no other."""
 
 STAGED_COLUMNS = 128
 """Columns of an output tile that lie in one staging buffer; wider ones go out in parts."""
+
+COLUMN = 4
+"""Bytes that a lane has in a column of tensor memory."""
 
 BARRIER = 8
 """Bytes of one mbarrier."""
@@ -126,7 +129,7 @@ def roles(schedule: BlackwellSchedule) -> tuple[Role, ...]:
 def _buffers(schedule: BlackwellSchedule, barriers: tuple[Barrier, ...]) -> tuple[Buffer, ...]:
     out = TILE * min(schedule.value_pad, STAGED_COLUMNS) * ELEMENT
     plan = [
-        Buffer("q", schedule.query_tiles * TILE * schedule.head_pad * ELEMENT),
+        Buffer("q", schedule.query_tiles * TILE * schedule.head_pad * schedule.element),
         *_rings(schedule),
         Buffer("staged out", schedule.staging * out),
         *_statistics(schedule),
@@ -150,7 +153,7 @@ def _rings(schedule: BlackwellSchedule) -> Iterator[Buffer]:
     A CTA of a pair holds half of the keys of a key tile, but half of the columns of a value tile: a
     slot is for one of them only, and they take turns.
     """
-    sizes = [TILE * width * ELEMENT for width in (schedule.head_pad, schedule.value_pad)]
+    sizes = [TILE * width * schedule.element for width in (schedule.head_pad, schedule.value_pad)]
     if schedule.ctas == 1:
         yield Buffer("ring of k and v", schedule.stages * max(sizes))
         return
@@ -169,24 +172,24 @@ def score_slots(schedule: BlackwellSchedule) -> int:
 
 
 def _regions(schedule: BlackwellSchedule) -> Iterator[Region]:
-    """Yield scores, weights and accumulators. A 32-bit element takes a column, a 16-bit one half.
+    """Yield scores, weights and accumulators. A 32-bit element takes a column, others a share.
 
     Weights inside a score lie in its upper half: a softmax thread has read its whole row before it
     writes there, and a warp touches no lanes but its own.
     """
-    half = TILE // 2
+    weights = TILE * schedule.element // COLUMN
     slots = score_slots(schedule)
     inside = schedule.plan in (TensorPlan.P_IN_S, TensorPlan.DOUBLE_S)
     for slot in range(slots):
         name = "s" if schedule.plan is TensorPlan.SHARED_S else f"s{slot}"
         yield Region(name, slot * TILE, TILE)
         if inside:
-            yield Region(f"p{slot}", slot * TILE + half, half, inside=name)
+            yield Region(f"p{slot}", slot * TILE + TILE // 2, weights, inside=name)
     first = slots * TILE
     if not inside:
         for tile in range(schedule.query_tiles):
-            yield Region(f"p{tile}", first, half)
-            first += half
+            yield Region(f"p{tile}", first, weights)
+            first += weights
     for tile in range(schedule.query_tiles):
         yield Region(f"o{tile}", first, schedule.value_pad)
         first += schedule.value_pad

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class TensorPlan(StrEnum):
     """What the columns of tensor memory are spent on, beside the accumulators.
 
-    P_IN_S: a score slot per query tile, the 16-bit weights in its upper half (FlashAttention-4).
+    P_IN_S: a score slot per query tile, the weights in its upper half (FlashAttention-4).
     SHARED_S: one score slot that both tiles use in turn, and a weight slot per tile.
     DISJOINT: a score slot and a weight slot per tile, where the columns suffice.
     DOUBLE_S: one query tile with two score slots used in turn, weights inside them.
@@ -115,6 +115,7 @@ class BlackwellSchedule:
         normalised: whether weights are those of a softmax. Those of a sigmoid have no maximum, so
             that no output is rescaled, and the correction only hands outputs on.
         key_loops: the softmax's loops over key tiles; none that is proven never to run.
+        element: bytes of an element of q, k and v, and of a weight.
     """
 
     family: Family
@@ -147,6 +148,7 @@ class BlackwellSchedule:
     tmem_columns: int
     normalised: bool = field(default=True, metadata=WHERE_SET)
     key_loops: KeyLoops = field(default=KeyLoops.MASKED_FULL, metadata=WHERE_SET)
+    element: int = field(default=2, metadata=WHERE_SET)
 
     @property
     def rows(self) -> int:

@@ -222,6 +222,8 @@ def _early(schedule: BlackwellSchedule) -> str:
 def _threshold(schedule: BlackwellSchedule, traits: Traits) -> str:
     if not traits.normalised:
         return "sigmoid weights have no maximum to be scaled by"
+    if schedule.element == 1:
+        return f"{FA4} in 8 bits: weights fill the range of e4m3, which leaves no room for growth"
     if schedule.rescale_threshold == 0:
         return "the accumulator is rescaled whenever the maximum grows"
     return (

@@ -76,7 +76,7 @@ def resolve(traits: Traits, hardware: Hardware, pins: Pins) -> BlackwellSchedule
         short_other_registers=short.other,
         emulated=_emulated(traits, hardware, pins),
         early=pins.get("early", EARLY),
-        rescale_threshold=pins.get("rescale_threshold", THRESHOLD if traits.normalised else 0),
+        rescale_threshold=pins.get("rescale_threshold", _threshold(traits)),
         row_max=pins.get("row_max") or _row_max(traits, hardware),
         tanh=pins.get("tanh", Tanh.EXACT),
         staging=pins.get("staging", 1),
@@ -86,6 +86,7 @@ def resolve(traits: Traits, hardware: Hardware, pins: Pins) -> BlackwellSchedule
         tmem_columns=0,
         normalised=traits.normalised,
         key_loops=traits.key_loops,
+        element=traits.element,
     )
     return planned(_with_ring(draft, hardware, pins))
 
@@ -133,6 +134,11 @@ def _plan(traits: Traits, hardware: Hardware, query_tiles: int, ctas: int) -> Te
         return TensorPlan.DOUBLE_S
     found = winner(traits, hardware) if ctas == 1 else None
     return found.plan if found else TensorPlan.P_IN_S
+
+
+def _threshold(traits: Traits) -> int:
+    """Return 0 where no growth is left out: of 8-bit weights too, which fill their range."""
+    return THRESHOLD if traits.normalised and traits.element > 1 else 0
 
 
 def _order(traits: Traits) -> TileOrder:

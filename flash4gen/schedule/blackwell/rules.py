@@ -76,6 +76,12 @@ def domains(schedule: BlackwellSchedule, _hardware: Hardware) -> Broken | None:
         value = getattr(schedule, name)
         if domain.read(value) is None:
             return Broken("domains", f"{name} = {value}: {domain.rule}", (name,))
+    if schedule.element == 1 and schedule.rescale_threshold:
+        reason = (
+            f"rescale_threshold = {schedule.rescale_threshold}: 8-bit weights are scaled to reach "
+            "2⁸, and e4m3 ends at 448, so that there is no room for a maximum that has grown"
+        )
+        return Broken("domains", reason, ("rescale_threshold",), "rescale_threshold = 0")
     return None
 
 
@@ -105,6 +111,8 @@ def pair(schedule: BlackwellSchedule, _hardware: Hardware) -> Broken | None:
     if schedule.ctas == 1:
         return None
     fix = "ctas = 1"
+    if schedule.element == 1:
+        return Broken("pair", "a pair of CTAs shares products of 16-bit elements", ("ctas",), fix)
     if schedule.query_tiles != 2 or schedule.plan is not TensorPlan.P_IN_S:
         reason = "a pair of CTAs works on two query tiles each, with plan = p_in_s"
         return Broken("pair", reason, ("ctas", "plan", "query_tiles"), fix)
@@ -239,10 +247,10 @@ BASIC = ("instructions", *NONSENSE)
 
 
 def padding(schedule: BlackwellSchedule, traits: Traits) -> Broken | None:
-    """Heads are padded as the attention's widths ask for."""
-    for name in ("head_pad", "value_pad"):
+    """Heads are padded as the attention's widths ask for, elements as wide as its type is."""
+    for name, what in (("head_pad", "width"), ("value_pad", "width"), ("element", "type")):
         if getattr(schedule, name) != getattr(traits, name):
-            reason = f"{name} is {getattr(schedule, name)}, the width asks for "
+            reason = f"{name} is {getattr(schedule, name)}, the {what} asks for "
             return Broken("padding", f"{reason}{getattr(traits, name)}", ())
     return None
 

@@ -26,6 +26,9 @@ NARROW = 128
 WIDE = (192, 128)
 """The one wider pair of widths that they have room for: q and k lie in shared memory only."""
 
+LEAST_8_BIT = 32
+"""8-bit products take 32 elements along K (PTX ISA, tcgen05.mma, kind::f8f6f4)."""
+
 WIDEST = (256, 256)
 """Widths at which one query tile fills tensor memory."""
 
@@ -49,6 +52,7 @@ class Traits:
         reads_keys: input tensors are read for every key.
         key_loops: the loops over key tiles that some length and some query tile give a turn.
         integers: operations of the score on positions, conversions to floats among them.
+        element: bytes of an element of q, k and v, and of a weight.
     """
 
     head_dim: int
@@ -65,13 +69,15 @@ class Traits:
     reads_keys: bool = False
     key_loops: KeyLoops = KeyLoops.MASKED_FULL
     integers: int = 0
+    element: int = 2
 
     @property
     def head_pad(self) -> int:
         """Padded width of q and k: 192 stays; others are those of v too, which share a ring."""
         if self.head_dim == WIDE[0]:
             return self.head_dim
-        return pad(max(self.head_dim, self.value_dim))
+        least = LEAST_8_BIT if self.element == 1 else 0
+        return max(pad(max(self.head_dim, self.value_dim)), least)
 
     @property
     def value_pad(self) -> int:
@@ -104,6 +110,7 @@ def traits(attention: Attention) -> Traits:
         ),
         key_loops=_key_loops(attention),
         integers=_integers(attention.score),
+        element=attention.dtype.bytes,
     )
 
 
@@ -133,8 +140,8 @@ def unsupported(attention: Attention) -> str:
     """Return why the family cannot compute an attention, or an empty text."""
     if attention.dropout:
         return "it draws no random numbers, and this attention drops weights"
-    if attention.dtype.bytes == 1:
-        return f"its elements have 16 bits, and those of {attention.dtype} have 8"
+    if attention.dtype.bytes == 1 and not attention.normalised:
+        return f"its sigmoid weights have 16 bits, and those of {attention.dtype} have 8"
     if attention.paged:
         return "its keys and values lie one behind the other, not in blocks that a table names"
     if attention.norm_weights:
@@ -142,6 +149,11 @@ def unsupported(attention: Attention) -> str:
     if attention.epilogue is not None:
         return "it stores the output as it is, and this attention changes it"
     widths = attention.head_dim, attention.value_dim
+    if attention.dtype.bytes == 1 and max(widths) > NARROW:
+        return (
+            f"head_dim {widths[0]} with value_dim {widths[1]} has no memory plan for elements of "
+            f"{attention.dtype}: it takes widths up to {NARROW} of those"
+        )
     if max(widths) <= NARROW or widths in (WIDE, WIDEST):
         return ""
     return (

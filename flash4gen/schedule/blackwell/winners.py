@@ -55,7 +55,9 @@ class Winner(NamedTuple):
 
 
 def winner(traits: Traits, hardware: Hardware) -> Winner | None:
-    """Return the fastest plan for two query tiles; None if that was not searched for."""
+    """Return the fastest plan of two query tiles; None if none was searched for: of 8 bits."""
+    if traits.element == 1:
+        return None
     key = Key(hardware.capability, traits.head_pad, traits.value_pad, traits.tanh)
     return winners().get(key)
 

@@ -111,7 +111,7 @@ def works(
 def section(schedule: BlackwellSchedule, shape: Shape, hardware: Hardware) -> int:
     """Return the packs of heads whose keys and values share L2: the twin of the launch's line."""
     keys = shape.total_keys // shape.batch
-    key_bytes = max(1, keys) * (schedule.head_pad + schedule.value_pad) * ELEMENT
+    key_bytes = max(1, keys) * (schedule.head_pad + schedule.value_pad) * schedule.element
     group = shape.heads // shape.kv_heads
     packs = _packs(schedule, shape)
     return min(packs, max(1, max(1, hardware.l2_bytes // 2 // key_bytes) * group // schedule.pack))
@@ -182,10 +182,11 @@ def memory_cycles(
     """
     widths = schedule.head_pad + schedule.value_pad
     steps = sum(work.plain + work.masked for work in tiles)
-    per_step = schedule.tile_k * widths * ELEMENT / schedule.ctas
-    rows = schedule.rows * widths * ELEMENT
+    per_step = schedule.tile_k * widths * schedule.element / schedule.ctas
+    query = schedule.head_pad * schedule.element + schedule.value_pad * ELEMENT
+    rows = schedule.rows * query
     from_l2 = (steps * per_step + len(tiles) * rows) * schedule.ctas
-    tensors = shape.total_queries * shape.heads + shape.total_keys * shape.kv_heads
-    from_memory = tensors * widths * ELEMENT
+    keys = shape.total_keys * shape.kv_heads * widths * schedule.element
+    from_memory = shape.total_queries * shape.heads * query + keys
     machine = machine_for(hardware)
     return max(from_l2 / machine.l2_rate, from_memory / machine.hbm_rate) / machine.sms

@@ -8,17 +8,19 @@ takes seconds, so that the same run one kernel after the other.
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import subprocess
 import sys
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, TypeAlias, cast
+from typing import IO, TYPE_CHECKING, Any, TypeAlias, cast
 
 import torch
 
 from flash4gen.vgpu.check import prepare_checked
+from flash4gen.vgpu.dtypes import FLOAT8
 from flash4gen.vgpu.mutate.generate import mutants
 from flash4gen.vgpu.mutate.runs import Baseline, run
 
@@ -122,10 +124,27 @@ def _worker() -> Iterator[subprocess.Popen[bytes]]:
         worker.communicate()
 
 
+def sent(message: object) -> bytes:
+    """Return a message as it goes through a pipe."""
+    buffer = io.BytesIO()
+    _Pickler(buffer).dump(message)
+    return buffer.getvalue()
+
+
+class _Pickler(pickle.Pickler):
+    """Sends 8-bit floats as bytes: torch 2 writes pickles of their storage that it cannot read."""
+
+    def reducer_override(self, obj: object) -> Any:
+        """Return how a tensor of 8-bit floats is made of one of bytes; others go their own way."""
+        if isinstance(obj, torch.Tensor) and obj.dtype in FLOAT8:
+            return torch.Tensor.view, (obj.view(torch.uint8), obj.dtype)
+        return NotImplemented
+
+
 def _send(worker: subprocess.Popen[bytes], message: object) -> None:
     pipe = cast("IO[bytes]", worker.stdin)
     try:
-        pickle.dump(message, pipe)
+        pipe.write(sent(message))
         pipe.flush()
     except BrokenPipeError as error:
         raise _ended(worker) from error

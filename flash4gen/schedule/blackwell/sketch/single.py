@@ -36,8 +36,9 @@ if TYPE_CHECKING:
     from flash4gen.schedule.blackwell.model import BlackwellSchedule
     from flash4gen.schedule.blackwell.sketch.places import Walk
 
-DEPTH = 16
-"""Columns of K that one product of 16-bit operands takes."""
+DEPTH_BYTES = 32
+"""Bytes along K that one product takes: 16 elements of 16 bits, 32 of 8 bits, in as much time
+(PTX ISA, tcgen05.mma; twice the products of 8 bits per second by NVIDIA's data sheets)."""
 
 WIDEST = 128
 """Columns of an output that are multiplied at a time where it has more."""
@@ -73,11 +74,11 @@ def load(schedule: BlackwellSchedule, program: tuple[Walk, ...]) -> Iterator[Ste
     for walk in program:
         for tile in range(schedule.query_tiles):
             yield wait((f"q_empty[{tile}]", walk.done - 1))
-            size = TILE * schedule.head_pad * ELEMENT
+            size = TILE * schedule.head_pad * schedule.element
             yield TmaLoad(bytes=size, barrier=f"q_full[{tile}]", inner_bytes=BOX, label=f"Q{tile}")
         for kind in _fetched(schedule, walk.steps):
             width = schedule.head_pad if kind == "K" else schedule.value_pad
-            size = TILE * width * ELEMENT // schedule.ctas
+            size = TILE * width * schedule.element // schedule.ctas
             yield wait(ring.empty(item))
             yield TmaLoad(bytes=size, barrier=ring.full(item)[0], inner_bytes=BOX, label=kind)
             item += 1
@@ -160,7 +161,7 @@ def _scores(schedule: BlackwellSchedule, tile: int, turn: int) -> Iterator[Step]
         yield wait((f"s_empty[{1 - tile}]", turn + tile - 1), "wait until S is free")
     elif schedule.plan in FREED:
         yield wait((f"s_empty[{tile}]", turn - 1), "wait until S is free")
-    count = schedule.head_pad // DEPTH
+    count = schedule.head_pad * schedule.element // DEPTH_BYTES
     yield Mma(
         m=TILE * schedule.ctas,
         n=schedule.tile_k,
@@ -179,7 +180,7 @@ def _weighted(schedule: BlackwellSchedule, tile: int, turn: int) -> Iterator[Ste
     n = min(schedule.value_pad, WIDEST)
     for columns, barrier in parts:
         yield wait(weights_ready(schedule, barrier, tile, turn), "wait for P")
-        count = columns // DEPTH * (schedule.value_pad // n)
+        count = columns * schedule.element // DEPTH_BYTES * (schedule.value_pad // n)
         yield Mma(
             m=TILE * schedule.ctas,
             n=n,
