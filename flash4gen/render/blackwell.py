@@ -84,8 +84,6 @@ def blackwell_context(
     found, names = reads(attention), element_names(schedule, where.holder)
     masked = key_mask(attention, mask, names, where.holder)
     tanh = "tanh_approx" if schedule.tanh is Tanh.APPROX else "tanh_packed"
-    to_log2, given = blackwell_formats.to_log2(attention)
-    rounding = blackwell_formats.ROUNDING[attention.dtype.bytes]
     helpers = expressions.arithmetic(attention, folded.body, tanh)
     return BlackwellContext(
         header=head,
@@ -106,9 +104,7 @@ def blackwell_context(
         score=expressions.score(attention, folded.body),
         key_mask=masked,
         row_max=_row_max(attention, folded, schedule, names),
-        exp2=Exponent(
-            _EXP2[schedule.normalised, bool(schedule.emulated)], to_log2, given, rounding
-        ),
+        exp2=_exponent(attention, schedule),
         softmax=_softmax(attention, schedule, walk, where, found, masked),
         correction=Correction(
             impl="threshold" if schedule.normalised else "none",
@@ -134,6 +130,14 @@ _EXP2 = {
     (False, True): "sigmoid_mixed",
     (False, False): "sigmoid",
 }
+
+
+def _exponent(attention: Attention, schedule: BlackwellSchedule) -> Exponent:
+    to_log2, given = blackwell_formats.to_log2(attention)
+    rounding = blackwell_formats.ROUNDING[attention.dtype.bytes]
+    impl = _EXP2[schedule.normalised, bool(schedule.emulated)]
+    return Exponent(impl, to_log2, given, rounding)
+
 
 _QK = ("memory", "bars", "TILE: gl.constexpr", "stage", "turn")
 

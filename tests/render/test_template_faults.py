@@ -139,6 +139,7 @@ def test_a_fault_without_templates_of_users_is_ours(
         raise ValueError("ours")
 
     monkeypatch.setattr(environment, "rule", broken)
+    monkeypatch.setattr(environment, "_shipped_alone", lambda: environment._made(()))
     with pytest.raises(ValueError, match="ours"):
         render(plan.attention, plan.hardware, plan.choice)
 
