@@ -1,7 +1,7 @@
 """Random specs, each compiled for two targets: what became of them, kept row by row.
 
-``python -m tests.driver.differential FIRST LAST`` runs the seeds that ``differential.csv`` lacks, or
-has of another text than today's, those of portable kernels first. The file is written after each
+``python -m tests.driver.differential FIRST LAST`` runs the seeds that ``differential.csv`` lacks,
+or has of another text than today's, those of portable kernels first. The file is written after each
 seed, so that it can be interrupted.
 """
 
@@ -85,7 +85,9 @@ def outcomes(seed: int, folder: Path) -> Iterator[Row]:
             continue
         start = _processor_seconds()
         findings = Findings()
-        built = build_plan(plan, Run(folder, (), lambda _: None), folder / row.target, findings)
+        built = build_plan(
+            plan, Run(folder, (), lambda _: None, listed=False), folder / row.target, findings
+        )
         if built is None:
             outcome, wrong = "failed", [render_text(findings.in_order())]
         else:
@@ -138,7 +140,9 @@ def is_fresh(rows: list[Row], folder: Path) -> bool:
 
 def record(first: int, last: int, path: Path = ROWS) -> None:
     """Run the seeds from ``first`` to before ``last`` that are not recorded of today's modules."""
-    rows = {seed: [row for row in read_rows(path) if row.seed == seed] for seed in range(last)}
+    rows: dict[int, list[Row]] = {seed: [] for seed in range(first, last)}
+    for row in read_rows(path):
+        rows.setdefault(row.seed, []).append(row)
     seeds = sorted(
         range(first, last), key=lambda seed: not set(FAMILIES).isdisjoint(random_spec(seed).targets)
     )

@@ -84,8 +84,10 @@ def spilling(monkeypatch: pytest.MonkeyPatch, spills: list[int]) -> list[Artefac
     real = build_compile.compile_module
     made: list[Artefact] = []
 
-    def compile_module(path: Path, attention: Attention, hardware: Hardware) -> Artefact:
-        artefact = real(path, attention, hardware)
+    def compile_module(
+        path: Path, attention: Attention, hardware: Hardware, *, listed: bool
+    ) -> Artefact:
+        artefact = real(path, attention, hardware, listed=listed)
         facts = replace(artefact.facts, spill_bytes=spills[len(made)])
         made.append(replace(artefact, facts=facts))
         return made[-1]
