@@ -7,18 +7,18 @@ seed, so that it can be interrupted.
 
 from __future__ import annotations
 
-import csv
 import os
 import sys
 import tempfile
-from dataclasses import astuple, dataclass, fields, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.records import read_record, write_record
 from tests.driver.random_specs import FAMILIES, random_spec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from flash4gen.driver import Plan
 
@@ -104,30 +104,7 @@ def _processor_seconds() -> float:
 
 def read_rows(path: Path = ROWS) -> list[Row]:
     """Return what is recorded, nothing if there is no record."""
-    if not path.is_file():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return [
-            Row(
-                seed=int(row["seed"]),
-                target=row["target"],
-                outcome=row["outcome"],
-                note=row["note"],
-                seconds=float(row["seconds"]),
-                text=row["text"],
-            )
-            for row in csv.DictReader(file)
-        ]
-
-
-def write_rows(rows: Iterable[Row], path: Path = ROWS) -> None:
-    """Write a record whole, or leave the one that is there."""
-    new = path.with_suffix(".new")
-    with new.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([field.name for field in fields(Row)])
-        writer.writerows(astuple(row) for row in sorted(rows, key=lambda row: row.seed))
-    new.replace(path)
+    return read_record(Row, path)
 
 
 def is_fresh(rows: list[Row], folder: Path) -> bool:
@@ -151,7 +128,7 @@ def record(first: int, last: int, path: Path = ROWS) -> None:
             if is_fresh(rows[seed], Path(folder)):
                 continue
             rows[seed] = list(outcomes(seed, Path(folder)))
-        write_rows((row for of_seed in rows.values() for row in of_seed), path)
+        write_record(Row, [row for of_seed in sorted(rows) for row in rows[of_seed]], path)
         for row in rows[seed]:
             print(*astuple(row), flush=True)
 
