@@ -7,6 +7,7 @@ seed, so that it can be interrupted.
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import sys
 import tempfile
@@ -123,14 +124,24 @@ def record(first: int, last: int, path: Path = ROWS) -> None:
     seeds = sorted(
         range(first, last), key=lambda seed: not set(FAMILIES).isdisjoint(random_spec(seed).targets)
     )
-    for seed in seeds:
-        with tempfile.TemporaryDirectory() as folder:
-            if is_fresh(rows[seed], Path(folder)):
+    import flash4gen.build.compile  # noqa: F401 - what children need is imported once
+
+    # What a compile leaves in memory goes with its process, now and then.
+    with multiprocessing.get_context("fork").Pool(1, maxtasksperchild=20) as pool:
+        for seed in seeds:
+            made = pool.apply(_remade, (rows[seed], seed))
+            if made is None:
                 continue
-            rows[seed] = list(outcomes(seed, Path(folder)))
-        write_record(Row, [row for of_seed in sorted(rows) for row in rows[of_seed]], path)
-        for row in rows[seed]:
-            print(*astuple(row), flush=True)
+            rows[seed] = made
+            write_record(Row, [row for of_seed in sorted(rows) for row in rows[of_seed]], path)
+            for row in made:
+                print(*astuple(row), flush=True)
+
+
+def _remade(known: list[Row], seed: int) -> list[Row] | None:
+    """Return the rows of a seed, None where those that are known are of today."""
+    with tempfile.TemporaryDirectory() as folder:
+        return None if is_fresh(known, Path(folder)) else list(outcomes(seed, Path(folder)))
 
 
 if __name__ == "__main__":
