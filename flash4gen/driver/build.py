@@ -43,12 +43,16 @@ _HARMLESS_SPILLS = 12
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What holds for a whole run: where outputs go, whose templates, who is told, how deep."""
+    """What holds for a whole run: where outputs go, whose templates, who is told, how deep.
+
+    `listed` says whether kernels that do not spill are disassembled, too.
+    """
 
     out: Path
     template_dirs: tuple[Path, ...]
     progress: Progress
     mutate: bool = False
+    listed: bool = True
 
     def module_path(self, plan: Plan) -> Path:
         """Return where the module of a plan goes."""
@@ -248,7 +252,7 @@ def build_once(plan: Plan, run: Run, folder: Path, findings: Findings) -> Built 
     file.write_text(rendered.text, encoding="utf-8")
     with run.stage("compile", plan.subject) as details:
         try:
-            artefact = compile_module(file, plan.attention, plan.hardware)
+            artefact = compile_module(file, plan.attention, plan.hardware, listed=run.listed)
         except CompileError as error:
             findings.error(
                 Code.COMPILE_FAILED,
