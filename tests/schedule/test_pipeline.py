@@ -9,7 +9,7 @@ import pytest
 
 from flash4gen.ir import library
 from flash4gen.ir.expr import Extent, Input, InputDType
-from flash4gen.ir.nodes import Attention, Pass, Weights
+from flash4gen.ir.nodes import Attention, Pass, Pin, Weights
 from flash4gen.schedule.backward.model import BackwardSchedule
 from flash4gen.schedule.backward.pipeline.choose import choose_pipeline, no_pipeline
 from flash4gen.schedule.backward.pipeline.model import KeyOrder, PipelineSchedule
@@ -116,6 +116,15 @@ def test_what_it_cannot_compute_is_portable_and_says_why(
     assert isinstance(choice.backward.schedule, BackwardSchedule)
     told = next(decision for decision in choice.decisions if decision.field == "family")
     assert reason in told.reason
+
+
+def test_a_pair_of_ctas_has_no_gradients() -> None:
+    pinned = replace(TRAINED, mask=expr("true"), pins=(Pin("ctas", 2), Pin("plan", "p_in_s")))
+    found = choose(pinned, B200)
+    assert isinstance(found, tuple)
+    assert found[0].code == "F4G507"
+    assert "computed by CTAs of their own" in " ".join(found[0].notes)
+    assert isinstance(choose(replace(pinned, passes=(Pass.FORWARD,)), B200), Choice)
 
 
 def test_a_sink_is_no_hindrance() -> None:
