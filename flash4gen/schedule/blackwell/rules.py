@@ -285,8 +285,8 @@ def pair_mask(schedule: BlackwellSchedule, traits: Traits) -> Broken | None:
         return None
     if traits.trained:
         reason = (
-            "the gradients of a module are computed by CTAs of their own: a pair would have to hand "
-            "each other half of the scores' gradients in every step, and none of our kernels does"
+            "gradients are computed by CTAs of their own: in a pair, each would hand half "
+            "of the scores' gradients to the other in every step, and none of our kernels does"
         )
         return Broken("pair_mask", reason, ("ctas",), "ctas = 1")
     if traits.unmasked:
