@@ -72,7 +72,7 @@ def _multiply_add(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
     return torch.addmm(c, a, b) if a.dim() == 2 else torch.baddbmm(c, a, b)
 
 
-def _multiply_into(d: Tensor, a: Tensor, b: Tensor, c: Tensor | None) -> Tensor:
+def multiply_into(d: Tensor, a: Tensor, b: Tensor, c: Tensor | None) -> Tensor:
     """Return `a @ b`, or `a @ b + c`, in the memory of `d` where the same bits come out there."""
     own = d.dtype is torch.float32 and d.dim() == 2 and d.is_contiguous()
     if not own or (c is not None and c is not d) or _shares(d, a) or _shares(d, b):
@@ -248,7 +248,7 @@ def _tc_gen5_mma(op: Operation) -> Lowered:
     ) -> Tensor:
         left, right = values
         if target is not None:
-            return _multiply_into(target, widen(left), widen(right), start)
+            return multiply_into(target, widen(left), widen(right), start)
         if start is None:
             return widen(left) @ widen(right)
         return _multiply_add(widen(left), widen(right), start)
