@@ -62,6 +62,7 @@ class ComputeRole:
         mask: how elements are masked.
         full: whether tiles may need no mask.
         rest: whether heads have columns that are multiplied by themselves.
+        width: the constant that says how many the others are.
         parameters: of a step.
         masked_call, full_call: its arguments in the loops with and without a mask.
     """
@@ -76,6 +77,7 @@ class ComputeRole:
     mask: QueryMask
     full: bool
     rest: bool
+    width: str
     parameters: tuple[str, ...]
     masked_call: tuple[str, ...]
     full_call: tuple[str, ...]
@@ -96,6 +98,7 @@ class Pipeline:
         warps, registers: of all roles but the first.
         dtype: of q, k, v and their gradients.
         rest: whether heads have columns that are multiplied by themselves.
+        width: the constant that says how many the others are.
         fetched: what the load role is given.
         launch: the launcher.
         eager: the formula and its derivative in PyTorch.
@@ -113,6 +116,7 @@ class Pipeline:
     registers: tuple[str, ...]
     dtype: str
     rest: bool
+    width: str
     fetched: tuple[str, ...]
     launch: BackwardLaunch
     eager: EagerTraining

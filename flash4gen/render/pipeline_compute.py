@@ -75,6 +75,7 @@ def compute_role(
         mask=mask,
         full=query_bounds(attention.mask).has_full,
         rest=rest,
+        width="HEAD_WIDE" if rest else "HEAD_PAD",
         parameters=(*fixed, "MASKED: gl.constexpr", "PART: gl.constexpr"),
         masked_call=(*fixed, "True", "PART"),
         full_call=(*fixed, "False", "PART"),
