@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
@@ -84,7 +85,11 @@ def blackwell_context(
     found, names = reads(attention), element_names(schedule, where.holder)
     masked = key_mask(attention, mask, names, where.holder)
     tanh = "tanh_approx" if schedule.tanh is Tanh.APPROX else "tanh_packed"
-    helpers = expressions.arithmetic(attention, folded.body, tanh)
+    printed = (folded.body, *attention.expressions[1:])
+    helpers = replace(
+        expressions.arithmetic(attention, folded.body, tanh),
+        logistic=expressions.has_sigmoid(printed),
+    )
     return BlackwellContext(
         header=head,
         imports=_imports(schedule, uses_libdevice=helpers.libdevice),

@@ -69,7 +69,11 @@ class Constants:
 
 @dataclass(frozen=True, slots=True)
 class Arithmetic:
-    """Which helper functions the printed expressions call; tanh has four forms."""
+    """Which helper functions the printed expressions call; tanh has four forms.
+
+    Attributes:
+        logistic: a sigmoid in a language that has none, Gluon.
+    """
 
     tanh: bool
     tanh_approx: bool
@@ -78,6 +82,7 @@ class Arithmetic:
     floor_mod: bool
     libdevice: bool
     tanh_reciprocal: bool = False
+    logistic: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flash4gen.ir.expr import SCORE, Apply, Expr, Literal, Lookup, Var, Variable, lookups, variables
+from flash4gen.ir.expr import (
+    SCORE,
+    Apply,
+    Expr,
+    Literal,
+    Lookup,
+    Op,
+    Var,
+    Variable,
+    lookups,
+    variables,
+    walk,
+)
 from flash4gen.ir.masks import (
     Compute,
     KeyBounds,
@@ -112,6 +124,13 @@ def _helpers_of(printed: Sequence[Expr], tanh: str) -> Arithmetic:
         floor_mod=Helper.FLOOR_MOD in used,
         tanh_reciprocal=Helper.TANH in used and tanh == "tanh_reciprocal",
         libdevice=any(uses_libdevice(expr) for expr in printed),
+    )
+
+
+def has_sigmoid(printed: Sequence[Expr]) -> bool:
+    """Whether some of the expressions call for a sigmoid."""
+    return any(
+        isinstance(node, Apply) and node.op is Op.SIGMOID for expr in printed for node in walk(expr)
     )
 
 

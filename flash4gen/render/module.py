@@ -112,9 +112,12 @@ def _lean_norm(norm: Norm | None) -> Norm | None:
 def in_gluon(text: str) -> str:
     """Return text with Triton's words in Gluon's, which has the same functions by other names.
 
+    But for the sigmoid, which is a function of the module.
+
     What both languages print, such as loop bounds and expressions, is written in Triton's.
     """
-    return re.sub(r"\btl\.", "gl.", text.replace("@triton.jit\n", "@gluon.jit\n"))
+    text = text.replace("@triton.jit\n", "@gluon.jit\n").replace("tl.sigmoid(", "_logistic(")
+    return re.sub(r"\btl\.", "gl.", text)
 
 
 def tidied(text: str) -> str:

@@ -128,6 +128,7 @@ def _helpers(attention: Attention, forward: BlackwellContext, derived: list[Expr
         tanh=False,
         tanh_packed=tanh.tanh_packed,
         tanh_approx=tanh.tanh_approx,
+        logistic=tanh.logistic or expressions.has_sigmoid(derived),
     )
 
 

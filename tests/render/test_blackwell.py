@@ -9,10 +9,12 @@ import sys
 from typing import Any
 
 import pytest
+from triton.experimental.gluon import language as gl
 
 from flash4gen.ir.library import target
 from flash4gen.ir.nodes import DType, EmptyRow, Lengths, Scales, Weights, descales
-from flash4gen.render.module import render
+from flash4gen.render.module import in_gluon, render
+from flash4gen.render.source_expr import TRITON
 from flash4gen.schedule.model import Family
 from tests.ir.notation import attention, expr
 from tests.project import ROOT
@@ -295,3 +297,21 @@ def test_rows_without_keys() -> None:
     assert 'out.fill_(0.0), lse.fill_(float("-inf"))' in function(zero, "_launch")
     assert '1.0 / row_sum, float("nan"))' in function(nan, "_correct")
     assert 'out.fill_(float("nan"))' in function(nan, "_launch")
+
+
+def test_gluon_has_every_function_that_expressions_call() -> None:
+    for call in TRITON.calls.values():
+        word = in_gluon(f"{call}(x)").partition("(")[0]
+        module, _, name = word.rpartition(".")
+        assert (
+            hasattr(gl, name) if module == "gl" else word in ("_tanh", "_logistic", "libdevice.pow")
+        )
+
+
+def test_a_sigmoid_is_a_function_of_the_module() -> None:
+    variant = attention(mask="k <= q_end", score="sigmoid(s) * 4.0")
+    hardware = target("b200")
+    text = render(variant, hardware, chosen(variant, hardware)).text
+    assert "def _logistic(x):" in text
+    assert "return _logistic(s)\n" in text
+    assert "gl.sigmoid" not in text
