@@ -6,7 +6,7 @@ from dataclasses import replace
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from flash4gen.ir.expr import Var, lookups
+from flash4gen.ir.expr import Expr, Var, lookups
 from flash4gen.ir.nodes import EmptyRow
 from flash4gen.render import blackwell_formats, expressions
 from flash4gen.render.blackwell_cluster import Sharing, sharing
@@ -22,7 +22,7 @@ from flash4gen.render.blackwell_reads import (
     reads,
     score_arguments,
 )
-from flash4gen.render.context import Header, Impl, Interface
+from flash4gen.render.context import Arithmetic, Header, Impl, Interface
 from flash4gen.render.context_blackwell import (
     BlackwellContext,
     Correction,
@@ -84,12 +84,7 @@ def blackwell_context(
     empty = "0.0" if zero else 'float("nan")'
     found, names = reads(attention), element_names(schedule, where.holder)
     masked = key_mask(attention, mask, names, where.holder)
-    tanh = "tanh_approx" if schedule.tanh is Tanh.APPROX else "tanh_packed"
-    printed = (folded.body, *attention.expressions[1:])
-    helpers = replace(
-        expressions.arithmetic(attention, folded.body, tanh),
-        logistic=expressions.has_sigmoid(printed),
-    )
+    helpers = _helpers(attention, schedule, folded.body)
     return BlackwellContext(
         header=head,
         imports=_imports(schedule, uses_libdevice=helpers.libdevice),
@@ -135,6 +130,15 @@ _EXP2 = {
     (False, True): "sigmoid_mixed",
     (False, False): "sigmoid",
 }
+
+
+def _helpers(attention: Attention, schedule: BlackwellSchedule, score: Expr) -> Arithmetic:
+    """Return which functions the module defines for what it prints of expressions."""
+    tanh = "tanh_approx" if schedule.tanh is Tanh.APPROX else "tanh_packed"
+    return replace(
+        expressions.arithmetic(attention, score, tanh),
+        logistic=expressions.has_sigmoid((score, *attention.expressions[1:])),
+    )
 
 
 def _exponent(attention: Attention, schedule: BlackwellSchedule) -> Exponent:
