@@ -38,11 +38,12 @@ HEADS, KV_HEADS = 32, 8
 TOKENS = 32768
 SEEDS = SHAKEN.seeds[:3]
 COLUMNS = (0, 16, 24, 32, 40)
-CHANGES: tuple[dict[str, int | str], ...] = (
-    *({"emulated": columns} for columns in COLUMNS),
-    *({"dispatch": dispatch} for dispatch in Dispatch),
-    {"early": 0},
-    *({"dispatch": Dispatch.CLC, "emulated": columns} for columns in (32, 40)),
+Change = dict[str, int | str]
+CHANGES: tuple[Change, ...] = (
+    *(Change(emulated=columns) for columns in COLUMNS),
+    *(Change(dispatch=dispatch) for dispatch in Dispatch),
+    Change(early=0),
+    *(Change(dispatch=Dispatch.CLC, emulated=columns) for columns in (32, 40)),
 )
 
 
@@ -58,10 +59,10 @@ def search(target: str, head_dim: int, value_dim: int, *, causal: bool) -> Itera
         if other == default or broken(other, hardware, known):
             continue
         its = _cycles(other, what, hardware)
-        gains = [fmean(a) / fmean(b) for a, b in zip(mine, its, strict=True)]
+        short, middle, long = (fmean(a) / fmean(b) for a, b in zip(mine, its, strict=True))
         least = min(min(a) / max(b) for a, b in zip(mine, its, strict=True))
         text = " ".join(f"{name}={value}" for name, value in change.items())
-        yield Rival(target, head_dim, value_dim, causal, text, *gains, least)
+        yield Rival(target, head_dim, value_dim, causal, text, short, middle, long, least)
 
 
 _PACES: dict[tuple[BlackwellSchedule, bool], list[TileCycles]] = {}
