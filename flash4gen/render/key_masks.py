@@ -33,11 +33,11 @@ def key_mask(attention: Attention, mask: Mask, names: Mapping[Var, str], holder:
         holder: what has seq_q and seq_k.
     """
     segments = bounds(attention.mask).segments
-    plain, opaque = _split(attention.mask)
+    plain, opaque = split(attention.mask)
     # What tensors say leaves no tile whole, and the others' bounds as they are.
     known = bounds(plain).segments
     bits = bool(known) and all(is_exact(segment) for segment in known)
-    bits = bits and [_live(segment) for segment in known] == [_live(part) for part in segments]
+    bits = bits and [live(segment) for segment in known] == [live(part) for part in segments]
     own = {"q_first": "q", "q_last": "q"}
     own |= {name: f"{holder}.{name}" for name in ("seq_q", "seq_k")}
     per_row = tuple(own.get(name, name) for name in mask.range_arguments)
@@ -93,7 +93,7 @@ def _comparison(attention: Attention, part: Expr, names: Mapping[Var, str]) -> d
     }
 
 
-def _split(mask: Expr) -> tuple[Expr, Expr]:
+def split(mask: Expr) -> tuple[Expr, Expr]:
     """Return the conditions of a mask without look-ups, and those with some; either may be none."""
     plain = [term for term in _terms(mask) if not lookups(term)]
     opaque = [term for term in _terms(mask) if lookups(term)]
@@ -110,7 +110,8 @@ def _all(terms: list[Expr]) -> Expr:
     return reduce(lambda a, b: Apply(Op.AND, (a, b)), terms) if terms else ALWAYS
 
 
-def _live(segment: Segment) -> tuple[Scalar, Scalar]:
+def live(segment: Segment) -> tuple[Scalar, Scalar]:
+    """Return where a segment begins and ends."""
     return segment.live_start, segment.live_end
 
 

@@ -16,6 +16,7 @@ from flash4gen.render.constants import decimal, integer
 from flash4gen.render.context import Option
 from flash4gen.render.context_blackwell import Named
 from flash4gen.render.context_pipeline import Pipeline, PipelineContext
+from flash4gen.render.environment import LINE, call
 from flash4gen.render.gradients import gradients
 from flash4gen.render.pipeline_compute import compute_role, gradient_factor
 from flash4gen.schedule.backward.pipeline.model import KeyOrder
@@ -91,7 +92,7 @@ def pipeline_context(
         compute=compute,
         barriers=_barriers(schedule),
         parts=tuple(
-            Named(f"{part}", "", "dk_desc" if part == schedule.compute_roles - 1 else "dv_desc")
+            Named(f"{part}", "", _role(part, schedule, compute.handed))
             for part in range(schedule.compute_roles)
         ),
         warps=f"[{', '.join([*[str(GROUP)] * schedule.compute_roles, '1', '1'])}]",
@@ -116,6 +117,18 @@ def pipeline_context(
         "imports": _imports(forward, helpers),
     }
     return PipelineContext(**{**kept, **more})
+
+
+def _role(part: int, schedule: PipelineSchedule, handed: tuple[str, ...]) -> str:
+    """Return a compute role and what it is handed, as ``ruff format`` lays them out."""
+    first = "dk_desc" if part == schedule.compute_roles - 1 else "dv_desc"
+    given = ", ".join((first, *handed, f"gl.constexpr({part})"))
+    line = f"(_differentiate, ({given})),"
+    if len(line) + 12 <= LINE:
+        return line
+    inner = " " * 16
+    names = call((first, *handed, f"gl.constexpr({part})"), "(", "),", 16)
+    return f"(\n{inner}_differentiate,\n{inner}{names}\n{' ' * 12}),"
 
 
 def _helpers(attention: Attention, forward: BlackwellContext, derived: list[Expr]) -> Arithmetic:

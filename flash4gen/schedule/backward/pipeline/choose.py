@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flash4gen.ir.expr import Var, lookups, variables
+from flash4gen.ir.expr import Var, variables
 from flash4gen.ir.masks import never_true
 from flash4gen.schedule.backward.model import BackwardChoice
+from flash4gen.schedule.backward.pipeline.inputs import argument_bytes, row_bytes, unread
 from flash4gen.schedule.backward.pipeline.model import KeyOrder, PipelineSchedule, QuerySum
 from flash4gen.schedule.backward.pipeline.plan import pipeline_faults
 from flash4gen.schedule.backward.space import ROWS
@@ -27,18 +28,15 @@ WIDTHS = (64, 128)
 def no_pipeline(attention: Attention, hardware: Hardware) -> str:
     """Return why the pipeline has no gradients of an attention, or an empty text."""
     known = traits(attention)
-    read = tuple(
-        dict.fromkeys(item.tensor.name for item in lookups(attention.score, attention.mask))
-    )
     if attention.deterministic:
         return (
             "its backward pipeline adds up dq in any order, and `deterministic = true` asks for one"
         )
     if not attention.normalised:
         return "its backward pipeline has no sigmoid weights, and this attention has"
-    if read:
-        names = ", ".join(read)
-        return f"its backward pipeline reads no input tensors but sinks, and this one has {names}"
+    reading = unread(attention)
+    if reading:
+        return reading
     if known.head_pad not in WIDTHS or known.value_pad not in WIDTHS:
         return (
             f"its backward pipeline has room for heads of 33 to {WIDTHS[-1]} columns, and head_dim "
@@ -59,6 +57,7 @@ def choose_pipeline(attention: Attention, hardware: Hardware) -> BackwardChoice:
 def _schedule(attention: Attention, hardware: Hardware) -> PipelineSchedule:
     known = traits(attention)
     narrow = known.head_pad + known.value_pad <= 2 * WIDTHS[0]
+    of_rows, reads = row_bytes(attention), argument_bytes(attention)
     return PipelineSchedule(
         hardware=hardware.name,
         tile_q=128,
@@ -66,16 +65,18 @@ def _schedule(attention: Attention, hardware: Hardware) -> PipelineSchedule:
         compute_roles=2,
         query_stages=2,
         out_stages=2 if narrow else 1,
-        dq_columns=32,
+        dq_columns=16 if reads else 32,
         dq_slots=2,
         head_pad=known.head_pad,
         value_pad=known.value_pad,
-        compute_registers=152,
-        reduce_registers=96,
-        other_registers=112,
+        compute_registers=176 if reads else 152,
+        reduce_registers=64 if reads else 96,
+        other_registers=96 if reads else 112,
         order=KeyOrder.LONGEST_FIRST if known.grows else KeyOrder.KEY_TILES_FIRST,
         query_sum=QuerySum.ATOMIC,
         rows=ROWS,
+        argument_bytes=reads,
+        row_bytes=of_rows,
     )
 
 
@@ -92,7 +93,9 @@ def _reasons(schedule: PipelineSchedule) -> dict[str, str]:
         "out_stages": "shared memory has room for one tile; dv releases it early"
         if schedule.out_stages == 1
         else "narrow heads leave room for a second tile, which arrives ahead of its turn",
-        "dq_columns": "a box of 32 float32 is the 128 bytes of a swizzled row",
+        "dq_columns": "a box of 32 float32 is the 128 bytes of a swizzled row"
+        if schedule.dq_columns == 32
+        else "half of a swizzled row leaves room for what is read of tensors for each query",
         "dq_slots": "one is filled while the copy engine reads the other",
         "compute_registers": "2·compute + reduce + other = 512; a compute thread holds 64 weights "
         "and a fragment of 32 gradients, and more than 152 changes nothing",
@@ -104,4 +107,15 @@ def _reasons(schedule: PipelineSchedule) -> dict[str, str]:
         "query_sum": "programs add to dq by TMA in float32, so that nobody waits; the order is "
         "that of their arrival, and the last bits of dq with it",
         "rows": "rows of the kernel that reads out and its gradient once, before the pipeline",
+        **_reads(schedule),
     }
+
+
+def _reads(schedule: PipelineSchedule) -> dict[str, str]:
+    """Return why fields of tensors that are read are what they are, where some are."""
+    reasons = {
+        "argument_bytes": "a warp-specialised kernel hands addresses and strides on in shared "
+        "memory",
+        "row_bytes": "the load warp reads tensors by query, as it does lse and delta",
+    }
+    return {name: reason for name, reason in reasons.items() if getattr(schedule, name)}

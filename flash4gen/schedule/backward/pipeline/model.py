@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
+from flash4gen.digest import WHERE_SET
 from flash4gen.schedule.backward.model import LoopShape
 
 
@@ -50,6 +51,8 @@ class PipelineSchedule:
         order: of the key tiles.
         query_sum: how the gradients of queries are summed.
         rows: queries per program of the kernel that goes before it.
+        argument_bytes: addresses, strides and sizes of input tensors on their way to the roles.
+        row_bytes: what is read of input tensors for each query, beside lse and delta.
     """
 
     hardware: str
@@ -68,6 +71,8 @@ class PipelineSchedule:
     order: KeyOrder
     query_sum: QuerySum
     rows: int
+    argument_bytes: int = field(default=0, metadata=WHERE_SET)
+    row_bytes: int = field(default=0, metadata=WHERE_SET)
 
     @property
     def share(self) -> int:
