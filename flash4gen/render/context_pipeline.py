@@ -197,6 +197,7 @@ class Pipeline:
         options: compiler options of the kernels before and after it.
         order: of the key tiles, in words; ``place``: the statements that find one.
         spans: which queries see a key tile.
+        ordered: whether key tiles add to dQ one after the other.
         compute: the compute roles.
         barriers: arrays of mbarriers; the value is slots and arrivals.
         parts: the compute roles, each with what it writes last.
@@ -211,6 +212,7 @@ class Pipeline:
     order: str
     place: tuple[str, ...]
     spans: QuerySpans
+    ordered: bool
     compute: ComputeRole
     barriers: tuple[Named, ...]
     parts: tuple[Named, ...]

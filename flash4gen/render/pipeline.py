@@ -19,7 +19,7 @@ from flash4gen.render.context_pipeline import Pipeline, PipelineContext
 from flash4gen.render.environment import LINE, call
 from flash4gen.render.gradients import gradients
 from flash4gen.render.pipeline_compute import compute_role, gradient_factor
-from flash4gen.schedule.backward.pipeline.model import KeyOrder
+from flash4gen.schedule.backward.pipeline.model import KeyOrder, QuerySum
 from flash4gen.schedule.backward.pipeline.plan import pipeline_plan
 from flash4gen.schedule.blackwell.memory import GROUP
 
@@ -54,11 +54,16 @@ _PURPOSE = {
 _ORDER = {
     KeyOrder.LONGEST_FIRST: "those that most queries see first",
     KeyOrder.KEY_TILES_FIRST: "one head after the other",
+    KeyOrder.SHORTEST_FIRST: "the last ones first",
 }
 _PLACE = {
     KeyOrder.LONGEST_FIRST: ("k_tile, pack = program // problem.packs, program % problem.packs",),
     KeyOrder.KEY_TILES_FIRST: (
         "k_tile, pack = program % problem.k_tiles, program // problem.k_tiles",
+    ),
+    KeyOrder.SHORTEST_FIRST: (
+        "k_tile = problem.k_tiles - 1 - program // problem.packs",
+        "pack = program % problem.packs",
     ),
 }
 
@@ -89,6 +94,7 @@ def pipeline_context(
         order=_ORDER[schedule.order],
         place=_PLACE[schedule.order],
         spans=spans,
+        ordered=schedule.query_sum is QuerySum.ORDERED,
         compute=compute,
         barriers=_barriers(schedule),
         parts=tuple(

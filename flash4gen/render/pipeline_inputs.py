@@ -151,9 +151,7 @@ def later_gradients(
         ),
         call=_called(arguments, f"{', '.join(results)} = _later_gradients(") if targets else "",
         guards=tuple(name for name, expr in targets if not _finite(expr)),
-        sums=tuple(
-            Value(f"sum_{item.name}", f"dx{factor(item.by, item.name)}") for item in sums
-        ),
+        sums=tuple(Value(f"sum_{item.name}", f"dx{factor(item.by, item.name)}") for item in sums),
         moving=bool(moving),
         apart=bool(factors),
         rows=tuple(row_line(name) for name in order if name in _row_names(attention)),

@@ -28,10 +28,6 @@ WIDTHS = (64, 128)
 def no_pipeline(attention: Attention, hardware: Hardware) -> str:
     """Return why the pipeline has no gradients of an attention, or an empty text."""
     known = traits(attention)
-    if attention.deterministic:
-        return (
-            "its backward pipeline adds up dq in any order, and `deterministic = true` asks for one"
-        )
     if not attention.normalised:
         return "its backward pipeline has no sigmoid weights, and this attention has"
     reading = unread(attention)
@@ -72,17 +68,39 @@ def _schedule(attention: Attention, hardware: Hardware) -> PipelineSchedule:
         compute_registers=176 if reads else 152,
         reduce_registers=64 if reads else 96,
         other_registers=96 if reads else 112,
-        order=KeyOrder.LONGEST_FIRST if known.grows else KeyOrder.KEY_TILES_FIRST,
-        query_sum=QuerySum.ATOMIC,
+        order=_order(attention),
+        query_sum=QuerySum.ORDERED if attention.deterministic else QuerySum.ATOMIC,
         rows=ROWS,
         argument_bytes=reads,
         row_bytes=of_rows,
     )
 
 
+def _order(attention: Attention) -> KeyOrder:
+    if attention.deterministic:
+        return KeyOrder.SHORTEST_FIRST
+    return KeyOrder.LONGEST_FIRST if traits(attention).grows else KeyOrder.KEY_TILES_FIRST
+
+
+_ORDERS = {
+    KeyOrder.LONGEST_FIRST: "the first keys are seen by most queries; the longest programs start "
+    "first",
+    KeyOrder.KEY_TILES_FIRST: "programs that run together share queries in L2",
+    KeyOrder.SHORTEST_FIRST: "a program waits for key tiles after its own only, which have started "
+    "before it; under a causal mask each begins where nobody is before it, and one query tile "
+    "later there than the next, so that no wait follows from another",
+}
+
+_SUMS = {
+    QuerySum.ATOMIC: "programs add to dq by TMA in float32, so that nobody waits; the order is "
+    "that of their arrival, and the last bits of dq with it",
+    QuerySum.ORDERED: "asked for by `deterministic = true`: at each query tile the key tiles add "
+    "one after the other, from the last on; a number in global memory says whose turn it is",
+}
+
+
 def _reasons(schedule: PipelineSchedule) -> dict[str, str]:
     """Return why each field is what it is, by name."""
-    grows = schedule.order is KeyOrder.LONGEST_FIRST
     return {
         "tile_q": "columns of a transposed score: with as many gradients they fill half of tensor "
         "memory, and leave the other half for dk and dv",
@@ -101,11 +119,8 @@ def _reasons(schedule: PipelineSchedule) -> dict[str, str]:
         "and a fragment of 32 gradients, and more than 152 changes nothing",
         "reduce_registers": "32 columns at a time; with 80 its loop reloads twelve",
         "other_registers": "what the others leave; addresses of the five products are not kept",
-        "order": "the first keys are seen by most queries; the longest programs start first"
-        if grows
-        else "programs that run together share queries in L2",
-        "query_sum": "programs add to dq by TMA in float32, so that nobody waits; the order is "
-        "that of their arrival, and the last bits of dq with it",
+        "order": _ORDERS[schedule.order],
+        "query_sum": _SUMS[schedule.query_sum],
         "rows": "rows of the kernel that reads out and its gradient once, before the pipeline",
         **_reads(schedule),
     }

@@ -14,20 +14,24 @@ class KeyOrder(StrEnum):
 
     KEY_TILES_FIRST: consecutive programs take consecutive key tiles of one head, which share its
     queries in L2. LONGEST_FIRST: heads vary fastest, and key tiles go from the first on, which
-    most queries see under a mask whose work grows.
+    most queries see under a mask whose work grows. SHORTEST_FIRST: the same from the last on, so
+    that a program finds what programs before it have added where it begins.
     """
 
     KEY_TILES_FIRST = "key_tiles_first"
     LONGEST_FIRST = "longest_first"
+    SHORTEST_FIRST = "shortest_first"
 
 
 class QuerySum(StrEnum):
     """How the gradients of queries are summed over the key tiles of other programs.
 
     ATOMIC: in float32 in global memory, by the copy engine, in the order in which programs come.
+    ORDERED: likewise, but key tile after key tile: each waits for its turn at every query tile.
     """
 
     ATOMIC = "atomic"
+    ORDERED = "ordered"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
