@@ -1,26 +1,30 @@
 """Every shipped spec for every target: spills, compile time, peak memory.
 
-`python -m benchmarks.matrix` compiles what `benchmarks/matrix.csv` lacks, each in a process of its
-own, and writes a row at once, so that it can be interrupted. Names of specs and targets may follow:
-those alone. `--page` writes docs/matrix.md from the rows.
+`python -m benchmarks.matrix` compiles what `benchmarks/matrix.csv` lacks, or has of another text
+than today's, each in a process of its own, and writes each row at once, so that it can be
+interrupted. Names of specs and targets may follow: those alone. `--page` writes docs/matrix.md from
+the rows. `python -m benchmarks.models` adds rows too, of what it compiles.
 
 Seconds are processor time, which does not depend on what else the machine does. The processes are
-forked from one that has imported torch and Triton, so that no time is spent on that; their memory
-counts it, as any compile needs it.
+forked from one that has imported torch and Triton and knows Triton's digest, so that no time is
+spent on that; their memory counts it, as any compile needs it. Triton's cache is empty at first.
+Targets of one compute capability often have the same kernel, which the cache has from the first of
+them: the rows of the others say so.
 """
 
 from __future__ import annotations
 
-import csv
 import multiprocessing
 import os
 import resource
 import sys
 import tempfile
-from dataclasses import astuple, dataclass, fields
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from benchmarks.records import read_record, write_record
 from flash4gen.diagnostics import Findings
 from flash4gen.driver import check_spec, plan_spec
 from flash4gen.ir import library
@@ -28,10 +32,10 @@ from flash4gen.ir.hardware import Feature
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-
-    from _typeshed import DataclassInstance
+    from multiprocessing.pool import Pool
 
     from flash4gen.diagnostics import Diagnostic
+    from flash4gen.driver.build import Built
 
 ROOT = Path(__file__).parent.parent
 ROWS = Path(__file__).with_name("matrix.csv")
@@ -53,6 +57,11 @@ class Compiled:
         seconds: of processor time, from the spec's text to the binary.
         megabytes: peak resident memory of it or of the assembler, whichever needs more.
         reason: why it was refused, or why it spills.
+        text: first digits of the digest of the module that was planned; empty where none was.
+        kernel: first digits of Triton's key of the first kernel that was compiled: of its text, its
+            options, and the compute capability.
+        shared: the target of the row whose kernels these are; nothing was compiled for this one,
+            so that its seconds and megabytes tell nothing of a compile.
     """
 
     spec: str
@@ -64,6 +73,9 @@ class Compiled:
     seconds: float
     megabytes: int
     reason: str
+    text: str = ""
+    kernel: str = ""
+    shared: str = ""
 
 
 def jobs() -> Iterator[tuple[str, str, str]]:
@@ -78,30 +90,73 @@ def jobs() -> Iterator[tuple[str, str, str]]:
                 yield from ((name, attention.name, target) for target in library.target_names())
 
 
-def compiled(spec: str, attention: str, target: str) -> Compiled:
-    """Compile one attention in this process."""
-    from flash4gen.driver.build import Run, build_plan
+def compiled(spec: str, attention: str, target: str, known: str | None = None) -> Compiled | None:
+    """Compile one attention in this process; None if its text is the one that is known."""
+    if known is not None and planned_text(spec, attention, target) == known:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        return built_row(spec, attention, target, Path(folder))[0]
 
-    os.environ["TRITON_ALWAYS_COMPILE"] = "1"  # what lies in a cache costs nothing
+
+def planned_text(spec: str, attention: str, target: str) -> str:
+    """Return the first digits of the digest of a module; nothing where it is refused."""
+    from flash4gen.driver.build import Run, render_plan
+
+    plans, _ = plan_spec(check_spec(library.spec_path(spec)), [target])
+    for plan in plans:
+        if plan.attention.name == attention:
+            return render_plan(plan, Run(Path(), (), lambda _: None)).provenance.text[:16]
+    return ""
+
+
+def built_row(
+    spec: str, attention: str, target: str, folder: Path
+) -> tuple[Compiled, Built | None]:
+    """Compile one attention in this process, into a folder; return what came out, if anything."""
+    from flash4gen.driver.build import Run, build_plan, render_plan
+
     plans, problems = plan_spec(check_spec(library.spec_path(spec)), [target])
     plan = next((plan for plan in plans if plan.attention.name == attention), None)
-    family, spills, loop_spills, reason = "", 0, 0, ""
+    row = Compiled(spec, attention, target, "", 0, 0, 0.0, 0, "")
+    built = None
     if plan is None:
-        reason = next(f"{one.code}: {one.message}" for one in problems)
+        row = replace(row, reason=next(f"{one.code}: {one.message}" for one in problems))
     else:
-        findings = Findings()
-        with tempfile.TemporaryDirectory() as folder:
-            built = build_plan(plan, Run(Path(folder), (), lambda _: None), Path(folder), findings)
-        reason = next((_why(one) for one in findings.in_order()), "")
-        family = plan.choice.schedule.family.value
-        if built is not None:
-            family = built.plan.choice.schedule.family.value
-            facts = built.artefact.facts
-            spills, loop_spills = facts.spill_bytes, facts.loop_spills
-            if spills and not reason:
-                reason = f"outside of loops but for {loop_spills} instructions"
+        findings, run = Findings(), Run(folder, (), lambda _: None)
+        row = replace(row, text=render_plan(plan, run).provenance.text[:16])
+        with _compiles() as seen:
+            built = build_plan(plan, run, folder, findings)
+        row = replace(
+            row,
+            family=(built.plan if built else plan).choice.schedule.family.value,
+            reason=next((_why(one) for one in findings.in_order()), ""),
+            kernel=seen[0][0] if seen else "",
+            shared="?" if seen and all(known for _, known in seen) else "",
+        )
+    if built is not None:
+        facts = built.artefact.facts
+        row = replace(row, spills=facts.spill_bytes, loop_spills=facts.loop_spills)
+        if row.spills and not row.reason:
+            row = replace(row, reason=f"outside of loops but for {facts.loop_spills} instructions")
     took, used = processor_use()
-    return Compiled(spec, attention, target, family, spills, loop_spills, took, used, reason)
+    return replace(row, seconds=took, megabytes=used), built
+
+
+@contextmanager
+def _compiles() -> Iterator[list[tuple[str, bool]]]:
+    """Collect the keys of kernels that Triton is asked for, and whether it had them already."""
+    from triton import knobs
+
+    seen: list[tuple[str, bool]] = []
+
+    def listen(*, metadata: dict[str, Any], cache_hit: bool, **_: Any) -> None:
+        seen.append((metadata["hash"][:16], cache_hit))
+
+    knobs.compilation.listener = listen
+    try:
+        yield seen
+    finally:
+        knobs.compilation.listener = None
 
 
 def _why(finding: Diagnostic) -> str:
@@ -120,80 +175,86 @@ def processor_use() -> tuple[float, int]:
 
 def read_rows(path: Path = ROWS) -> list[Compiled]:
     """Return the rows that were measured."""
-    if not path.is_file():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return [_row(row) for row in csv.DictReader(file)]
+    return read_record(Compiled, path)
 
 
-def _row(row: dict[str, str]) -> Compiled:
-    return Compiled(
-        spec=row["spec"],
-        attention=row["attention"],
-        target=row["target"],
-        family=row["family"],
-        spills=int(row["spills"]),
-        loop_spills=int(row["loop_spills"]),
-        seconds=float(row["seconds"]),
-        megabytes=int(row["megabytes"]),
-        reason=row["reason"],
-    )
+def add_row(row: Compiled, path: Path = ROWS) -> Compiled:
+    """Put a row into the record, in place of an earlier one; return it with what it shares."""
+    rows = {(one.attention, one.target): one for one in read_rows(path)}
+    if row.shared:
+        alike = (one for one in rows.values() if one.kernel == row.kernel and not one.shared)
+        row = replace(row, shared=next((one.target for one in alike), "another"))
+    rows[row.attention, row.target] = row
+    write_record(Compiled, rows.values(), path)
+    return row
+
+
+@contextmanager
+def processes() -> Iterator[Pool]:
+    """Give a pool in which each call has a process of its own, and an empty cache all share."""
+    from triton.runtime.cache import triton_key
+
+    import flash4gen.build.compile  # noqa: F401 - what children need is imported once
+
+    triton_key()  # a digest of all of Triton, remembered
+    with tempfile.TemporaryDirectory() as cache:
+        os.environ["TRITON_CACHE_DIR"] = cache
+        with multiprocessing.get_context("fork").Pool(1, maxtasksperchild=1) as pool:
+            yield pool
+
+
+def is_wanted(name: str, target: str, only: Iterable[str]) -> bool:
+    """Whether some names of specs and targets, if there are any, name these."""
+    targets = set(library.target_names())
+    wanted = {one for one in only if one in targets}, {one for one in only if one not in targets}
+    return all(not names or one in names for one, names in zip((target, name), wanted, strict=True))
 
 
 def measure(only: Iterable[str]) -> None:
     """Compile what is not measured yet; of the specs and targets in ``only``, if it names any."""
-    import flash4gen.build.compile  # noqa: F401 - what children need is imported once
-
-    wanted, targets = set(only), set(library.target_names())
-    done = {(row.attention, row.target) for row in read_rows()}
-    missing = [
-        job
-        for job in jobs()
-        if job[1:] not in done
-        and (not wanted & targets or job[2] in wanted)
-        and (not wanted - targets or job[0] in wanted)
-    ]
-    # Kernels of the portable family take a tenth of the time: most rows are there soon.
-    missing.sort(key=lambda job: Feature.TCGEN05 in library.target(job[2]).features)
-    with multiprocessing.get_context("fork").Pool(1, maxtasksperchild=1) as pool:
-        for job in missing:
-            append_row(pool.apply(compiled, job), ROWS)
-            print(*job, flush=True)
-
-
-def append_row(row: DataclassInstance, path: Path) -> None:
-    """Add a row to a file, and the names of its columns if it is the first."""
-    new = not path.is_file()
-    with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        if new:
-            writer.writerow([field.name for field in fields(row)])
-        writer.writerow(astuple(row))
+    known = {(row.attention, row.target): row.text for row in read_rows()}
+    wanted = [job for job in jobs() if is_wanted(job[0], job[2], only)]
+    # Kernels of the portable family take a tenth of the time: most rows are there soon. Then by
+    # compute capability, as kernels that are the same are compiled once in a run.
+    wanted.sort(key=lambda job: Feature.TCGEN05 in library.target(job[2]).features)
+    with processes() as pool:
+        for job in wanted:
+            row = pool.apply(compiled, (*job, known.get(job[1:])))
+            if row is not None:
+                add_row(row)
+                print(*job, flush=True)
 
 
 def page(rows: list[Compiled]) -> str:
     """Return docs/matrix.md."""
+    own = [row for row in rows if not row.shared]
     lines = [
         "# Every shipped spec for every target",
         "",
         "Written by `python -m benchmarks.matrix --page` from benchmarks/matrix.csv, not by hand.",
         "Each compile had a process of its own. Seconds are processor time without the import of",
         "torch and Triton, and with the compiles of schedules that were tried before and spilled.",
+        "Two targets of one compute capability may have the same kernel, by its text and options.",
+        "It was compiled for the one that the other one's row names.",
         "",
-        f"{len(rows)} compiles, {sum(row.seconds for row in rows) / 60:.0f} minutes together, "
-        f"at most {max((row.megabytes for row in rows), default=0)} MB. "
-        f"{sum(not row.spills for row in rows)} are without spills. "
+        f"{len(own)} compiles, {sum(row.seconds for row in own) / 60:.0f} minutes together, "
+        f"at most {max((row.megabytes for row in own), default=0)} MB; {len(rows) - len(own)} rows "
+        f"share a kernel. {sum(not row.spills for row in rows)} of {len(rows)} are without spills. "
         "What is not listed has not been compiled for this page.",
         "",
         "| spec | target | family | spill bytes | seconds | MB | why |",
         "|---|---|---|---|---|---|---|",
     ]
-    lines += [
-        f"| {row.attention} | {row.target} | {row.family or 'refused'} | {row.spills} "
-        f"| {row.seconds:.1f} | {row.megabytes} | {row.reason} |"
-        for row in sorted(rows, key=lambda row: (row.spec, row.attention, row.target))
-    ]
+    lines += map(_line, sorted(rows, key=lambda row: (row.spec, row.attention, row.target)))
     return "\n".join(lines) + "\n"
+
+
+def _line(row: Compiled) -> str:
+    cost = f"as {row.shared} |" if row.shared else f"{row.seconds:.1f} | {row.megabytes}"
+    return (
+        f"| {row.attention} | {row.target} | {row.family or 'refused'} | {row.spills} | {cost} "
+        f"| {row.reason} |"
+    )
 
 
 def main(arguments: list[str]) -> None:

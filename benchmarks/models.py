@@ -1,23 +1,30 @@
 """Attentions of real models, each proven for three targets: the rungs of their certificates.
 
-`python -m benchmarks.models` climbs the ladder for what `benchmarks/models.csv` lacks, each in a
-process of its own, and writes a row at once, so that it can be interrupted. Names of models and
-targets may follow: those alone. `--page` writes docs/models.md from the rows.
+`python -m benchmarks.models` climbs the ladder for what `benchmarks/models.csv` lacks, or has of
+another text than today's, each in a process of its own, and writes each row at once, so that it can
+be interrupted. Names of models and targets may follow: those alone. `--page` writes docs/models.md
+from the rows. What a compile takes goes into the record of `benchmarks.matrix`.
 """
 
 from __future__ import annotations
 
-import csv
-import multiprocessing
 import sys
 import tempfile
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.matrix import append_row, processor_use
-from flash4gen.diagnostics import Findings
-from flash4gen.driver import check_spec, plan_spec
+from benchmarks.matrix import (
+    Compiled,
+    add_row,
+    built_row,
+    is_wanted,
+    planned_text,
+    processes,
+    processor_use,
+)
+from benchmarks.records import read_record, write_record
+from flash4gen.driver import check_spec
 from flash4gen.ir import library
 from flash4gen.validate.certificate import Status
 
@@ -44,6 +51,7 @@ class Proven:
         passed: rungs of the certificate that passed, with spaces between them.
         other: the rest of them, each with what became of it.
         seconds: of processor time.
+        text: first digits of the digest of the module that was planned; empty where none was.
     """
 
     model: str
@@ -53,6 +61,7 @@ class Proven:
     passed: str
     other: str
     seconds: float
+    text: str = ""
 
 
 def jobs() -> Iterator[tuple[str, str, str]]:
@@ -64,22 +73,22 @@ def jobs() -> Iterator[tuple[str, str, str]]:
                     yield name, attention.name, target
 
 
-def proven(name: str, attention: str, target: str) -> Proven:
-    """Compile one kind of layer in this process and climb the ladder."""
-    from flash4gen.driver.build import Run, build_plan
+def proven(
+    name: str, attention: str, target: str, known: str | None = None
+) -> tuple[Compiled, Proven] | None:
+    """Compile one kind of layer in this process and climb the ladder.
+
+    None if its text is the one that is known.
+    """
     from flash4gen.validate import Subject, validate_module
 
-    plans, problems = plan_spec(check_spec(library.spec_path(name)), [target])
-    plan = next((plan for plan in plans if plan.attention.name == attention), None)
-    if plan is None:
-        why = next(f"{one.code}: {one.message}" for one in problems)
-        return Proven(name, attention, target, "", "", why, processor_use()[0])
-    findings = Findings()
+    if known is not None and planned_text(name, attention, target) == known:
+        return None
     with tempfile.TemporaryDirectory() as folder:
-        built = build_plan(plan, Run(Path(folder), (), lambda _: None), Path(folder), findings)
+        row, built = built_row(name, attention, target, Path(folder))
         if built is None:
-            why = next(f"{one.code}: {one.message}" for one in findings.in_order())
-            return Proven(name, attention, target, "", "", why, processor_use()[0])
+            took = processor_use()[0]
+            return row, Proven(name, attention, target, "", "", row.reason, took, row.text)
         subject = Subject(
             attention=built.plan.attention,
             hardware=built.plan.hardware,
@@ -91,44 +100,32 @@ def proven(name: str, attention: str, target: str) -> Proven:
         rungs = validate_module(subject).rungs
     passed = " ".join(rung.name for rung in rungs if rung.status is Status.PASSED)
     other = "; ".join(f"{it.name}: {it.summary}" for it in rungs if it.status is not Status.PASSED)
-    family = built.plan.choice.schedule.family.value
-    return Proven(name, attention, target, family, passed, other, processor_use()[0])
+    took = processor_use()[0]
+    return row, Proven(name, attention, target, row.family, passed, other, took, row.text)
 
 
 def read_rows(path: Path = ROWS) -> list[Proven]:
     """Return the rows that were recorded."""
-    if not path.is_file():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return [
-            Proven(
-                model=row["model"],
-                attention=row["attention"],
-                target=row["target"],
-                family=row["family"],
-                passed=row["passed"],
-                other=row["other"],
-                seconds=float(row["seconds"]),
-            )
-            for row in csv.DictReader(file)
-        ]
+    return read_record(Proven, path)
 
 
 def record(only: Iterable[str]) -> None:
     """Prove what is not recorded yet; of the models and targets in ``only``, if it names any."""
-    import flash4gen.build.compile  # noqa: F401 - what children need is imported once
-
-    wanted, targets = set(only), set(library.target_names())
-    done = {(row.attention, row.target) for row in read_rows()}
-    with multiprocessing.get_context("fork").Pool(1, maxtasksperchild=1) as pool:
-        for job in jobs():
-            named = not wanted & targets or job[2] in wanted
-            named = named and (not wanted - targets or job[0] in wanted)
-            if named and job[1:] not in done:
-                done.add(job[1:])
-                row = pool.apply(proven, job)
-                append_row(row, ROWS)
-                print(*astuple(row), flush=True)
+    rows = {(row.attention, row.target): row for row in read_rows()}
+    done: set[tuple[str, str]] = set()
+    with processes() as pool:
+        for name, attention, target in jobs():
+            key = attention, target
+            if key in done or not is_wanted(name, target, only):
+                continue
+            done.add(key)
+            known = rows[key].text if key in rows else None
+            found = pool.apply(proven, (name, attention, target, known))
+            if found is not None:
+                compiled, rows[key] = found
+                add_row(compiled)
+                write_record(Proven, rows.values(), ROWS)
+                print(*astuple(rows[key]), flush=True)
 
 
 def page(rows: list[Proven]) -> str:

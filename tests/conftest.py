@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import os
+import platform
 from typing import TYPE_CHECKING
 
 import pytest
@@ -46,6 +49,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: Sequence[pytest.
             item.add_marker(pytest.mark.skip(reason="part of the long matrix; run with --slow"))
         if item.get_closest_marker("gpu") and not _has_gpu():
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device, and there is none"))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Give back the memory of a file's tests: workers would grow by what each file leaves."""
+    if nextitem is None or nextitem.path != item.path:
+        gc.collect()
+        if platform.libc_ver()[0] == "glibc":
+            ctypes.CDLL(None).malloc_trim(0)  # glibc keeps what is free inside its arenas
 
 
 def _has_gpu() -> bool:

@@ -12,6 +12,7 @@ import pytest
 from flash4gen.driver import compile_spec
 from flash4gen.ir import library
 from flash4gen.schedule.blackwell.model import BlackwellSchedule
+from tests.long_matrix import slow
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -97,7 +98,7 @@ def prove(text: str, target: str, folder: Path, *, spilled: int = 0) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["sink_and_window", "alibi", "never", "bias", "documents", "sinks", "packed"]
+    "name", ["sink_and_window", "bias", "sinks", *slow("alibi", "never", "documents", "packed")]
 )
 def test_a_variant_on_a_target(name: str, tmp_path: Path) -> None:
     target = library.target_names()[len(name) % 4]
@@ -111,7 +112,11 @@ def test_a_variant_on_amd(name: str, target: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("width", "target"),
-    [("24", "b200"), ("80 / 48", "h100"), ("136", "a100"), ("16", "rtx5090"), ("96", "mi300x")],
+    [
+        ("136", "a100"),
+        ("16", "rtx5090"),
+        *slow(("24", "b200"), ("80 / 48", "h100"), ("96", "mi300x")),
+    ],
 )
 def test_a_width_on_a_target(width: str, target: str, tmp_path: Path) -> None:
     text = spec_text("mask = causal(align = end)", head_dim=width, heads="3\n kv_heads = 1")

@@ -104,6 +104,7 @@ CONTEXT_OF = {
     "shared/sizes.py.j2": context.Launch,
     "shared/specialised.py.j2": context_blackwell.Specialised,
     "shared/tiles.py.j2": context.Mask,
+    "shared/reciprocal.py.j2": context.Impl,
     "shared/words.py.j2": context.Impl,
 }
 """What a macro's parameter `c` is, by folder or file."""

@@ -15,7 +15,7 @@ import torch
 
 from flash4gen.build.amdgcn import read_wave_facts
 from flash4gen.build.artefact import Artefact
-from flash4gen.build.facts import disassemble, read_facts
+from flash4gen.build.facts import disassemble, read_facts, spilled_bytes
 from flash4gen.build.load import load_module
 from flash4gen.ir.expr import InputDType
 from flash4gen.render.gradients import gradients
@@ -56,32 +56,37 @@ class CompileError(Exception):
         self.log = log
 
 
-def compile_module(path: Path, attention: Attention, hardware: Hardware) -> Artefact:
+def compile_module(
+    path: Path, attention: Attention, hardware: Hardware, *, listed: bool = True
+) -> Artefact:
     """Compile a module's kernels: that of long queries, of short ones, and those of gradients.
 
     Args:
         path: the module file.
         attention: the variant, for the shapes that its launcher accepts.
         hardware: the target.
+        listed: disassemble kernels that do not spill as well, for the facts that are counted in
+            instructions.
 
     Raises:
         CompileError: Triton cannot compile it.
     """
     long, short, *backward = _captured(load_module(path), attention, hardware)
-    main = artefact_of(long, hardware)
+    main = artefact_of(long, hardware, listed=listed)
     if backward:
-        main = replace(main, backward=tuple(artefact_of(one, hardware) for one in backward))
+        made = tuple(artefact_of(one, hardware, listed=listed) for one in backward)
+        main = replace(main, backward=made)
     if short.asm["ttgir"] == long.asm["ttgir"]:
         return main
-    return replace(main, short=artefact_of(short, hardware))
+    return replace(main, short=artefact_of(short, hardware, listed=listed))
 
 
-def artefact_of(launch: Launch, hardware: Hardware) -> Artefact:
+def artefact_of(launch: Launch, hardware: Hardware, *, listed: bool = True) -> Artefact:
     """Return a kernel that was compiled for a launch, and what is known about it."""
     if "hsaco" in launch.asm:
         return _wave_artefact(launch, hardware)
     cubin: bytes = launch.asm["cubin"]
-    sass = disassemble(cubin)
+    sass = disassemble(cubin) if listed or spilled_bytes(cubin) else ""
     return Artefact(
         kernel=launch.name,
         target=hardware.name,

@@ -41,17 +41,14 @@ def read_facts(cubin: bytes, sass: str, metadata: Any) -> Facts:
     Raises:
         RuntimeError: the tools of the wheel gave something else than expected.
     """
-    usage = _USAGE.search(_tool("cuobjdump", "-res-usage", cubin=cubin))
-    if usage is None:
-        raise RuntimeError("cuobjdump printed no resource usage")
+    registers, stack = _usage(cubin)
     listings = read_listings(sass)
     instructions = [i for listing in listings for i in listing.instructions]
     tensor = Counter(i.mnemonic for i in instructions if i.kind is Kind.MMA)
     kernel = analyse_listings(listings)
     return Facts(
-        registers=int(usage[1]),
-        # Triton's kernels call nothing and index no local array: their stack is spilled registers.
-        spill_bytes=int(usage[2]),
+        registers=registers,
+        spill_bytes=stack,
         smem_bytes=int(metadata.shared),
         tmem_columns=int(metadata.tmem_size or 0),
         threads=int(metadata.num_warps) * 32,
@@ -61,6 +58,26 @@ def read_facts(cubin: bytes, sass: str, metadata: Any) -> Facts:
         spill_loads=kernel.spill_loads,
         loop_spills=kernel.loop_spills,
     )
+
+
+def spilled_bytes(cubin: bytes) -> int:
+    """Return the bytes per thread that a kernel spills, the same as its facts say.
+
+    Raises:
+        RuntimeError: cuobjdump gave something else than expected.
+    """
+    return _usage(cubin)[1]
+
+
+def _usage(cubin: bytes) -> tuple[int, int]:
+    """Return registers and bytes of stack per thread.
+
+    Triton's kernels call nothing and index no local array: their stack is spilled registers.
+    """
+    usage = _USAGE.search(_tool("cuobjdump", "-res-usage", cubin=cubin))
+    if usage is None:
+        raise RuntimeError("cuobjdump printed no resource usage")
+    return int(usage[1]), int(usage[2])
 
 
 def _tool(name: str, *options: str, cubin: bytes) -> str:

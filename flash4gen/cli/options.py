@@ -32,7 +32,7 @@ Targets = Annotated[
     typer.Option(
         "--target",
         metavar="NAME",
-        help="Target to compile for; may be repeated. Those that the spec names if left out.",
+        help="Target; may be repeated. Those that the spec names if left out.",
         show_default=False,
     ),
 ]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from flash4gen.driver.model import (
         Checked,
+        Compared,
         CompileResult,
         Event,
         IndexPlan,
@@ -22,12 +23,19 @@ if TYPE_CHECKING:
         StageError,
     )
     from flash4gen.driver.plan import check_spec, plan_indexes, plan_spec
-    from flash4gen.driver.run import EMITTED, check_fresh, compile_spec, validate_spec
+    from flash4gen.driver.run import (
+        EMITTED,
+        check_fresh,
+        compare_spec,
+        compile_spec,
+        validate_spec,
+    )
     from flash4gen.driver.simulate import Simulated, simulate_spec
 
 __all__ = [
     "EMITTED",
     "Checked",
+    "Compared",
     "CompileResult",
     "Event",
     "IndexPlan",
@@ -39,6 +47,7 @@ __all__ = [
     "StageError",
     "check_fresh",
     "check_spec",
+    "compare_spec",
     "compile_spec",
     "plan_indexes",
     "plan_spec",
@@ -52,6 +61,7 @@ _HOMES = {
     "plan_spec": "plan",
     "EMITTED": "run",
     "check_fresh": "run",
+    "compare_spec": "run",
     "compile_spec": "run",
     "validate_spec": "run",
     "Simulated": "simulate",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from flash4gen.diagnostics.codes import Code
 from flash4gen.diagnostics.model import DiagnosticError
 from flash4gen.driver.model import Event, IndexPlan, Plan, Progress, StageError
+from flash4gen.ir import library
 from flash4gen.render.module import RenderedModule, render
 from flash4gen.schedule.backward.model import KernelShape
 from flash4gen.schedule.backward.space import CANDIDATES, shape_of
@@ -42,12 +43,16 @@ _HARMLESS_SPILLS = 12
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What holds for a whole run: where outputs go, whose templates, who is told, how deep."""
+    """What holds for a whole run: where outputs go, whose templates, who is told, how deep.
+
+    `listed` says whether kernels that do not spill are disassembled, too.
+    """
 
     out: Path
     template_dirs: tuple[Path, ...]
     progress: Progress
     mutate: bool = False
+    listed: bool = True
 
     def module_path(self, plan: Plan) -> Path:
         """Return where the module of a plan goes."""
@@ -56,6 +61,11 @@ class Run:
     def index_path(self, plan: IndexPlan) -> Path:
         """Return where the index module of a model goes: beside the modules of its layers."""
         return self.out / plan.hardware.name / f"{plan.model.name}.py"
+
+    def targets_of(self, name: str) -> tuple[str, ...]:
+        """Return the shipped targets that there is a module of this name for."""
+        names = library.target_names()
+        return tuple(it for it in names if (self.out / it / f"{name}.py").is_file())
 
     def tell(self, stage: str, subject: str, detail: str) -> None:
         """Report what a running stage is doing."""
@@ -242,7 +252,7 @@ def build_once(plan: Plan, run: Run, folder: Path, findings: Findings) -> Built 
     file.write_text(rendered.text, encoding="utf-8")
     with run.stage("compile", plan.subject) as details:
         try:
-            artefact = compile_module(file, plan.attention, plan.hardware)
+            artefact = compile_module(file, plan.attention, plan.hardware, listed=run.listed)
         except CompileError as error:
             findings.error(
                 Code.COMPILE_FAILED,

@@ -164,6 +164,18 @@ class CompileResult:
         return succeeded(self.diagnostics)
 
 
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """What differs between the outputs of a spec on disk and now.
+
+    ``modules`` were compared; ``unnamed`` name no target and have no module.
+    """
+
+    modules: int
+    diagnostics: tuple[Diagnostic, ...]
+    unnamed: tuple[str, ...] = ()
+
+
 class StageError(Exception):
     """An internal fault; the cause is attached."""
 

@@ -18,6 +18,7 @@ from flash4gen.driver.build import Built, Run, as_searched, build_plan
 from flash4gen.driver.fresh import compare_index, compare_plan
 from flash4gen.driver.model import (
     EMITTED_FOR,
+    Compared,
     CompileResult,
     Event,
     IndexPlan,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
     from flash4gen.build.artefact import Artefact
     from flash4gen.diagnostics.model import Diagnostic
+    from flash4gen.driver.plan import Unnamed
     from flash4gen.validate.certificate import Certificate
 
 EMITTED = tuple(dict.fromkeys(kind for kinds in EMITTED_FOR.values() for kind in kinds))
@@ -127,7 +129,7 @@ def validate_spec(
 ) -> CompileResult:
     """Prove the modules that are on disk, which must be fresh, and rewrite their certificates."""
     run = Run(Path(out), tuple(template_dirs), _silent)
-    stale = _compared(path, targets, run, certificates=False)
+    stale = _compared(path, targets, run, certificates=False).diagnostics
     if not succeeded(stale):
         return CompileResult((), stale)
     return compile_spec(
@@ -153,20 +155,49 @@ def check_fresh(
 
     Texts are compared and nothing is run; neither torch nor Triton is imported.
     """
+    return compare_spec(
+        path, targets=targets, out=out, template_dirs=template_dirs, certificates=certificates
+    ).diagnostics
+
+
+def compare_spec(
+    path: str | Path,
+    *,
+    targets: Sequence[str] = (),
+    out: Path | str = "generated",
+    template_dirs: Sequence[Path] = (),
+    certificates: bool = True,
+) -> Compared:
+    """Compare as ``check_fresh`` does, and say how much there was to compare.
+
+    What names no target is compared for the targets that it has modules for.
+    """
     run = Run(Path(out), tuple(template_dirs), _silent)
-    return _compared(path, targets, run, certificates=certificates)
+    return _compared(path, targets, run, certificates=certificates, by_disk=True)
 
 
 def _compared(
-    path: str | Path, targets: Sequence[str], run: Run, *, certificates: bool
-) -> tuple[Diagnostic, ...]:
+    path: str | Path,
+    targets: Sequence[str],
+    run: Run,
+    *,
+    certificates: bool,
+    by_disk: bool = False,
+) -> Compared:
     findings = Findings()
-    plans, indexes = _planned(path, targets, run, findings)
+    alone: list[str] = []
+
+    def on_disk(name: str) -> Sequence[str]:
+        found = run.targets_of(name)
+        alone.extend([] if found or name in alone else [name])
+        return found
+
+    plans, indexes = _planned(path, targets, run, findings, unnamed=on_disk if by_disk else None)
     for plan in plans:
         compare_plan(plan, run, findings, certificates=certificates)
     for index in indexes:
         compare_index(index, run, findings)
-    return findings.in_order()
+    return Compared(len(plans) + len(indexes), findings.in_order(), tuple(alone))
 
 
 def _planned(
@@ -176,6 +207,7 @@ def _planned(
     findings: Findings,
     *,
     search: bool | None = False,
+    unnamed: Unnamed | None = None,
 ) -> tuple[tuple[Plan, ...], tuple[IndexPlan, ...]]:
     """Check a spec and choose its schedules; no plan at all if anything is wrong."""
     name = Path(path).stem
@@ -187,7 +219,7 @@ def _planned(
         details.append(f"{len(checked.attentions)} attention")
         findings.add(*check_overrides(run.template_dirs))
     with run.stage("schedule", name) as details:
-        plans, problems = plan_spec(checked, targets, search=bool(search))
+        plans, problems = plan_spec(checked, targets, search=bool(search), unnamed=unnamed)
         if search is None:
             plans = tuple(as_searched(plan, _text(run.module_path(plan))) for plan in plans)
         findings.add(*problems)
@@ -196,7 +228,8 @@ def _planned(
             f"{len(plan.choice.rejected)} rejected{_gain(plan)}"
             for plan in plans
         )
-    return (plans, plan_indexes(checked, targets)) if not findings.errors else ((), ())
+    indexes = plan_indexes(checked, targets, unnamed=unnamed)
+    return (plans, indexes) if not findings.errors else ((), ())
 
 
 def _gain(plan: Plan) -> str:

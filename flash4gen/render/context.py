@@ -150,7 +150,7 @@ class Score:
     """The score expression.
 
     Attributes:
-        impl: ``identity``, ``expr`` or ``capped``.
+        impl: ``identity``, ``expr``, ``capped``, or ``capped_pairs`` of two numbers at a time.
         title: for the banner.
         text: the expression in the spec's language.
         parameters: of ``_score``.

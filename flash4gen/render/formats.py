@@ -47,7 +47,16 @@ def score(attention: Attention, schedule: Schedule, *, asm: bool) -> Score:
         return plain
     power = "1.0 + tl.exp2(s * RISE)"
     share = f"_reciprocal({power})" if asm else f"libdevice.fast_dividef(1.0, {power})"
-    return replace(plain, impl="capped", share=share, asm=asm)
+    impl = "capped_pairs" if in_pairs(schedule) else "capped"
+    return replace(plain, impl=impl, share=share, asm=asm)
+
+
+def in_pairs(schedule: Schedule) -> bool:
+    """Whether float32 numbers are multiplied and added two at a time.
+
+    The instruction came with sm_100 (PTX ISA, fma.rn.f32x2), as tensor memory did.
+    """
+    return schedule.tmem_columns > 0
 
 
 def load(schedule: Schedule, purpose: str) -> LoadText:

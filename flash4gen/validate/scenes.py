@@ -84,9 +84,32 @@ def _cases(subject: Subject) -> list[Case]:
     shapes |= longest_loops(subject.attention, schedule, shapes)
     return [
         # Large scores: maxima grow so much from tile to tile that what went before is rescaled.
-        Case(name=f"{seq_q} x {seq_k}", seq_q=seq_q, seq_k=seq_k, values=Values.LARGE)
+        Case(
+            name=f"{seq_q} x {seq_k}",
+            batch=_entries(subject, seq_q),
+            seq_q=seq_q,
+            seq_k=seq_k,
+            values=Values.LARGE,
+        )
         for seq_q, seq_k in sorted(shapes, key=lambda shape: (shape[1], shape[0]))
     ]
+
+
+def _entries(subject: Subject, seq_q: int) -> int:
+    """Return the batch entries that give the first program its work tiles.
+
+    Those of few heads and rows are fewer than it walks; slots that work tiles take in turn would
+    then be left that no scene reaches. Packed sequences come several at a time as it is.
+    """
+    schedule = subject.choice.schedule
+    if not isinstance(schedule, BlackwellSchedule) or subject.attention.packed:
+        return 1
+    return -(-_WORKS // _works(subject, schedule, seq_q))
+
+
+def _works(subject: Subject, schedule: BlackwellSchedule, seq_q: int) -> int:
+    """Return the work tiles of a batch entry."""
+    return -(-seq_q // schedule.tile_rows) * (subject.attention.heads // schedule.pack)
 
 
 def _takes_over(schedule: AnySchedule) -> bool:
@@ -106,8 +129,7 @@ def _programs(subject: Subject, case: Case, launch: Launch) -> int:
         return _WORKS
     if subject.attention.packed:
         return max(1, launch.grid[0] // _WORKS)
-    tiles = -(-case.seq_q // schedule.tile_rows)
-    return max(1, case.batch * tiles * (subject.attention.heads // schedule.pack) // _WORKS)
+    return max(1, case.batch * _works(subject, schedule, case.seq_q) // _WORKS)
 
 
 def _launch(subject: Subject, module: ModuleType, case: Case) -> Launch:

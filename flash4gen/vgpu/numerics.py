@@ -109,8 +109,9 @@ def mulhi_unsigned(a: Tensor, b: Tensor) -> Tensor:
 
 def reciprocal(x: Tensor) -> Tensor:
     """Return 1 / x of float32 numbers; subnormal ones become 0 (PTX ISA, rcp.approx.ftz.f32)."""
-    return _flushed(torch.reciprocal(_flushed(x)))
+    return flushed(torch.reciprocal(flushed(x)))
 
 
-def _flushed(x: Tensor) -> Tensor:
+def flushed(x: Tensor) -> Tensor:
+    """Return float32 numbers with 0 for subnormal ones, of the same sign."""
     return torch.where(x.abs() < torch.finfo(torch.float32).smallest_normal, x * 0.0, x)

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
-from benchmarks.matrix import append_row
+from benchmarks.matrix import planned_text
 from benchmarks.models import PAGE, ROWS, TARGETS, Proven, jobs, page, read_rows
 from flash4gen.ir import library
 from flash4gen.validate.certificate import REQUIRED
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 ROW = Proven("qwen3_8b", "qwen3_8b_causal", "h100", "portable", "text schedule", "compile: no", 9.5)
 
@@ -23,11 +18,10 @@ def test_every_model_is_proven_for_three_targets() -> None:
         assert {target for model, _, target in listed if model == name} == set(TARGETS)
 
 
-def test_rows_come_back_as_they_were(tmp_path: Path) -> None:
-    file = tmp_path / "models.csv"
-    append_row(ROW, file)
-    assert read_rows(file) == [ROW]
-    assert read_rows(tmp_path / "none.csv") == []
+@pytest.mark.slow
+def test_everything_is_proven_of_the_modules_of_today() -> None:
+    found = {(row.attention, row.target): row.text for row in read_rows()}
+    assert found == {job[1:]: planned_text(*job) for job in jobs()}, "run `benchmarks.models`"
 
 
 def test_the_page_tells_each_row() -> None:

@@ -14,9 +14,7 @@ if TYPE_CHECKING:
     from benchmarks.portable_slots import Counted
 
 
-@pytest.mark.parametrize(
-    "one", [it for it in COUNTED if it.target == "h100"], ids=lambda one: one.name
-)
+@pytest.mark.parametrize("one", COUNTED, ids=lambda one: f"{one.name} {one.target}")
 def test_the_limit_is_kept(one: Counted, tmp_path: Path) -> None:
     artefact, _ = compiled(one, tmp_path)
     loop = full_loop(artefact)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -32,13 +33,13 @@ TENSOR_INSTRUCTION = {"a100": "HMMA", "h100": "HGMMA", "b200": "UTCHMMA", "rtx50
 TILE_COPY = {"a100": "LDGSTS", "h100": "UTMALDG", "b200": "UTMALDG", "rtx5090": "UTMALDG"}
 
 
-def compiled(target: str, folder: Path) -> tuple[Artefact, Choice]:
+def compiled(target: str, folder: Path, *, listed: bool = True) -> tuple[Artefact, Choice]:
     hardware = library.target(target)
     choice = choose(VARIANT, hardware)
     assert isinstance(choice, Choice)
     file = folder / "small.py"
     file.write_text(render(VARIANT, hardware, choice).text, encoding="utf-8")
-    return compile_module(file, VARIANT, hardware), choice
+    return compile_module(file, VARIANT, hardware, listed=listed), choice
 
 
 @pytest.mark.parametrize("target", sorted(TENSOR_INSTRUCTION))
@@ -56,6 +57,13 @@ def test_a_variant_compiles_for_every_target(target: str, tmp_path: Path) -> Non
     # tiles come in by the copy engine, or by 16-byte asynchronous copies: never element by element
     assert TILE_COPY[target] in artefact.sass
     assert "LDG.E.U16" not in artefact.sass
+
+
+def test_a_kernel_that_is_not_listed_is_the_same_without_what_is_counted(tmp_path: Path) -> None:
+    whole, _ = compiled("a100", tmp_path)
+    part, _ = compiled("a100", tmp_path, listed=False)
+    nothing = replace(whole.facts, tensor_instructions=(), instructions=0)
+    assert part == replace(whole, sass="", facts=nothing)
 
 
 def test_what_triton_refuses_is_reported_with_its_log(tmp_path: Path) -> None:

@@ -26,13 +26,44 @@ def small(tmp_path: Path) -> Path:
 def test_check_says_what_it_read(small: Path) -> None:
     ended = flash4gen("check", small)
     assert (ended.code, ended.stderr) == (0, "")
-    assert ended.stdout == f"{small}: attention small, no errors\n"
+    assert ended.stdout == f"{small}: attention small, no errors for b200\n"
 
 
 def test_check_as_json(small: Path) -> None:
-    read = {"path": str(small), "ok": True, "attentions": ["small"], "hardware": [], "models": []}
+    content = {"attentions": ["small"], "hardware": [], "models": []}
+    read = {"path": str(small), "ok": True, "targets": ["b200"], **content}
     document = {"ok": True, "specs": [read], "diagnostics": []}
     assert flash4gen("check", small, "--format", "json").document == document
+
+
+def test_check_says_what_a_target_cannot_do(tmp_path: Path) -> None:
+    path = tmp_path / "eight.attn"
+    path.write_text("attention eight { dtype = fp8_e4m3\n heads = 2\n head_dim = 64 }")
+    assert flash4gen("check", path).stdout == f"{path}: attention eight, no errors\n"
+    refused = flash4gen("check", path, "--target", "a100", "--target", "h100", "--format", "json")
+    assert (refused.code, refused.codes) == (1, [Code.NO_DTYPE])
+    path.write_text(SPEC.replace("portable", "blackwell").replace("b200", "h100"))
+    assert flash4gen("check", path, "--format", "json").codes == [Code.PIN_FAMILY]
+    assert flash4gen("check", path, "--target", "b100").code == 1
+
+
+def test_check_fresh_without_a_target(tmp_path: Path) -> None:
+    """A spec that names none is compared for the targets of its modules, or passed over."""
+    for name in ("first", "second"):
+        text = SPEC.replace("small", name).replace("target   = b200", "")
+        (tmp_path / f"{name}.attn").write_text(text)
+    (tmp_path / "card.attn").write_text('hardware card extends b200 { sms = 132 from "a guess" }')
+    compare = ("compile", "--check", tmp_path, "-o", tmp_path / "out")
+    nothing = flash4gen(*compare)
+    assert nothing.code == 1
+    assert "nothing was compared" in nothing.stderr
+    earlier_outputs(tmp_path / "out", "first", "h100")
+    ended = flash4gen(*compare)
+    assert ended.code == 1
+    assert "h100/first.py is not what the spec compiles to now" in ended.stderr
+    assert "1 error" in ended.stderr
+    assert f"{tmp_path / 'second.attn'}: names no target, and has no module" in ended.stdout
+    assert f"{tmp_path / 'card.attn'}: nothing in it to compile" in ended.stdout
 
 
 def test_a_shipped_spec_goes_by_its_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

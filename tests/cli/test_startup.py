@@ -35,6 +35,7 @@ def modules_after(*arguments: str) -> set[str]:
     ("arguments", "unwanted"),
     [
         (("check", "specs/llama3_8b.attn"), HEAVY | {"jinja2", "flash4gen.render.module"}),
+        (("check", "specs/llama3_8b.attn"), {"flash4gen.schedule.search"}),
         (("explain", "specs/llama3_8b.attn"), HEAVY | {"jinja2"}),
         (("compile", "specs/llama3_8b.attn", "--check"), {"torch", "triton", "numpy", "rich"}),
         (("list", "targets"), {"torch", "triton", "numpy", "jinja2"}),

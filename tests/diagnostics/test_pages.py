@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
+import shlex
 import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,6 +15,7 @@ from flash4gen.driver.model import Checked
 from flash4gen.driver.plan import plan_spec
 from flash4gen.ir.lower import analyse
 from flash4gen.source import SourceFile
+from tests.cli.running import flash4gen
 from tests.project import ROOT
 
 if TYPE_CHECKING:
@@ -73,7 +73,9 @@ def test_an_example_comes_to_its_code_and_to_the_text_beneath_it(
 
 
 @pytest.mark.parametrize("code", SHELL)
-def test_commands_come_to_their_code(code: Code, tmp_path: Path) -> None:
+def test_commands_come_to_their_code(
+    code: Code, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each line after a `$` is run in a folder with the files of the page."""
     commands = []
     for kind, name, text in BLOCK.findall(read(code)):
@@ -83,21 +85,15 @@ def test_commands_come_to_their_code(code: Code, tmp_path: Path) -> None:
             file.write_text(text, encoding="utf-8")
         elif kind == "console":
             commands += re.findall(r"^\$ (.*)$", text, re.MULTILINE)
-    program = tmp_path / "bin" / "flash4gen"
-    program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m flash4gen "$@"\n')
-    program.chmod(0o755)
-    path = f"{program.parent}{os.pathsep}{os.environ['PATH']}"
-    ended = subprocess.run(
-        ["sh", "-c", "\n".join(commands)],
-        cwd=tmp_path,
-        env={**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    codes = re.findall(r"^(?:error|warning)\[(\w+)\]", ended.stderr, re.MULTILINE)
+    monkeypatch.chdir(tmp_path)
+    printed = ""
+    for command in commands:
+        if command.startswith("flash4gen "):
+            printed += flash4gen(*shlex.split(command)[1:]).stderr
+        else:
+            subprocess.run(["sh", "-c", command], check=True)
+    codes = re.findall(r"^(?:error|warning)\[(\w+)\]", printed, re.MULTILINE)
     echoes = {"F4G101"} if code is Code.TOO_MANY else set()  # the twenty before it
-    assert str(code) in codes, ended.stderr
-    assert set(codes) <= {str(code)} | echoes, ended.stderr
-    assert "Traceback" not in ended.stderr
+    assert str(code) in codes, printed
+    assert set(codes) <= {str(code)} | echoes, printed
+    assert "Traceback" not in printed

@@ -1,24 +1,26 @@
 """Random specs, each compiled for two targets: what became of them, kept row by row.
 
 ``python -m tests.driver.differential FIRST LAST`` runs the seeds that ``differential.csv`` lacks,
-those of portable kernels first, and writes each row at once, so that it can be interrupted.
+or has of another text than today's, those of portable kernels first. The file is written after each
+seed, so that it can be interrupted.
 """
 
 from __future__ import annotations
 
-import csv
 import os
 import sys
 import tempfile
-import time
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.records import read_record, write_record
 from tests.driver.random_specs import FAMILIES, random_spec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from flash4gen.driver import Plan
 
 ROWS = Path(__file__).with_name("differential.csv")
 
@@ -33,7 +35,9 @@ class Row:
         outcome: the kernel's family where it agrees with the reference; the code of the refusal;
             or ``failed``.
         note: why it failed.
-        seconds: that this took on the machine it ran on.
+        seconds: of processor time, of this machine.
+        text: first digits of the digest of the module that was planned; empty where none was. If a
+            kernel spills, one with another schedule is compiled in its place.
     """
 
     seed: int
@@ -41,15 +45,17 @@ class Row:
     outcome: str
     note: str = ""
     seconds: float = 0.0
+    text: str = ""
 
 
-def outcomes(seed: int, folder: Path) -> Iterator[Row]:
-    """Compile a spec for its two targets and run both kernels; yield what becomes of each."""
-    from flash4gen.diagnostics import Findings
+def planned(seed: int, folder: Path) -> Iterator[tuple[Row, Plan | None]]:
+    """Yield the row of each target as far as it is known before the compile, and what to compile.
+
+    The outcome is missing where there is something to compile.
+    """
     from flash4gen.diagnostics.text import render_text
     from flash4gen.driver import check_spec, plan_spec
-    from flash4gen.driver.build import Run, build_plan
-    from tests.support import failures
+    from tests.support import text_digest
 
     made = random_spec(seed)
     spec = folder / "tiny.attn"
@@ -57,56 +63,73 @@ def outcomes(seed: int, folder: Path) -> Iterator[Row]:
     checked = check_spec(spec)
     assert render_text(checked.diagnostics) or checked.ok
     if not checked.ok:
-        yield Row(seed, "", str(checked.diagnostics[0].code))
+        yield Row(seed, "", str(checked.diagnostics[0].code)), None
     for target in made.targets if checked.ok else ():
-        start = time.perf_counter()
         plans, problems = plan_spec(checked, [target])
         if not plans:
-            yield Row(seed, target, str(problems[0].code))
+            yield Row(seed, target, str(problems[0].code)), None
         for plan in plans:
-            findings = Findings()
-            built = build_plan(plan, Run(folder, (), lambda _: None), folder / target, findings)
-            if built is None:
-                outcome, wrong = "failed", [render_text(findings.in_order())]
-            else:
-                wrong = list(failures(built))
-                outcome = "failed" if wrong else built.plan.choice.schedule.family.value
-            took = round(time.perf_counter() - start, 1)
-            yield Row(seed, target, outcome, wrong[0] if wrong else "", took)
+            yield Row(seed, target, "", text=text_digest(plan, folder)), plan
+
+
+def outcomes(seed: int, folder: Path) -> Iterator[Row]:
+    """Compile a spec for its two targets and run both kernels; yield what becomes of each."""
+    from flash4gen.diagnostics import Findings
+    from flash4gen.diagnostics.text import render_text
+    from flash4gen.driver.build import Run, build_plan
+    from tests.support import failures
+
+    for row, plan in planned(seed, folder):
+        if plan is None:
+            yield row
+            continue
+        start = _processor_seconds()
+        findings = Findings()
+        built = build_plan(
+            plan, Run(folder, (), lambda _: None, listed=False), folder / row.target, findings
+        )
+        if built is None:
+            outcome, wrong = "failed", [render_text(findings.in_order())]
+        else:
+            wrong = list(failures(built))
+            outcome = "failed" if wrong else built.plan.choice.schedule.family.value
+        took = round(_processor_seconds() - start, 1)
+        yield replace(row, outcome=outcome, note=wrong[0] if wrong else "", seconds=took)
+
+
+def _processor_seconds() -> float:
+    """Return what this process and its assemblers have used."""
+    return sum(os.times()[:4])
 
 
 def read_rows(path: Path = ROWS) -> list[Row]:
     """Return what is recorded, nothing if there is no record."""
-    if not path.is_file():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return [
-            Row(
-                seed=int(row["seed"]),
-                target=row["target"],
-                outcome=row["outcome"],
-                note=row["note"],
-                seconds=float(row["seconds"]),
-            )
-            for row in csv.DictReader(file)
-        ]
+    return read_record(Row, path)
+
+
+def is_fresh(rows: list[Row], folder: Path) -> bool:
+    """Whether what is recorded of a seed is of the modules of today, and did not fail."""
+    if not rows or any(row.outcome == "failed" for row in rows):
+        return False
+    today = [(row.target, row.text, row.outcome) for row, _ in planned(rows[0].seed, folder)]
+    return today == [(row.target, row.text, "" if row.text else row.outcome) for row in rows]
 
 
 def record(first: int, last: int, path: Path = ROWS) -> None:
-    """Run the seeds from ``first`` to before ``last`` that are not recorded."""
-    done = {row.seed for row in read_rows(path)}
-    missing = [seed for seed in range(first, last) if seed not in done]
-    missing.sort(key=lambda seed: not set(FAMILIES).isdisjoint(random_spec(seed).targets))
-    for seed in missing:
+    """Run the seeds from ``first`` to before ``last`` that are not recorded of today's modules."""
+    rows: dict[int, list[Row]] = {seed: [] for seed in range(first, last)}
+    for row in read_rows(path):
+        rows.setdefault(row.seed, []).append(row)
+    seeds = sorted(
+        range(first, last), key=lambda seed: not set(FAMILIES).isdisjoint(random_spec(seed).targets)
+    )
+    for seed in seeds:
         with tempfile.TemporaryDirectory() as folder:
-            rows = list(outcomes(seed, Path(folder)))
-        new = not path.is_file()
-        with path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            if new:
-                writer.writerow([field.name for field in fields(Row)])
-            writer.writerows(map(astuple, rows))
-        for row in rows:
+            if is_fresh(rows[seed], Path(folder)):
+                continue
+            rows[seed] = list(outcomes(seed, Path(folder)))
+        write_record(Row, [row for of_seed in sorted(rows) for row in rows[of_seed]], path)
+        for row in rows[seed]:
             print(*astuple(row), flush=True)
 
 

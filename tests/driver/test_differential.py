@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from flash4gen.driver import check_spec
-from tests.driver.differential import outcomes, read_rows
+from tests.driver.differential import is_fresh, outcomes, read_rows
 from tests.driver.random_specs import random_spec
 
 if TYPE_CHECKING:
@@ -37,6 +37,16 @@ def test_two_targets_agree_with_the_reference_300_times(seed: int, tmp_path: Pat
 
 def test_nothing_that_is_recorded_failed() -> None:
     assert not [row for row in read_rows() if row.outcome == "failed"]
+
+
+@pytest.mark.slow
+def test_everything_is_recorded_of_the_modules_of_today(tmp_path: Path) -> None:
+    rows = read_rows()
+    for seed in MANY:
+        of_seed = [row for row in rows if row.seed == seed]
+        assert is_fresh(of_seed, tmp_path), (
+            f"run `python -m tests.driver.differential 0 300`: {seed}"
+        )
 
 
 def test_most_random_specs_are_valid_and_all_seeds_differ(tmp_path: Path) -> None:

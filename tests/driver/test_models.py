@@ -12,6 +12,7 @@ import torch
 
 from flash4gen.driver import check_fresh, check_spec, compile_spec
 from flash4gen.render.index import render_index
+from tests.long_matrix import slow
 from tests.project import ROOT
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def test_freshness_is_that_of_the_index_too(made: tuple[Path, CompileResult]) ->
     ],
     ids=" ".join,
 )
-@pytest.mark.parametrize("length", [1, 60])
+@pytest.mark.parametrize("length", [60, *slow(1)])
 def test_an_index_is_linted_formatted_and_typed(
     command: tuple[str, ...], length: int, tmp_path: Path
 ) -> None:

@@ -84,8 +84,10 @@ def spilling(monkeypatch: pytest.MonkeyPatch, spills: list[int]) -> list[Artefac
     real = build_compile.compile_module
     made: list[Artefact] = []
 
-    def compile_module(path: Path, attention: Attention, hardware: Hardware) -> Artefact:
-        artefact = real(path, attention, hardware)
+    def compile_module(
+        path: Path, attention: Attention, hardware: Hardware, *, listed: bool
+    ) -> Artefact:
+        artefact = real(path, attention, hardware, listed=listed)
         facts = replace(artefact.facts, spill_bytes=spills[len(made)])
         made.append(replace(artefact, facts=facts))
         return made[-1]
@@ -125,8 +127,8 @@ def test_over_a_limit_nothing_is_written(
 ) -> None:
     real = build_compile.compile_module
 
-    def huge(path: Path, attention: Attention, hardware: Hardware) -> Artefact:
-        artefact = real(path, attention, hardware)
+    def huge(path: Path, attention: Attention, hardware: Hardware, *, listed: bool) -> Artefact:
+        artefact = real(path, attention, hardware, listed=listed)
         return replace(artefact, facts=replace(artefact.facts, smem_bytes=10**6))
 
     monkeypatch.setattr(build_compile, "compile_module", huge)
@@ -139,7 +141,7 @@ def test_over_a_limit_nothing_is_written(
 def test_a_fault_of_ours_names_its_stage(
     spec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(*_: object) -> Artefact:
+    def broken(*_: object, **_options: object) -> Artefact:
         raise ZeroDivisionError
 
     monkeypatch.setattr(build_compile, "compile_module", broken)

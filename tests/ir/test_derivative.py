@@ -93,7 +93,7 @@ def scores(draw: st.DrawFn) -> Expr:
     return changed(drawn)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
 @given(score=scores(), by=st.sampled_from((SCORE, SLOPE, BIAS)), seed=st.integers(0, 5))
 def test_it_is_that_of_autograd(score: Expr, by: Expr, seed: int) -> None:
     _like_autograd(score, by, seed)

@@ -42,15 +42,8 @@ def test_every_backward_kernel_is_watched(tmp_path: Path) -> None:
     assert len(pipelined) >= 2 * 5
 
 
-@pytest.mark.parametrize(
-    "target",
-    [
-        "rtx5090",
-        pytest.param("a100", marks=pytest.mark.slow),
-        pytest.param("h100", marks=pytest.mark.slow),
-        pytest.param("b200", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["rtx5090", "a100", "h100", "b200"])
 def test_no_mutant_of_a_backward_kernel_is_missed(target: str, tmp_path: Path) -> None:
     proven = compiled(written(LOCAL, target, tmp_path))
     rung = concurrency_rung(proven, load_module(proven.path), silent, mutate=True)

@@ -14,6 +14,7 @@ from flash4gen.validate.concurrency import concurrency_rung
 from flash4gen.validate.scenes import Scene, scenes
 from flash4gen.vgpu.mutate import MutantKind, mutants
 from flash4gen.vgpu.prove import proofs
+from tests.long_matrix import slow
 from tests.validate.subjects import FULL, LOCAL, subject
 
 if TYPE_CHECKING:
@@ -43,11 +44,8 @@ def test_what_triton_pipelines_has_no_finding(target: str, tmp_path: Path) -> No
     ("variant", "target"),
     [
         (LOCAL, "a100"),
-        (LOCAL, "rtx5090"),
         (FULL, "h100"),
-        pytest.param(LOCAL, "h100", marks=pytest.mark.slow),
-        pytest.param(LOCAL, "b200", marks=pytest.mark.slow),
-        pytest.param(FULL, "b200", marks=pytest.mark.slow),
+        *slow((LOCAL, "rtx5090"), (LOCAL, "h100"), (LOCAL, "b200"), (FULL, "b200")),
     ],
     ids=lambda value: getattr(value, "name", value),
 )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from flash4gen.build.load import load_module
 from flash4gen.validate.certificate import Rung, Status
 from flash4gen.validate.determinism import determinism_rung
@@ -38,6 +40,7 @@ def test_every_result_is_the_same_in_every_order(tmp_path: Path) -> None:
     assert rung.details["results"] == ["out", "lse", *gradients]
 
 
+@pytest.mark.slow
 def test_sums_of_several_programs_in_memory_are_called_what_they_are(tmp_path: Path) -> None:
     atomic = (PER_ROW, "tl.atomic_add(sum_slopes_h_ptr + line + rows - q_first, sum_slopes_h)")
     rung = rung_of(SLOPED, tmp_path, atomic, (EMPTY, "sum_slopes_h = lse.new_zeros("))

@@ -19,6 +19,7 @@ from flash4gen.validate.inputs import make_inputs
 from flash4gen.validate.philox import kept_weights, philox
 from flash4gen.vgpu import virtual_gpu
 from tests.ir.notation import expr
+from tests.long_matrix import slow
 from tests.validate.subjects import subject
 from tests.validate.subjects import written as write_module
 from tests.validate.training import compiled, module_of, training, written
@@ -121,11 +122,10 @@ def test_every_kernel_drops_the_same(tmp_path: Path) -> None:
     "changes",
     [
         {"dropout": 0.9, "score": "s * slopes[h]"},
-        {"lengths": Lengths.PACKED},
-        {"weights": Weights.SIGMOID},
         {"block_size": 16, "lengths": Lengths.PACKED},
+        *slow({"lengths": Lengths.PACKED}, {"weights": Weights.SIGMOID}),
     ],
-    ids=["batched", "packed", "sigmoid", "paged"],
+    ids=["batched", "paged", "packed", "sigmoid"],
 )
 def test_forward_passes_alone(changes: dict[str, Any], tmp_path: Path) -> None:
     variant = dropping(passes=FORWARD, mask="k <= q_end", dtype=DType.FP16, **changes)

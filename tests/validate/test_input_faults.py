@@ -12,6 +12,7 @@ from flash4gen.ir.nodes import Lengths, Weights
 from flash4gen.validate import Status
 from flash4gen.validate.function import function_rung
 from tests.ir.notation import attention, expr
+from tests.long_matrix import slow
 from tests.validate.subjects import PINS, subject
 
 if TYPE_CHECKING:
@@ -39,30 +40,34 @@ PACKED = attention(
 )
 
 FAULTS: list[tuple[Attention, str, str]] = [
-    (READS, "ptr + i0 * stride_0 + i1 * stride_1 + i2", "ptr + i0 * stride_0 + i2 * stride_1 + i1"),
     (READS, "inside = (i1 >= 0) & (i1 < 9)", "inside = (i1 >= 0) & (i1 < 8)"),
-    (READS, "_read_slopes(slopes_ptr, h)", "_read_slopes(slopes_ptr, hkv)"),
     (READS, "docs_ptr, docs_stride_0, seq_k, b, keys", "docs_ptr, docs_stride_0, seq_k, 0, keys"),
+    (SUNK, "sink = sink * 1.4426950408889634", "sink = sink * TO_LOG2 * SCALE"),
+    (SIGMOID, "tl.exp2(x * -TO_LOG2)", "tl.exp2(x * -1.0)"),
+    (PACKED, "<= slot", "< slot"),
+]
+MORE_FAULTS: list[tuple[Attention, str, str]] = [
+    (READS, "ptr + i0 * stride_0 + i1 * stride_1 + i2", "ptr + i0 * stride_0 + i2 * stride_1 + i1"),
+    (READS, "_read_slopes(slopes_ptr, h)", "_read_slopes(slopes_ptr, hkv)"),
     (READS, "_with_rows(bias)", "bias"),
     (SUNK, "tl.exp2(sink - top)", "0.0"),
-    (SUNK, "sink = sink * 1.4426950408889634", "sink = sink * TO_LOG2 * SCALE"),
     (SIGMOID, "row_sum + tl.sum(p, 1)", "tl.sum(p, 1)"),
-    (SIGMOID, "tl.exp2(x * -TO_LOG2)", "tl.exp2(x * -1.0)"),
     (PACKED, "seq_q = tl.load(cu_q_ptr + b + 1) - q_start", "seq_q = total_q - q_start"),
-    (PACKED, "<= slot", "< slot"),
     (PACKED, "total_q // TILE_Q.value + batch", "triton.cdiv(total_q, TILE_Q.value)"),
     (PACKED, "k_start = tl.load(cu_k_ptr + b)", "k_start = tl.load(cu_q_ptr + b)"),
 ]
 
 
-@pytest.mark.parametrize("variant", [READS, SUNK, SIGMOID, PACKED], ids=lambda item: item.name)
+@pytest.mark.parametrize(
+    "variant", [READS, PACKED, *slow(SUNK, SIGMOID)], ids=lambda item: item.name
+)
 def test_without_a_fault_all_is_well(variant: Attention, tmp_path: Path) -> None:
     made = subject(variant, "a100", tmp_path)
     rung = function_rung(made, load_module(made.path), lambda _: None)
     assert rung.status is Status.PASSED, rung.summary
 
 
-@pytest.mark.parametrize(("variant", "right", "wrong"), FAULTS)
+@pytest.mark.parametrize(("variant", "right", "wrong"), [*FAULTS, *slow(*MORE_FAULTS)])
 def test_a_fault_is_found(variant: Attention, right: str, wrong: str, tmp_path: Path) -> None:
     made = subject(variant, "a100", tmp_path, (right, wrong))
     rung = function_rung(made, load_module(made.path), lambda _: None)

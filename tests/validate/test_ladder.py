@@ -15,6 +15,7 @@ from flash4gen.validate.device import unavailable
 from flash4gen.validate.function import function_rung
 from flash4gen.validate.structure import compile_rung, schedule_rung
 from tests.ir.notation import attention
+from tests.long_matrix import slow
 from tests.validate.subjects import LOCAL, PINS, subject
 
 if TYPE_CHECKING:
@@ -42,13 +43,17 @@ def test_a_good_module_climbs_every_rung_that_can_be_climbed(target: str, tmp_pa
 @pytest.mark.parametrize(
     "variant",
     [
-        attention(name="nan_rows", mask="k <= q_end", empty_row=EmptyRow.NAN, pins=PINS),
-        attention(name="same", mask="k <= q", lengths=Lengths.EQUAL, pins=PINS),
         attention(
             name="by_head", score="s + float(k - q_end) * 0.1 * float(h + 1)",
             mask="k <= q_end and q_end - k < 20 * (h + 1)", head_dim=40, value_dim=24, pins=PINS,
         ),
-        attention(name="two_ranges", mask="(k < 4 or q_end - k < 60) and k <= q_end", pins=PINS),
+        *slow(
+            attention(name="nan_rows", mask="k <= q_end", empty_row=EmptyRow.NAN, pins=PINS),
+            attention(name="same", mask="k <= q", lengths=Lengths.EQUAL, pins=PINS),
+            attention(
+                name="two_ranges", mask="(k < 4 or q_end - k < 60) and k <= q_end", pins=PINS
+            ),
+        ),
     ],
     ids=lambda variant: variant.name,
 )  # fmt: skip

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
+from flash4gen.ir.library import target
 from flash4gen.schedule.backward.model import LoopShape
+from flash4gen.schedule.blackwell.model import BlackwellSchedule
+from flash4gen.validate import scenes
 from flash4gen.validate.cases import short_rows
 from flash4gen.validate.reach import Way, _turns, longest_loops, loop_shapes
+from flash4gen.validate.subject import Subject
 from tests.ir.notation import attention
+from tests.schedule.variants import chosen
 from tests.validate.subjects import FULL, PINS, choice_for
 
 WINDOW = attention(name="window", mask="k <= q_end and q_end - k < 1000", pins=PINS)
@@ -85,3 +93,24 @@ def test_the_queries_that_see_a_key_tile_are_looked_for_as_well() -> None:
     turns = [_turns(way, shape) for shape in loop_shapes(variant, way)]
     assert max(masked for masked, _ in turns) == 4  # three on the diagonal, one of the last queries
     assert max(full for _, full in turns) >= way.enough
+
+
+@pytest.mark.parametrize("heads", [1, 2, 8])
+def test_few_heads_get_batch_entries_so_that_work_tiles_follow_each_other(heads: int) -> None:
+    """Slots that work tiles take in turn are all used, also in the kernel for short queries."""
+    what, hardware = attention(heads=heads, kv_heads=1), target("b200")
+    unbuilt: Any = None
+    about = Subject(
+        attention=what,
+        hardware=hardware,
+        choice=chosen(what, hardware),
+        rendered=unbuilt,
+        path=Path("unbuilt.py"),
+        artefact=unbuilt,
+    )
+    schedule = about.choice.schedule
+    assert isinstance(schedule, BlackwellSchedule)
+    for case in scenes._cases(about):
+        tiles = case.batch * -(-case.seq_q // schedule.tile_rows) * heads // schedule.pack
+        assert tiles >= 3
+        assert heads < 3 or case.batch == 1

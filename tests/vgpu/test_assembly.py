@@ -11,16 +11,18 @@ import torch
 
 from flash4gen.driver import check_spec, plan_spec
 from flash4gen.ir.library import target
-from flash4gen.ir.nodes import Weights
+from flash4gen.ir.nodes import DType, Weights
 from flash4gen.render.module import render
 from flash4gen.vgpu.numerics import reciprocal
 from flash4gen.vgpu.ops.assembly import (
     BITS_BELOW,
     EXP2,
+    MULTIPLY_ADD,
     NARROW_EXP2,
     TANH,
     bits_below,
     exp2,
+    multiply_add,
     narrow_exp2,
     select,
     selected,
@@ -29,7 +31,7 @@ from flash4gen.vgpu.ops.assembly import (
 from flash4gen.vgpu.ops.elementwise import _ASM
 from tests.ir.notation import attention
 from tests.project import ROOT
-from tests.schedule.variants import chosen, pinning
+from tests.schedule.variants import chosen, pinning, portable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -159,3 +161,23 @@ def test_sigmoid_weights_use_the_narrow_block() -> None:
     module = render(what, target("b200"), chosen(what, target("b200")))
     known = {normal(text) for text in (NARROW_EXP2, RECIPROCAL)}
     assert {normal(text) for text in assembly_of(module.text)} >= known
+
+
+def test_pairs_are_multiplied_and_added_with_one_rounding() -> None:
+    x = torch.tensor([1 + 2.0**-12, 3.0, INF, 2.0**-127])
+    z = torch.tensor([-1 - 2.0**-11, 1.0, 1.0, 0.0])
+    result = multiply_add(x, x, z).tolist()
+    assert result[:3] == [2.0**-24, 10.0, INF]
+    assert multiply_add(x[3:], torch.ones(1), z[3:]).tolist() == [0.0]  # a subnormal number
+    assert result != (x * x + z).tolist()
+
+
+def test_softcaps_on_tensor_memory_use_the_pairs() -> None:
+    what = attention(dtype=DType.BF16, score="30.0 * tanh(s / 30.0)")
+    blocks = {
+        name: {normal(text) for text in assembly_of(render(what, it, portable(what, it)).text)}
+        for name, it in (("b200", target("b200")), ("h100", target("h100")))
+    }
+    reciprocals, pairs = {normal(RECIPROCAL)}, {normal(RECIPROCAL), normal(MULTIPLY_ADD)}
+    assert blocks == {"b200": pairs, "h100": reciprocals}
+    assert normal(MULTIPLY_ADD) in _ASM

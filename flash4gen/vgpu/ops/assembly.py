@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from flash4gen.vgpu.numerics import fma
+from flash4gen.vgpu.numerics import flushed, fma
 from flash4gen.vgpu.ops.elementwise import register_asm
 
 EXP2 = """{
@@ -45,6 +45,16 @@ NARROW_EXP2 = EXP2.replace("c256", "c254").replace("0f43800000", "0f437E0000")
 
 BITS_BELOW = "{ .reg .b32 n; max.s32 n, $1, 0; shl.b32 n, 1, n; sub.s32 $0, n, 1; }"
 """The lowest bits of a word; PTX ISA, shl: amounts above 31 are clamped, and give 0."""
+
+MULTIPLY_ADD = """{
+    .reg .b64 x, y, z;
+    mov.b64 x, {$2, $3};
+    mov.b64 y, {$4, $5};
+    mov.b64 z, {$6, $7};
+    fma.rn.ftz.f32x2 x, x, y, z;
+    mov.b64 {$0, $1}, x;
+}"""
+"""x · y + z for two numbers, each rounded once."""
 
 TANH = "tanh.approx.f32 $0, $1;"
 
@@ -106,6 +116,11 @@ def selected(x: Tensor, bits: Tensor) -> Tensor:
     return torch.where(bits.long() >> column & 1 != 0, x, -torch.inf)
 
 
+def multiply_add(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+    """Return x · y + z rounded once; subnormal numbers are 0 (PTX ISA, fma with .ftz)."""
+    return flushed(fma(flushed(x), flushed(y), flushed(z)))
+
+
 def tanh(x: Tensor) -> Tensor:
     """Return tanh to 11 bits, the relative error that the PTX ISA allows ``tanh.approx.f32``.
 
@@ -121,3 +136,4 @@ register_asm(NARROW_EXP2, narrow_exp2)
 register_asm(BITS_BELOW, bits_below)
 register_asm(select(), selected)
 register_asm(TANH, tanh)
+register_asm(MULTIPLY_ADD, multiply_add)

@@ -29,7 +29,7 @@ EXTRA_WAIT = "wait that scores imply"
 """A variant that is correct and waits for what another wait implies already."""
 TWO_A_TURN = "two a turn"
 """A variant that is correct and hands two tiles over in a turn."""
-SLOW = ("attention_four_roles_128", "flash_128")
+SLOW = ("attention_four_roles_128", "flash", "flash_128")
 
 
 @pytest.mark.parametrize("case", [c for c in ALL if c.name not in SLOW], ids=lambda case: case.name)
