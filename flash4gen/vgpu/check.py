@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
@@ -158,14 +158,9 @@ def check_ttgir(  # noqa: PLR0913 - keywords with defaults
     collector.findings.extend(program.findings)
     sites = program.sites if redundancy else ()
     settings = Settings(
-        policy=policy,
-        seed=seed,
-        step_limit=step_limit,
-        sites=sites,
-        first=first,
-        in_order=order is Order.FIRST_TO_LAST,
-        **program.shape,
+        policy=policy, seed=seed, step_limit=step_limit, sites=sites, first=first, **program.shape
     )
+    settings = replace(settings, in_order=order is Order.FIRST_TO_LAST)
     extents = _extents(grid)
     taken = _programs(extents, most, order, seed)
     with suppress(FatalError), exact_arithmetic():
