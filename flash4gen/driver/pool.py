@@ -5,9 +5,11 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import tempfile
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import util
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from flash4gen.driver.batch import Job, Order, Outcome, Status, run_job
@@ -47,21 +49,16 @@ def run_jobs(
     """
     pool = _Pool(order, notify, work or _work)
     left = list(jobs)
-    try:
-        while left:
-            pool.run(left, workers)
-            # Where a process died, all that is unfinished is lost. Whose fault it was shows when
-            # each that had begun runs alone.
-            lost = [job for job in left if job not in pool.outcomes]
-            for job in [job for job in lost if job in pool.begun] or lost:
-                pool.run([job], 1)
-                if job not in pool.outcomes:
-                    pool.give_up(job)
-            left = [job for job in lost if job not in pool.outcomes]
-    except BaseException:
-        for child in multiprocessing.active_children():
-            child.terminate()
-        raise
+    while left:
+        pool.run(left, workers)
+        # Where a process died, all that is unfinished is lost. Whose fault it was shows when each
+        # that had begun runs alone.
+        lost = [job for job in left if job not in pool.outcomes]
+        for job in [job for job in lost if job in pool.begun] or lost:
+            pool.run([job], 1)
+            if job not in pool.outcomes:
+                pool.give_up(job)
+        left = [job for job in lost if job not in pool.outcomes]
     return tuple(pool.outcomes[job] for job in jobs)
 
 
@@ -76,19 +73,30 @@ class _Pool:
         self.begun: set[Job] = set()
 
     def run(self, jobs: list[Job], workers: int) -> None:
-        """Run jobs in a pool of processes; those without an outcome fell to a process that died."""
+        """Run jobs in a pool of processes; those without an outcome fell to a process that died.
+
+        What ends this ends the processes at once. Whatever they have begun to write lies in a
+        folder that goes then.
+        """
         context = multiprocessing.get_context("spawn")
         told: Events = context.SimpleQueue()
         count = min(workers, len(jobs))
-        with ProcessPoolExecutor(count, context, initializer=_begin, initargs=(told,)) as pool:
-            waiting = {pool.submit(self._work, job, self._order): job for job in jobs}
-            while waiting:
-                done, _ = wait(waiting, POLL, FIRST_COMPLETED)
+        with (
+            TemporaryDirectory(prefix="flash4gen-", ignore_cleanup_errors=True) as scratch,
+            ProcessPoolExecutor(count, context, _begin, (told, scratch)) as pool,
+        ):
+            try:
+                waiting = {pool.submit(self._work, job, self._order): job for job in jobs}
+                while waiting:
+                    done, _ = wait(waiting, POLL, FIRST_COMPLETED)
+                    self._pass_on(told)
+                    for future in done:
+                        self._finish(waiting.pop(future), future)
+                    self._notify(jobs[0], None)
                 self._pass_on(told)
-                for future in done:
-                    self._finish(waiting.pop(future), future)
-                self._notify(jobs[0], None)
-            self._pass_on(told)
+            except BaseException:
+                _end_children()  # which breaks the pool: it gives up what has not begun
+                raise
 
     def give_up(self, job: Job) -> None:
         """Note that a job ends its process."""
@@ -120,11 +128,24 @@ class _Pool:
                 self._notify(job, event)
 
 
-def _begin(told: Events) -> None:
+def _end_children() -> None:
+    """End the processes of the pool, and the assemblers that they run."""
+    for child in multiprocessing.active_children():
+        if child.pid is None:
+            continue
+        try:
+            os.killpg(child.pid, signal.SIGKILL)
+        except ProcessLookupError:  # it has not begun: there is no group of this number yet
+            child.kill()
+
+
+def _begin(told: Events, scratch: str) -> None:
     """Prepare a process of the pool, before torch is loaded."""
     global _told
     _told = told
+    os.setpgid(0, 0)  # a group of its own, to be ended with all that it starts
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its children
+    tempfile.tempdir = scratch
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     # Triton's bindings print what is alive when an interpreter is taken down: end without.
     util.Finalize(None, os._exit, args=(0,), exitpriority=-100)

@@ -1,12 +1,13 @@
 """Random specs, each compiled for two targets: what became of them, kept row by row.
 
 ``python -m tests.driver.differential FIRST LAST`` runs the seeds that ``differential.csv`` lacks,
-or has of another text than today's, those of portable kernels first. The file is written after each
-seed, so that it can be interrupted.
+or has of another text than today's. The file is written after each seed, so that it can be
+interrupted.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import sys
 import tempfile
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.records import read_record, write_record
-from tests.driver.random_specs import FAMILIES, random_spec
+from tests.driver.random_specs import random_spec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -120,17 +121,24 @@ def record(first: int, last: int, path: Path = ROWS) -> None:
     rows: dict[int, list[Row]] = {seed: [] for seed in range(first, last)}
     for row in read_rows(path):
         rows.setdefault(row.seed, []).append(row)
-    seeds = sorted(
-        range(first, last), key=lambda seed: not set(FAMILIES).isdisjoint(random_spec(seed).targets)
-    )
-    for seed in seeds:
-        with tempfile.TemporaryDirectory() as folder:
-            if is_fresh(rows[seed], Path(folder)):
+    import flash4gen.build.compile  # noqa: F401 - what children need is imported once
+
+    # What a compile leaves in memory goes with its process, now and then.
+    with multiprocessing.get_context("fork").Pool(1, maxtasksperchild=20) as pool:
+        for seed in range(first, last):
+            made = pool.apply(_remade, (rows[seed], seed))
+            if made is None:
                 continue
-            rows[seed] = list(outcomes(seed, Path(folder)))
-        write_record(Row, [row for of_seed in sorted(rows) for row in rows[of_seed]], path)
-        for row in rows[seed]:
-            print(*astuple(row), flush=True)
+            rows[seed] = made
+            write_record(Row, [row for of_seed in sorted(rows) for row in rows[of_seed]], path)
+            for row in made:
+                print(*astuple(row), flush=True)
+
+
+def _remade(known: list[Row], seed: int) -> list[Row] | None:
+    """Return the rows of a seed, None where those that are known are of today."""
+    with tempfile.TemporaryDirectory() as folder:
+        return None if is_fresh(known, Path(folder)) else list(outcomes(seed, Path(folder)))
 
 
 if __name__ == "__main__":

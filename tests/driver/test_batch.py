@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
+import subprocess
+import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import pytest
 
 from flash4gen.driver import batch, run
 from flash4gen.driver.batch import Job, Order, Outcome, Status, jobs_of, run_job
@@ -14,8 +20,6 @@ from flash4gen.driver.pool import run_jobs, tell
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    import pytest
 
 TINY = "attention {name} {{ dtype = fp16  heads = 2  head_dim = 32  {more} }}\n"
 
@@ -146,6 +150,38 @@ def test_a_process_that_dies_takes_no_other_job_with_it(tmp_path: Path) -> None:
     assert "ended by the system" in outcomes[1].fault
     assert {name for name, kind in told if kind == "Outcome"} == set(names)
     assert ("a", "Event") in told
+
+
+def sleeps(job: Job, order: Order) -> Outcome:
+    """Begin a folder, say that this began, and take far too long, as does a process of its own."""
+    del order
+    begun = tempfile.mkdtemp()
+    sleeper = subprocess.Popen(["sleep", "100"])
+    detail = f"{begun} {sleeper.pid}"
+    tell(job, Event(stage="x", subject=job.subject, detail=detail, seconds=0.0, done=False))
+    sleeper.wait()
+    return Outcome(spec=job.spec, target=job.target, status=Status.COMPILED)
+
+
+def test_ctrl_c_ends_all_processes_at_once(tmp_path: Path) -> None:
+    jobs = [Job(Path(f"{name}.attn"), "a100") for name in "abcd"]
+    begun: list[str] = []
+
+    def interrupt(job: Job, what: Event | Outcome | None) -> None:
+        del job
+        if isinstance(what, Event):
+            begun.append(what.detail)
+            raise KeyboardInterrupt
+
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        run_jobs(jobs, order(tmp_path), 2, interrupt, sleeps)
+    assert time.monotonic() - start < 50
+    assert multiprocessing.active_children() == []
+    folder, pid = begun[0].split()
+    assert not Path(folder).exists()
+    state = Path(f"/proc/{pid}/stat")
+    assert not state.exists() or state.read_text().split()[2] == "Z"  # dead, and not yet buried
 
 
 def test_no_jobs_are_no_work(tmp_path: Path) -> None:
