@@ -78,7 +78,6 @@ class PipelineInputs:
         rows: what is read for each query.
         row_step: the lines of the load warp that read it.
         row_parameters, row_arguments: of the function that brings in what each query needs.
-        fetch: parameters of the load warp; ``fetched``: what it is given.
         functions: what ``inputs.define`` prints of those that are not there yet.
     """
 
@@ -90,8 +89,6 @@ class PipelineInputs:
     row_step: str
     row_parameters: tuple[str, ...]
     row_arguments: tuple[str, ...]
-    fetch: tuple[str, ...]
-    fetched: str
     functions: Inputs
 
 
@@ -157,13 +154,15 @@ class ComputeRole:
         columns: whether the positions of queries are read.
         mask: how elements are masked.
         full: whether tiles may need no mask.
+        rest: whether heads have columns that are multiplied by themselves.
         parameters: of a step.
         masked_call, full_call: its arguments in the loops with and without a mask.
         inputs: the tensors that are read.
         later: what it computes beside gradients of scores.
         rows: the values of queries that score and mask read.
         factors: what multiplies the scores of a query, where dQ waits for it.
-        handed: what the roles are handed, besides a descriptor and a part.
+        handed: what the roles are handed, besides descriptors and a part; ``takes``: all of it.
+        width: of what is multiplied of heads at a time, as a constant.
         results: what a step returns; ``assigned``: how it is taken.
     """
 
@@ -176,6 +175,7 @@ class ComputeRole:
     columns: bool
     mask: QueryMask
     full: bool
+    rest: bool
     parameters: tuple[str, ...]
     masked_call: tuple[str, ...]
     full_call: tuple[str, ...]
@@ -184,6 +184,8 @@ class ComputeRole:
     rows: tuple[str, ...]
     factors: RowFactors
     handed: tuple[str, ...]
+    takes: tuple[str, ...]
+    width: str
     results: str
     assigned: str
 
@@ -203,6 +205,9 @@ class Pipeline:
         parts: the compute roles, each with what it writes last.
         warps, registers: of all roles but the first.
         dtype: of q, k, v and their gradients.
+        rest: whether heads have columns that are multiplied by themselves.
+        fetched: what the load role is given; ``summed``: what the reduce role is, before the rest.
+        width, sent: of what is multiplied of heads, and sent away of dQ, at a time, as constants.
         launch: the launcher.
         eager: the formula and its derivative in PyTorch.
     """
@@ -219,6 +224,11 @@ class Pipeline:
     warps: str
     registers: tuple[str, ...]
     dtype: str
+    rest: bool
+    fetched: tuple[str, ...]
+    summed: str
+    width: str
+    sent: str
     launch: BackwardLaunch
     eager: EagerTraining
 

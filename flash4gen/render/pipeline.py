@@ -19,11 +19,13 @@ from flash4gen.render.context_pipeline import Pipeline, PipelineContext
 from flash4gen.render.environment import LINE, call
 from flash4gen.render.gradients import gradients
 from flash4gen.render.pipeline_compute import compute_role, gradient_factor
-from flash4gen.schedule.backward.pipeline.model import KeyOrder, QuerySum
+from flash4gen.schedule.backward.pipeline.model import PART, KeyOrder, QuerySum
 from flash4gen.schedule.backward.pipeline.plan import pipeline_plan
 from flash4gen.schedule.blackwell.memory import GROUP
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from flash4gen.ir.expr import Expr
     from flash4gen.ir.nodes import Attention
     from flash4gen.render.context import Arithmetic, Constant
@@ -85,7 +87,7 @@ def pipeline_context(
     kept = {field.name: getattr(forward, field.name) for field in fields(forward)}
     schedule: PipelineSchedule = choice.schedule  # type: ignore[assignment]
     spans = query_spans(attention)
-    compute = compute_role(attention, forward, spans)
+    compute = compute_role(attention, forward, spans, rest=schedule.rest > 0)
     backward = Pipeline(
         constants=_constants(attention, choice, schedule),
         options=(
@@ -97,10 +99,7 @@ def pipeline_context(
         ordered=schedule.query_sum is QuerySum.ORDERED,
         compute=compute,
         barriers=_barriers(schedule),
-        parts=tuple(
-            Named(f"{part}", "", _role(part, schedule, compute.handed))
-            for part in range(schedule.compute_roles)
-        ),
+        parts=tuple(_parts(schedule, compute.handed)),
         warps=f"[{', '.join([*[str(GROUP)] * schedule.compute_roles, '1', '1'])}]",
         registers=(
             *["COMPUTE_REGISTERS"] * schedule.compute_roles,
@@ -108,6 +107,11 @@ def pipeline_context(
             "PRODUCT_REGISTERS",
         ),
         dtype=compute.dtype,
+        rest=schedule.rest > 0,
+        fetched=_fetched(schedule),
+        summed=_summed(schedule),
+        width=compute.width,
+        sent="HEAD_WIDE" if schedule.rest else "DQ_COLUMNS",
         launch=host,
         eager=backward_eager.eager(attention, found, host, "0.0" if zero else 'float("nan")'),
     )
@@ -128,12 +132,13 @@ def pipeline_context(
 def _role(part: int, schedule: PipelineSchedule, handed: tuple[str, ...]) -> str:
     """Return a compute role and what it is handed, as ``ruff format`` lays them out."""
     first = "dk_desc" if part == schedule.compute_roles - 1 else "dv_desc"
-    given = ", ".join((first, *handed, f"gl.constexpr({part})"))
+    own = (first, *(("dk_rest_desc",) if schedule.rest else ()), *handed, f"gl.constexpr({part})")
+    given = ", ".join(own)
     line = f"(_differentiate, ({given})),"
     if len(line) + 12 <= LINE:
         return line
     inner = " " * 16
-    names = call((first, *handed, f"gl.constexpr({part})"), "(", "),", 16)
+    names = call(own, "(", "),", 16)
     return f"(\n{inner}_differentiate,\n{inner}{names}\n{' ' * 12}),"
 
 
@@ -154,6 +159,27 @@ def _imports(forward: BlackwellContext, helpers: Arithmetic) -> tuple[str, ...]:
     if not helpers.libdevice or line in forward.imports:
         return forward.imports
     return (*forward.imports[:-1], line, forward.imports[-1])
+
+
+def _parts(schedule: PipelineSchedule, handed: tuple[str, ...]) -> Iterator[Named]:
+    """Yield the compute roles, each with what it is handed and writes last."""
+    for part in range(schedule.compute_roles):
+        yield Named(f"{part}", "", _role(part, schedule, handed))
+
+
+def _fetched(schedule: PipelineSchedule) -> tuple[str, ...]:
+    """Return the arguments of the load role."""
+    rest = ("q_rest_desc", "k_rest_desc") if schedule.rest else ()
+    loaded = ("q_desc", "k_desc", "v_desc", "do_desc", *rest)
+    read = ("inputs",) if schedule.row_bytes else ()
+    return (*loaded, "lse_ptr", "delta_ptr", *read, "memory", "bars", "problem")
+
+
+def _summed(schedule: PipelineSchedule) -> str:
+    """Return the first arguments of the reduce role."""
+    if schedule.query_sum is QuerySum.ORDERED:
+        return "dq_desc, turn_ptr"
+    return "dq_desc, dq_rest_desc" if schedule.rest else "dq_desc"
 
 
 def _barriers(schedule: PipelineSchedule) -> tuple[Named, ...]:
@@ -181,8 +207,7 @@ def _constants(
         integer("SHARE", schedule.share, "queries of a step that one of them takes"),
         integer("Q_STAGES", schedule.query_stages, reason("query_stages")),
         integer("DO_STAGES", schedule.out_stages, reason("out_stages")),
-        integer("DQ_COLUMNS", schedule.dq_columns, reason("dq_columns")),
-        integer("DQ_SLOTS", schedule.dq_slots, reason("dq_slots")),
+        *_sent(schedule, reason),
         decimal(
             "GRADIENT_SCALE", gradient_factor(attention), "of dQ and dK: constant factors of ds"
         ),
@@ -190,4 +215,18 @@ def _constants(
         integer("PRODUCT_REGISTERS", schedule.other_registers, reason("other_registers")),
         integer("ROWS_BEFORE", schedule.rows, reason("rows")),
         integer("CONVERTED", CONVERTED, "elements of dQ per program that converts them"),
+    )
+
+
+def _sent(schedule: PipelineSchedule, reason: Callable[[str], str]) -> tuple[Constant, ...]:
+    """Return the parts in which the queries' gradient is sent away, and heads are multiplied."""
+    if schedule.rest:
+        wide = "columns of a head that one product multiplies: it has as many lanes"
+        return (
+            integer("HEAD_WIDE", PART, wide),
+            integer("HEAD_REST", schedule.rest, f"the others; of dQ, {reason('dq_slots')}"),
+        )
+    return (
+        integer("DQ_COLUMNS", schedule.dq_columns, reason("dq_columns")),
+        integer("DQ_SLOTS", schedule.dq_slots, reason("dq_slots")),
     )

@@ -61,7 +61,9 @@ def gradient_factor(attention: Attention) -> float:
     return folded.factor * folded.prescale * constant
 
 
-def compute_role(attention: Attention, forward: BlackwellContext, spans: QuerySpans) -> ComputeRole:
+def compute_role(
+    attention: Attention, forward: BlackwellContext, spans: QuerySpans, *, rest: bool
+) -> ComputeRole:
     """Return the compute roles of a variant, simplified."""
     body = fold(attention.score, attention.scale).body
     by = _by(body)
@@ -78,6 +80,11 @@ def compute_role(attention: Attention, forward: BlackwellContext, spans: QuerySp
     state = ("k", *handed, *(("seen",) if mask.bits else ()), *inputs.handed)
     sums = tuple(value.name for value in later.sums)
     fixed = ("memory", "bars", "problem", "step", "q_first", *state, *sums)
+    taken = (
+        *(f"{name}_ptr" for name in sums),
+        *(("inputs",) if inputs.program else ()),
+        *("memory", "bars", "problem"),
+    )
     return ComputeRole(
         dtype=ELEMENT[attention.dtype],
         prescaled=body != SCORE,
@@ -88,6 +95,7 @@ def compute_role(attention: Attention, forward: BlackwellContext, spans: QuerySp
         columns=columns,
         mask=mask,
         full=query_bounds(attention.mask).has_full,
+        rest=rest,
         parameters=(*fixed, "MASKED: gl.constexpr", "PART: gl.constexpr"),
         masked_call=(*fixed, "True", "PART"),
         full_call=(*fixed, "False", "PART"),
@@ -95,11 +103,9 @@ def compute_role(attention: Attention, forward: BlackwellContext, spans: QuerySp
         later=later,
         rows=tuple(row_line(value.name) for value in inputs.rows),
         factors=row_factors(attention, found, by),
-        handed=(
-            *(f"{name}_ptr" for name in sums),
-            *(("inputs",) if inputs.program else ()),
-            *("memory", "bars", "problem"),
-        ),
+        handed=taken,
+        takes=("out_desc", *(("rest_desc",) if rest else ()), *taken, "PART: gl.constexpr"),
+        width="HEAD_WIDE" if rest else "HEAD_PAD",
         results=", ".join(sums),
         assigned=f"{', '.join(sums)} = " if sums else "",
     )

@@ -33,7 +33,7 @@ from flash4gen.render.context_pipeline import (
     RowFactors,
     RowValue,
 )
-from flash4gen.render.environment import LINE, call
+from flash4gen.render.environment import call
 from flash4gen.render.gradients import Where, factor
 from flash4gen.render.inputs import (
     attention_names,
@@ -64,7 +64,6 @@ _PLAIN = {
     Var.SEQ_K: "problem.seq_k",
 }
 _WHOLE = {Op.ADD, Op.SUB, Op.MUL, Op.NEG, Op.TO_FLOAT, Op.ABS}
-_FETCH = ("q_desc", "k_desc", "v_desc", "do_desc")
 _ROWS = ("lse_ptr", "delta_ptr")
 _STEP = ("memory", "bars", "step")
 _IN_TORCH = {**{var: var.value for var in Var}, Var.Q: "i", Var.HKV: "(h // GROUP.value)"}
@@ -93,7 +92,6 @@ def pipeline_inputs(attention: Attention, forward: BlackwellContext) -> Pipeline
     own = row_lookups(attention)
     used = _values(attention)
     more = ("inputs", *_heads(rows), "problem")
-    fetch = (*_FETCH, *_ROWS, *(("inputs",) if own else ()), "memory", "bars", "problem")
     fields = tuple(name for text in texts.values() for name in text.handed)
     return PipelineInputs(
         tensors=tuple(texts.values()),
@@ -104,8 +102,6 @@ def pipeline_inputs(attention: Attention, forward: BlackwellContext) -> Pipeline
         row_step=_lines(rows, texts, {**variable_names(_PLAIN), **known}, 4),
         row_parameters=(*_ROWS, "first", *_STEP, *(("q_first", *more) if own else ())),
         row_arguments=(*_ROWS, "line + q", *_STEP, *(("q", *more) if own else ())),
-        fetch=fetch,
-        fetched=_tuple(fetch, 16),
         functions=Inputs(
             tensors=tuple(it for it in texts.values() if it not in forward.inputs.tensors),
             program="",
@@ -130,7 +126,8 @@ def later_gradients(
     """
     sums = tuple(item for item in found.summed if _is_summed(item))
     factors = tuple(item for item in found.summed if _is_factor(item))
-    moving = () if isinstance(by, Literal) else (("by_s", by),)
+    there = bool(sums or factors)
+    moving = () if isinstance(by, Literal) or not there else (("by_s", by),)
     targets = [*moving, *((f"by_{it.name}", it.by) for it in sums if not _fixed(it))]
     known = {**variable_names({var: var.value for var in Var}), **attention_names(attention)}
     read = frozenset[Var]().union(*(outside(expr) for _, expr in targets))
@@ -142,7 +139,7 @@ def later_gradients(
     text = [f"{name} = {format_expr(expr)}" for name, expr in targets]
     arguments = (*(names[var] for var in given), *order)
     return LaterGradients(
-        there=bool(sums or factors),
+        there=there,
         function=Derivatives(
             parameters=(*(var.value for var in given), *order),
             text=tuple(line if len(line) <= _WIDTH else line[: _WIDTH - 1] + "…" for line in text),
@@ -162,15 +159,6 @@ def later_gradients(
 def row_line(name: str) -> str:
     """Return the line of a step that reads what a tensor holds for the queries of a fragment."""
     return _called((f"memory.{name}", "slot", "first", "queries", "PART"), f"{name} = _of_queries(")
-
-
-def _tuple(names: tuple[str, ...], indent: int) -> str:
-    """Return an item of a list as ``ruff format`` lays it out: on one line, or one name a line."""
-    line = f"({', '.join(names)}),"
-    if indent + len(line) <= LINE:
-        return line
-    pad = " " * indent
-    return "\n".join(("(", *(f"{pad}    {name}," for name in names), f"{pad}),"))
 
 
 def _called(arguments: tuple[str, ...], prefix: str) -> str:

@@ -20,8 +20,8 @@ from flash4gen.validate.reach import Way, loop_shapes
 from flash4gen.validate.scenes import Scene
 from flash4gen.vgpu import synchronises, virtual_gpu
 
-_IN_TURN = "two key tiles that add in turn"
-"""Of this case all programs run: one waits for the other."""
+_IN_TURN = "four key tiles that add in turn"
+"""Of this case all programs run: they wait for each other, and the first has the fewest steps."""
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,7 +66,7 @@ def _cases(subject: Subject) -> Iterator[Case]:
     if attention.lengths is Lengths.EQUAL:
         shapes = {(max(shape), max(shape)) for shape in shapes}
     if isinstance(schedule, PipelineSchedule) and schedule.query_sum is QuerySum.ORDERED:
-        lengths = max(schedule.tile_q, schedule.tile_k) + 1
+        lengths = 4 * max(schedule.tile_q, schedule.tile_k)
         yield Case(name=_IN_TURN, seq_q=lengths, seq_k=lengths)
     for seq_q, seq_k in sorted(shapes, key=lambda shape: (shape[0] * shape[1], shape)):
         yield Case(name=f"gradients of {seq_q} x {seq_k}", seq_q=seq_q, seq_k=seq_k)

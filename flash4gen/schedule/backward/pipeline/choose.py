@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flash4gen.ir.expr import Var, variables
+from flash4gen.ir.expr import Var, lookups, variables
 from flash4gen.ir.masks import never_true
 from flash4gen.schedule.backward.model import BackwardChoice
 from flash4gen.schedule.backward.pipeline.inputs import argument_bytes, row_bytes, unread
@@ -24,24 +24,45 @@ if TYPE_CHECKING:
 WIDTHS = (64, 128)
 """Widths of heads, padded, that tensor memory has room for beside two score tiles."""
 
+WIDE = (192, 128)
+"""The pair of widths that it has room for beside two score tiles of 64 queries."""
+
 
 def no_pipeline(attention: Attention, hardware: Hardware) -> str:
     """Return why the pipeline has no gradients of an attention, or an empty text."""
     known = traits(attention)
     if not attention.normalised:
         return "its backward pipeline has no sigmoid weights, and this attention has"
-    reading = unread(attention)
+    widths = known.head_pad, known.value_pad
+    reading = unread(attention) or (_narrower(attention) if widths == WIDE else "")
     if reading:
         return reading
-    if known.head_pad not in WIDTHS or known.value_pad not in WIDTHS:
+    if widths != WIDE and not {*widths} <= {*WIDTHS}:
         return (
-            f"its backward pipeline has room for heads of 33 to {WIDTHS[-1]} columns, and head_dim "
-            f"{attention.head_dim} with value_dim {attention.value_dim} has others"
+            f"its backward pipeline has room for heads of 33 to {WIDTHS[-1]} columns, and for "
+            f"{WIDE[0]} with {WIDE[1]}; head_dim {attention.head_dim} with value_dim "
+            f"{attention.value_dim} has others"
         )
     if never_true(attention.mask) or Var.S not in variables(attention.score):
         return "its backward pipeline needs scores that move with q and k"
     wrong = pipeline_faults(_schedule(attention, hardware), hardware)
     return f"its backward pipeline does not fit: {wrong[0].reason}" if wrong else ""
+
+
+def _narrower(attention: Attention) -> str:
+    """Return what the pipeline has for heads of up to 128 columns only, where it is asked for."""
+    read = dict.fromkeys(it.tensor.name for it in lookups(attention.score, attention.mask))
+    if attention.deterministic:
+        return (
+            f"at {WIDE[0]} / {WIDE[1]} columns its backward pipeline adds up dq in any order, and "
+            "`deterministic = true` asks for one"
+        )
+    if read:
+        return (
+            f"at {WIDE[0]} / {WIDE[1]} columns its backward pipeline reads no input tensors but "
+            f"sinks, and this attention has {', '.join(read)}"
+        )
+    return ""
 
 
 def choose_pipeline(attention: Attention, hardware: Hardware) -> BackwardChoice:
@@ -54,15 +75,16 @@ def _schedule(attention: Attention, hardware: Hardware) -> PipelineSchedule:
     known = traits(attention)
     narrow = known.head_pad + known.value_pad <= 2 * WIDTHS[0]
     of_rows, reads = row_bytes(attention), argument_bytes(attention)
+    wide = (known.head_pad, known.value_pad) == WIDE
     return PipelineSchedule(
         hardware=hardware.name,
-        tile_q=128,
+        tile_q=64 if wide else 128,
         tile_k=128,
         compute_roles=2,
         query_stages=2,
-        out_stages=2 if narrow else 1,
-        dq_columns=16 if reads else 32,
-        dq_slots=2,
+        out_stages=2 if narrow or wide else 1,
+        dq_columns=WIDE[0] if wide else 16 if reads else 32,
+        dq_slots=1 if wide else 2,
         head_pad=known.head_pad,
         value_pad=known.value_pad,
         compute_registers=176 if reads else 152,
@@ -101,7 +123,7 @@ _SUMS = {
 
 def _reasons(schedule: PipelineSchedule) -> dict[str, str]:
     """Return why each field is what it is, by name."""
-    return {
+    reasons = {
         "tile_q": "columns of a transposed score: with as many gradients they fill half of tensor "
         "memory, and leave the other half for dk and dv",
         "tile_k": "lanes of tensor memory: dk and dv of so many keys stay there from first to last",
@@ -124,6 +146,7 @@ def _reasons(schedule: PipelineSchedule) -> dict[str, str]:
         "rows": "rows of the kernel that reads out and its gradient once, before the pipeline",
         **_reads(schedule),
     }
+    return {**reasons, **_WIDE_REASONS} if schedule.rest else reasons
 
 
 def _reads(schedule: PipelineSchedule) -> dict[str, str]:
@@ -133,4 +156,25 @@ def _reads(schedule: PipelineSchedule) -> dict[str, str]:
         "memory",
         "row_bytes": "the load warp reads tensors by query, as it does lse and delta",
     }
-    return {name: reason for name, reason in reasons.items() if getattr(schedule, name)}
+    split = {
+        "compute_registers": "2·compute + reduce + other = 512; beside 64 weights and a fragment "
+        "lie positions and what tensors hold",
+        "reduce_registers": "16 columns at a time",
+    }
+    found = {name: reason for name, reason in reasons.items() if getattr(schedule, name)}
+    return {**found, **split} if found else {}
+
+
+_WIDE_REASONS = {
+    "tile_q": "dk and dv leave 192 columns of tensor memory: scores, their gradients, and a third "
+    "of dq, which is transposed and has a column for each query",
+    "compute_roles": "a thread then holds 32 weights of one key, and the other role's overlap with "
+    "its own",
+    "out_stages": "tiles of 64 queries leave room for a second one, which arrives ahead of its "
+    "turn",
+    "dq_columns": "all of them: a warp turns 32 lanes into 32 columns, the 128 bytes of a swizzled "
+    "row",
+    "dq_slots": "two parts have a buffer each; one is filled while the copy engine reads the other",
+    "reduce_registers": "32 queries at a time",
+}
+"""What is otherwise where heads have more columns than a product has lanes."""
