@@ -176,6 +176,7 @@ class ComputeRole:
     mask: QueryMask
     full: bool
     rest: bool
+    width: str
     parameters: tuple[str, ...]
     masked_call: tuple[str, ...]
     full_call: tuple[str, ...]
@@ -185,7 +186,6 @@ class ComputeRole:
     factors: RowFactors
     handed: tuple[str, ...]
     takes: tuple[str, ...]
-    width: str
     results: str
     assigned: str
 
@@ -225,9 +225,9 @@ class Pipeline:
     registers: tuple[str, ...]
     dtype: str
     rest: bool
+    width: str
     fetched: tuple[str, ...]
     summed: str
-    width: str
     sent: str
     launch: BackwardLaunch
     eager: EagerTraining

@@ -96,6 +96,7 @@ def compute_role(
         mask=mask,
         full=query_bounds(attention.mask).has_full,
         rest=rest,
+        width="HEAD_WIDE" if rest else "HEAD_PAD",
         parameters=(*fixed, "MASKED: gl.constexpr", "PART: gl.constexpr"),
         masked_call=(*fixed, "True", "PART"),
         full_call=(*fixed, "False", "PART"),
@@ -105,7 +106,6 @@ def compute_role(
         factors=row_factors(attention, found, by),
         handed=taken,
         takes=("out_desc", *(("rest_desc",) if rest else ()), *taken, "PART: gl.constexpr"),
-        width="HEAD_WIDE" if rest else "HEAD_PAD",
         results=", ".join(sums),
         assigned=f"{', '.join(sums)} = " if sums else "",
     )
