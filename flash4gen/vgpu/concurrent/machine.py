@@ -277,9 +277,10 @@ class Machine:
     def turns(self, function: Callable[..., Any], arguments: Sequence[Any]) -> Iterator[None]:
         """Run the program; stand aside whenever all of it waits for other programs."""
         roots = [self.start(worker, function, tuple(arguments)) for worker in self._roots()]
-        while not all(root.done for root in roots):
-            if not self._round():
-                yield
+        for root in roots:
+            while not root.done:
+                if not self._round():
+                    yield
         self._close(roots)
         self.clocks.settle()
         self._progress.needed.update(self.clocks.needed)
