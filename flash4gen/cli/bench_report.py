@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from flash4gen.schedule.blackwell.accuracy import Part, rule, summary
+from flash4gen.schedule.blackwell.accuracy import Part, limits, rule, summary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +28,12 @@ def report(found: Accuracy, pairs: tuple[Pair, ...]) -> Iterator[RenderableType]
             yield f"{part}: {summary(found, part)}"
             yield _table(found, rows)
             yield ""
+    yield "asked of boards that are named, fitted and held out"
+    for limit in limits(found):
+        verdict = "holds" if limit.holds else "does not hold"
+        asked = f"{limit.rows} rows within {limit.most:.0%}, the furthest {limit.worst:+.1%}"
+        yield f"  {limit.what}: {asked}: {verdict}"
+    yield ""
     yield "pairs: the speed of one kernel over that of another"
     yield _pairs(pairs)
     yield ""

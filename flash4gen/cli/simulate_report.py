@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flash4gen.cli.output import print_rich
-from flash4gen.cli.simulate_tables import path, standing, units
+from flash4gen.cli.simulate_tables import STANDING, path, standing, units
 from flash4gen.schedule.blackwell.works import launch_text
 from flash4gen.schedule.text import shape_text
 
@@ -31,6 +31,15 @@ def report(found: Simulated) -> None:
         "where roles wait in a turn*, at a line of the module, or after it where that is no wait",
         standing(timed),
     )
+    _remarks(found.timed)
+
+
+def _remarks(timed: Timed) -> None:
+    """Say what stars and names of roles mean."""
+    names = [role.actor for role in timed.simulation.standing[:STANDING]]
+    if any("." in name for name in names):
+        first = next(name.partition(".")[0] for name in names if "." in name)
+        print_rich("", f"{first}.1 is the second group of four warps of {first}, and so on")
     print_rich(
         "", "* modelled, from published instruction timings; not times the factor of `bench model`"
     )

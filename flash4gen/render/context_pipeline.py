@@ -14,8 +14,10 @@ if TYPE_CHECKING:
         Derivatives,
         EagerTraining,
         QuerySpans,
+        Value,
     )
     from flash4gen.render.context_blackwell import Named
+    from flash4gen.render.context_inputs import Inputs, InputText
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,19 +27,20 @@ class QueryMask:
     Attributes:
         title, origin: of the mask.
         helpers: whether the functions that turn intervals into bits are not there yet.
-        compares: whether the function that compares positions is not there yet.
+        function: name of the function that compares positions, where it is not there yet.
         text, parameters, body: of that function.
         seen: the assignment of the queries that see a key.
         bounds: what the function of a key's queries returns.
         bits: the statements that turn it into the bits of a fragment; none where queries are no
             intervals.
-        visible: the comparison that stands in for them.
+        visible: the assignment of the comparison that stands in for them.
+        compared: that of the comparison beside them, of what tensors say; empty without one.
     """
 
     title: str
     origin: str
     helpers: bool
-    compares: bool
+    function: str
     text: str
     parameters: tuple[str, ...]
     body: str
@@ -45,6 +48,96 @@ class QueryMask:
     bounds: tuple[str, ...]
     bits: tuple[str, ...]
     visible: str
+    compared: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RowValue:
+    """What a tensor holds for each query of a tile.
+
+    Attributes:
+        name: of the buffer, and of what is read from it.
+        dtype: of its elements.
+        text: the look-up in the spec's language.
+    """
+
+    name: str
+    dtype: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipelineInputs:
+    """The tensors that score and mask read, as the pipeline does.
+
+    Attributes:
+        tensors: in the order of the spec.
+        fields: addresses, strides and sizes.
+        program: the lines of the compute warps that read what no query changes.
+        handed: the values that a step is handed of those.
+        rows: what is read for each query.
+        row_step: the lines of the load warp that read it.
+        row_parameters, row_arguments: of the function that brings in what each query needs.
+        functions: what ``inputs.define`` prints of those that are not there yet.
+    """
+
+    tensors: tuple[InputText, ...]
+    fields: tuple[str, ...]
+    program: str
+    handed: tuple[str, ...]
+    rows: tuple[RowValue, ...]
+    row_step: str
+    row_parameters: tuple[str, ...]
+    row_arguments: tuple[str, ...]
+    functions: Inputs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaterGradients:
+    """What a step computes beside gradients of scores once those of weights are there.
+
+    Attributes:
+        there: whether there is anything of the kind.
+        function: the derivatives that are no constants; ``call``: their assignment.
+        guards: those that may be infinite where a key is hidden.
+        sums: gradients of inputs that the thread of a key sums, each with its term.
+        moving: whether the derivative by the score is no constant.
+        apart: whether dQ is multiplied by that derivative last, when it is complete.
+        rows: values of queries that are read for them.
+        columns: whether positions of queries are.
+    """
+
+    there: bool
+    function: Derivatives
+    call: str
+    guards: tuple[str, ...]
+    sums: tuple[Value, ...]
+    moving: bool
+    apart: bool
+    rows: tuple[str, ...]
+    columns: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowFactors:
+    """What scores are multiplied by, query by query: gradients of it come from dQ.
+
+    Attributes:
+        signature, names: parameters of the function that computes the factors, and arguments.
+        results: the factor, and for each input its derivative; none without any.
+        given: what the function returns: these, of whole rows.
+        body: lines of that function.
+        axes: its lines that make the positions it reads.
+        products: gradients of inputs, each with its term.
+    """
+
+    signature: tuple[str, ...]
+    names: tuple[str, ...]
+    results: tuple[str, ...]
+    given: tuple[str, ...]
+    axes: tuple[str, ...]
+    body: tuple[str, ...]
+    products: tuple[Value, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,9 +155,15 @@ class ComputeRole:
         mask: how elements are masked.
         full: whether tiles may need no mask.
         rest: whether heads have columns that are multiplied by themselves.
-        width: the constant that says how many the others are.
         parameters: of a step.
         masked_call, full_call: its arguments in the loops with and without a mask.
+        inputs: the tensors that are read.
+        later: what it computes beside gradients of scores.
+        rows: the values of queries that score and mask read.
+        factors: what multiplies the scores of a query, where dQ waits for it.
+        handed: what the roles are handed, besides descriptors and a part; ``takes``: all of it.
+        width: of what is multiplied of heads at a time, as a constant.
+        results: what a step returns; ``assigned``: how it is taken.
     """
 
     dtype: str
@@ -81,6 +180,14 @@ class ComputeRole:
     parameters: tuple[str, ...]
     masked_call: tuple[str, ...]
     full_call: tuple[str, ...]
+    inputs: PipelineInputs
+    later: LaterGradients
+    rows: tuple[str, ...]
+    factors: RowFactors
+    handed: tuple[str, ...]
+    takes: tuple[str, ...]
+    results: str
+    assigned: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,14 +199,15 @@ class Pipeline:
         options: compiler options of the kernels before and after it.
         order: of the key tiles, in words; ``place``: the statements that find one.
         spans: which queries see a key tile.
+        ordered: whether key tiles add to dQ one after the other.
         compute: the compute roles.
         barriers: arrays of mbarriers; the value is slots and arrivals.
         parts: the compute roles, each with what it writes last.
         warps, registers: of all roles but the first.
         dtype: of q, k, v and their gradients.
         rest: whether heads have columns that are multiplied by themselves.
-        width: the constant that says how many the others are.
-        fetched: what the load role is given.
+        fetched: what the load role is given; ``summed``: what the reduce role is, before the rest.
+        width, sent: of what is multiplied of heads, and sent away of dQ, at a time, as constants.
         launch: the launcher.
         eager: the formula and its derivative in PyTorch.
     """
@@ -109,6 +217,7 @@ class Pipeline:
     order: str
     place: tuple[str, ...]
     spans: QuerySpans
+    ordered: bool
     compute: ComputeRole
     barriers: tuple[Named, ...]
     parts: tuple[Named, ...]
@@ -118,6 +227,8 @@ class Pipeline:
     rest: bool
     width: str
     fetched: tuple[str, ...]
+    summed: str
+    sent: str
     launch: BackwardLaunch
     eager: EagerTraining
 

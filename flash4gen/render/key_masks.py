@@ -39,7 +39,7 @@ def key_mask(attention: Attention, mask: Mask, names: Mapping[Var, str], holder:
         holder: what has seq_q and seq_k.
     """
     found = _parts(attention, mask, names, holder)
-    said = word_mask(_split(attention.mask)[1])
+    said = word_mask(split(attention.mask)[1])
     if said is None or found.impl != "bits_read" or said.words in lookups(attention.score):
         return found
     return _by_words(found, said, attention, names)
@@ -47,7 +47,7 @@ def key_mask(attention: Attention, mask: Mask, names: Mapping[Var, str], holder:
 
 def is_word(lookup: Lookup, attention: Attention) -> bool:
     """Whether a look-up is that of a mask's words, and nothing else reads it."""
-    said = word_mask(_split(attention.mask)[1])
+    said = word_mask(split(attention.mask)[1])
     alone = said is not None and said.words == lookup
     return alone and lookup not in lookups(attention.score) and _has_bits(attention)
 
@@ -81,7 +81,7 @@ def _line(expr: Expr, known: Names) -> str:
 
 def _parts(attention: Attention, mask: Mask, names: Mapping[Var, str], holder: str) -> KeyMask:
     segments = bounds(attention.mask).segments
-    _, opaque = _split(attention.mask)
+    _, opaque = split(attention.mask)
     bits = _has_bits(attention)
     own = {"q_first": "q", "q_last": "q"}
     own |= {name: f"{holder}.{name}" for name in ("seq_q", "seq_k")}
@@ -120,9 +120,9 @@ def _has_bits(attention: Attention) -> bool:
     That leaves no tile whole, and the others' bounds as they are.
     """
     segments = bounds(attention.mask).segments
-    known = bounds(_split(attention.mask)[0]).segments
+    known = bounds(split(attention.mask)[0]).segments
     exact = bool(known) and all(is_exact(segment) for segment in known)
-    return exact and [_live(segment) for segment in known] == [_live(part) for part in segments]
+    return exact and [live(segment) for segment in known] == [live(part) for part in segments]
 
 
 def _impl(opaque: Expr, *, bits: bool) -> str:
@@ -149,7 +149,7 @@ def _comparison(attention: Attention, part: Expr, names: Mapping[Var, str]) -> d
     }
 
 
-def _split(mask: Expr) -> tuple[Expr, Expr]:
+def split(mask: Expr) -> tuple[Expr, Expr]:
     """Return the conditions of a mask without look-ups, and those with some; either may be none."""
     plain = [term for term in _terms(mask) if not lookups(term)]
     opaque = [term for term in _terms(mask) if lookups(term)]
@@ -166,7 +166,8 @@ def _all(terms: list[Expr]) -> Expr:
     return reduce(lambda a, b: Apply(Op.AND, (a, b)), terms) if terms else ALWAYS
 
 
-def _live(segment: Segment) -> tuple[Scalar, Scalar]:
+def live(segment: Segment) -> tuple[Scalar, Scalar]:
+    """Return where a segment begins and ends."""
     return segment.live_start, segment.live_end
 
 

@@ -16,9 +16,10 @@ from flash4gen.render.constants import decimal, integer
 from flash4gen.render.context import Option
 from flash4gen.render.context_blackwell import Named
 from flash4gen.render.context_pipeline import Pipeline, PipelineContext
+from flash4gen.render.environment import LINE, call
 from flash4gen.render.gradients import gradients
 from flash4gen.render.pipeline_compute import compute_role, gradient_factor
-from flash4gen.schedule.backward.pipeline.model import PART, KeyOrder
+from flash4gen.schedule.backward.pipeline.model import PART, KeyOrder, QuerySum
 from flash4gen.schedule.backward.pipeline.plan import pipeline_plan
 from flash4gen.schedule.blackwell.memory import GROUP
 
@@ -55,11 +56,16 @@ _PURPOSE = {
 _ORDER = {
     KeyOrder.LONGEST_FIRST: "those that most queries see first",
     KeyOrder.KEY_TILES_FIRST: "one head after the other",
+    KeyOrder.SHORTEST_FIRST: "the last ones first",
 }
 _PLACE = {
     KeyOrder.LONGEST_FIRST: ("k_tile, pack = program // problem.packs, program % problem.packs",),
     KeyOrder.KEY_TILES_FIRST: (
         "k_tile, pack = program % problem.k_tiles, program // problem.k_tiles",
+    ),
+    KeyOrder.SHORTEST_FIRST: (
+        "k_tile = problem.k_tiles - 1 - program // problem.packs",
+        "pack = program % problem.packs",
     ),
 }
 
@@ -90,9 +96,10 @@ def pipeline_context(
         order=_ORDER[schedule.order],
         place=_PLACE[schedule.order],
         spans=spans,
+        ordered=schedule.query_sum is QuerySum.ORDERED,
         compute=compute,
         barriers=_barriers(schedule),
-        parts=tuple(_parts(schedule)),
+        parts=tuple(_parts(schedule, compute.handed)),
         warps=f"[{', '.join([*[str(GROUP)] * schedule.compute_roles, '1', '1'])}]",
         registers=(
             *["COMPUTE_REGISTERS"] * schedule.compute_roles,
@@ -103,6 +110,8 @@ def pipeline_context(
         rest=compute.rest,
         width=compute.width,
         fetched=_fetched(schedule),
+        summed=_summed(schedule),
+        sent="HEAD_WIDE" if schedule.rest else "DQ_COLUMNS",
         launch=host,
         eager=backward_eager.eager(attention, found, host, "0.0" if zero else 'float("nan")'),
     )
@@ -118,6 +127,19 @@ def pipeline_context(
         "imports": _imports(forward, helpers),
     }
     return PipelineContext(**{**kept, **more})
+
+
+def _role(part: int, schedule: PipelineSchedule, handed: tuple[str, ...]) -> str:
+    """Return a compute role and what it is handed, as ``ruff format`` lays them out."""
+    first = "dk_desc" if part == schedule.compute_roles - 1 else "dv_desc"
+    own = (first, *(("dk_rest_desc",) if schedule.rest else ()), *handed, f"gl.constexpr({part})")
+    given = ", ".join(own)
+    line = f"(_differentiate, ({given})),"
+    if len(line) + 12 <= LINE:
+        return line
+    inner = " " * 16
+    names = call(own, "(", "),", 16)
+    return f"(\n{inner}_differentiate,\n{inner}{names}\n{' ' * 12}),"
 
 
 def _helpers(attention: Attention, forward: BlackwellContext, derived: list[Expr]) -> Arithmetic:
@@ -140,18 +162,25 @@ def _imports(forward: BlackwellContext, helpers: Arithmetic) -> tuple[str, ...]:
     return (*forward.imports[:-1], line, forward.imports[-1])
 
 
-def _parts(schedule: PipelineSchedule) -> Iterator[Named]:
-    """Yield the compute roles, each with what it writes last."""
+def _parts(schedule: PipelineSchedule, handed: tuple[str, ...]) -> Iterator[Named]:
+    """Yield the compute roles, each with what it is handed and writes last."""
     for part in range(schedule.compute_roles):
-        written = "dk_desc" if part == schedule.compute_roles - 1 else "dv_desc"
-        yield Named(f"{part}", "", f"{written}, dk_rest_desc" if schedule.rest else written)
+        yield Named(f"{part}", "", _role(part, schedule, handed))
 
 
 def _fetched(schedule: PipelineSchedule) -> tuple[str, ...]:
     """Return the arguments of the load role."""
     rest = ("q_rest_desc", "k_rest_desc") if schedule.rest else ()
     loaded = ("q_desc", "k_desc", "v_desc", "do_desc", *rest)
-    return (*loaded, "lse_ptr", "delta_ptr", "memory", "bars", "problem")
+    read = ("inputs",) if schedule.row_bytes else ()
+    return (*loaded, "lse_ptr", "delta_ptr", *read, "memory", "bars", "problem")
+
+
+def _summed(schedule: PipelineSchedule) -> str:
+    """Return the first arguments of the reduce role."""
+    if schedule.query_sum is QuerySum.ORDERED:
+        return "dq_desc, turn_ptr"
+    return "dq_desc, dq_rest_desc" if schedule.rest else "dq_desc"
 
 
 def _barriers(schedule: PipelineSchedule) -> tuple[Named, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flash4gen.ir.derivative import derivative
-from flash4gen.ir.expr import SCORE, Literal, Var, variables
+from flash4gen.ir.expr import ALWAYS, SCORE, Literal, Var, variables
 from flash4gen.ir.masks.scalar import ZERO
 from flash4gen.ir.masks.transpose import query_bounds
 from flash4gen.ir.printer import format_expr
@@ -19,8 +19,15 @@ from flash4gen.render.blackwell_formats import ELEMENT
 from flash4gen.render.context_backward import Derivatives
 from flash4gen.render.context_pipeline import ComputeRole, QueryMask
 from flash4gen.render.environment import call
-from flash4gen.render.inputs import outside
-from flash4gen.render.key_masks import is_exact
+from flash4gen.render.gradients import gradients
+from flash4gen.render.inputs import attention_names, outside
+from flash4gen.render.key_masks import is_exact, live, split
+from flash4gen.render.pipeline_inputs import (
+    later_gradients,
+    pipeline_inputs,
+    row_factors,
+    row_line,
+)
 from flash4gen.render.shared_expr import shared_statements
 from flash4gen.render.source_expr import TRITON, variable_names
 from flash4gen.schedule.folding import fold
@@ -40,6 +47,9 @@ _NAMES = {
     Var.SEQ_Q: "problem.seq_q",
     Var.SEQ_K: "problem.seq_k",
 }
+_ANEW = {**_NAMES, Var.SEQ_Q: "seq_q", Var.SEQ_K: "seq_k"}
+"""Where distances are computed anew in each step, and for gradients of inputs again."""
+
 _BITS_RANGES = {1: ("seen",), 2: ("first", "second")}
 
 
@@ -57,18 +67,29 @@ def compute_role(
     """Return the compute roles of a variant, simplified."""
     body = fold(attention.score, attention.scale).body
     by = _by(body)
-    moving = not isinstance(by, Literal)
+    found = gradients(attention)
+    inputs = pipeline_inputs(attention, forward)
+    later = later_gradients(attention, found, by, _ANEW)
+    names = _ANEW if later.columns else _NAMES
+    moving = not isinstance(by, Literal) and not later.there
     mask = _mask(attention, forward, spans)
-    read = outside(body) if mask.bits else outside(body) | outside(attention.mask)
+    compared = split(attention.mask)[1] if mask.bits else attention.mask
+    read = outside(body) | outside(compared)
     columns = Var.Q in read or not mask.bits
     handed = [var.value for var in (Var.H, Var.HKV, Var.B) if var in read]
-    state = ("k", *handed, *(("seen",) if mask.bits else ()))
-    fixed = ("memory", "bars", "problem", "step", "q_first", *state)
+    state = ("k", *handed, *(("seen",) if mask.bits else ()), *inputs.handed)
+    sums = tuple(value.name for value in later.sums)
+    fixed = ("memory", "bars", "problem", "step", "q_first", *state, *sums)
+    taken = (
+        *(f"{name}_ptr" for name in sums),
+        *(("inputs",) if inputs.program else ()),
+        *("memory", "bars", "problem"),
+    )
     return ComputeRole(
         dtype=ELEMENT[attention.dtype],
         prescaled=body != SCORE,
         derivatives=_derivatives(attention, body, by, moving=moving),
-        score=_score(attention, body, moving=moving),
+        score=_score(attention, body, names, moving=moving),
         moving=moving,
         weights="moved = bw.mul2(p, by_s)" if Var.S in variables(by) else "moved = p * by_s",
         columns=columns,
@@ -79,6 +100,14 @@ def compute_role(
         parameters=(*fixed, "MASKED: gl.constexpr", "PART: gl.constexpr"),
         masked_call=(*fixed, "True", "PART"),
         full_call=(*fixed, "False", "PART"),
+        inputs=inputs,
+        later=later,
+        rows=tuple(row_line(value.name) for value in inputs.rows),
+        factors=row_factors(attention, found, by),
+        handed=taken,
+        takes=("out_desc", *(("rest_desc",) if rest else ()), *taken, "PART: gl.constexpr"),
+        results=", ".join(sums),
+        assigned=f"{', '.join(sums)} = " if sums else "",
     )
 
 
@@ -86,18 +115,23 @@ def _by(body: Expr) -> Expr:
     return simplify(derivative(body, SCORE))
 
 
-def _score(attention: Attention, body: Expr, *, moving: bool) -> str:
+def _score(attention: Attention, body: Expr, names: dict[Var, str], *, moving: bool) -> str:
     if body == SCORE:
         return ""
-    arguments = expressions.call_arguments(body, attention, _NAMES)
+    arguments = expressions.call_arguments(body, attention, names)
     if not moving:
-        return call(arguments, "x = _score(", indent=8)
-    return call(arguments, "x, by_s = _score_gradient(", indent=8)
+        return _inner(call(arguments, "x = _score(", indent=8), 8)
+    return _inner(call(arguments, "x, by_s = _score_gradient(", indent=8), 8)
+
+
+def _inner(text: str, indent: int) -> str:
+    """Return lines as a template indents them: all but the first by as much."""
+    return text.replace("\n" + " " * indent, "\n")
 
 
 def _derivatives(attention: Attention, body: Expr, by: Expr, *, moving: bool) -> Derivatives:
     plain = expressions.score(attention, body)
-    names = variable_names({var: var.value for var in Var})
+    names = {**variable_names({var: var.value for var in Var}), **attention_names(attention)}
     lines = shared_statements([("x", body), ("by_s", by)], TRITON, names, _WIDTH) if moving else []
     text = f"by_s = {format_expr(by)}"
     return Derivatives(
@@ -110,21 +144,30 @@ def _derivatives(attention: Attention, body: Expr, by: Expr, *, moving: bool) ->
 
 def _mask(attention: Attention, forward: BlackwellContext, spans: QuerySpans) -> QueryMask:
     segments = query_bounds(attention.mask).segments
-    bits = all(is_exact(segment) for segment in segments)
+    there = forward.key_mask
+    plain, opaque = split(attention.mask)
+    known = query_bounds(plain).segments
+    same = [live(one) for one in known] == [live(one) for one in segments]
+    bits = same and all(is_exact(segment) for segment in known)
+    # Beside bits, what tensors say is compared by the forward pass's function, where it has one.
+    bits = bits and (opaque == ALWAYS or there.impl == "bits_read")
     own = {"k_first": "k", "k_last": "k", "seq_q": "problem.seq_q", "seq_k": "problem.seq_k"}
     per_key = tuple(own.get(name, name) for name in spans.arguments)
     ranges = _BITS_RANGES[len(segments)]
-    there = forward.key_mask
     arguments = expressions.call_arguments(attention.mask, attention, _NAMES)
+    function = "_seen" if there.impl == "bits_read" else "_visible"
     inside = "(q < problem.seq_q)[None, :] & (k < problem.seq_k)[:, None]"
     return QueryMask(
         title=there.title,
         origin=there.origin,
         helpers=not there.bits,
-        compares=not bits and bool(there.bits),
-        text=there.text,
-        parameters=there.parameters,
-        body=there.body,
+        function="" if bits or not there.bits else function,
+        text=expressions.short(attention.mask),
+        parameters=(
+            *(var.value for var in expressions.reads_of(attention.mask)),
+            *expressions.values(attention.mask, attention),
+        ),
+        body=expressions.returned(attention.mask, attention),
         seen=f"{', '.join(ranges)} = _seeing_queries({', '.join(per_key)})",
         bounds=tuple(
             text
@@ -139,8 +182,14 @@ def _mask(attention: Attention, forward: BlackwellContext, spans: QuerySpans) ->
             for index, segment in enumerate(segments)
             if bits
         ),
-        visible=f"{inside} & _visible({', '.join(arguments)})",
+        visible=_inner(call(arguments, f"visible = {inside} & {function}(", indent=12), 12),
+        compared=_compared(attention, opaque) if bits and opaque != ALWAYS else "",
     )
+
+
+def _compared(attention: Attention, opaque: Expr) -> str:
+    arguments = expressions.call_arguments(opaque, attention, _NAMES)
+    return _inner(call(arguments, "visible = _visible(", indent=12), 12)
 
 
 def _bits(index: int, *, starts: bool) -> str:

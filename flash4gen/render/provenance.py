@@ -115,7 +115,7 @@ def header(attention: Attention, hardware: Hardware, choice: Choice, origin: Pro
             *excluded_rows(choice),
         ),
         title=title(attention),
-        meaning=meaning(attention),
+        meaning=meaning(attention, in_turn=not isinstance(choice.schedule, Schedule)),
     )
 
 
@@ -133,7 +133,7 @@ def title(attention: Attention) -> str:
     return attention.doc.rstrip(". ") or f"Attention variant {attention.name}"
 
 
-def meaning(attention: Attention) -> tuple[str, ...]:
+def meaning(attention: Attention, *, in_turn: bool = False) -> tuple[str, ...]:
     """Return the variant as a formula, in the spec's own expression language."""
     kv = "h" if attention.group == 1 else f"h // {attention.group}"
     score = "s" if attention.score == SCORE else format_expr(attention.score)
@@ -169,7 +169,7 @@ def meaning(attention: Attention) -> tuple[str, ...]:
     if attention.norm_weights:
         lines.append("rms_norm(x)[d] = x[d] · weight[d] / sqrt(mean(x²) + eps).")
     lines += _dropped(attention)
-    lines += _differentiated(attention)
+    lines += _differentiated(attention, in_turn=in_turn)
     lines += inputs.meaning(attention)
     return tuple(part for line in _trimmed(lines) for part in _wrapped(line))
 
@@ -178,7 +178,7 @@ def _passes(attention: Attention) -> str:
     return "Attention, forward and backward" if attention.differentiable else "Forward attention"
 
 
-def _differentiated(attention: Attention) -> list[str]:
+def _differentiated(attention: Attention, *, in_turn: bool) -> list[str]:
     """Return what a module's docstring says about gradients."""
     if not attention.differentiable:
         return []
@@ -188,7 +188,8 @@ def _differentiated(attention: Attention) -> list[str]:
     if found.by_s != ONE:
         lines.append(f"    dx / ds = {format_expr(found.by_s)}")
     if attention.deterministic:
-        lines.append("Its gradients are the same bits in every run: no kernel adds atomically.")
+        why = "key tiles add to that of q in turn" if in_turn else "no kernel adds atomically"
+        lines.append(f"Its gradients are the same bits in every run: {why}.")
     return lines
 
 

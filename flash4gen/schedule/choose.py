@@ -49,6 +49,11 @@ DETERMINISTIC = Decision(
 )
 """How this family has the same bits in every run; others may sum otherwise where they are free."""
 
+IN_TURN = Decision(
+    "deterministic", "true", "asked for: programs add to the gradient of q in turns, by key tile"
+)
+"""The same of the warp-specialised family."""
+
 DECLINED = "not the blackwell family: "
 """Why the portable family, where there is another."""
 
@@ -166,6 +171,8 @@ def _with_pipeline(
         return (found,)
     if not attention.differentiable:
         return found
+    if attention.deterministic:
+        found = replace(found, decisions=(*found.decisions, IN_TURN))
     return replace(found, backward=choose_pipeline(attention, hardware))
 
 

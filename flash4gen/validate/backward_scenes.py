@@ -12,12 +12,16 @@ from typing import TYPE_CHECKING
 
 from flash4gen.ir.nodes import Lengths
 from flash4gen.schedule.backward.model import BackwardSchedule
+from flash4gen.schedule.backward.pipeline.model import PipelineSchedule, QuerySum
 from flash4gen.validate.cases import Case
 from flash4gen.validate.execute import one_thread
 from flash4gen.validate.gradient_rung import call_of, run_gradients
 from flash4gen.validate.reach import Way, loop_shapes
 from flash4gen.validate.scenes import Scene
 from flash4gen.vgpu import synchronises, virtual_gpu
+
+_IN_TURN = "four key tiles that add in turn"
+"""Of this case all programs run: they wait for each other, and the first has the fewest steps."""
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,6 +50,7 @@ def backward_scenes(subject: Subject, module: ModuleType) -> tuple[Scene, ...]:
 
 def _scene(case: Case, launch: Launch) -> Scene:
     return Scene(
+        most=None if case.name == _IN_TURN else 1,
         shape=f"{launch.name} {case.batch} x {case.seq_q} x {case.seq_k}",
         text=launch.asm["ttgir"],
         arguments=launch.arguments,
@@ -63,6 +68,9 @@ def _cases(subject: Subject) -> Iterator[Case]:
         shapes |= loop_shapes(attention, Way.of_queries(attention, schedule.queries))
     if attention.lengths is Lengths.EQUAL:
         shapes = {(max(shape), max(shape)) for shape in shapes}
+    if isinstance(schedule, PipelineSchedule) and schedule.query_sum is QuerySum.ORDERED:
+        lengths = 4 * max(schedule.tile_q, schedule.tile_k)
+        yield Case(name=_IN_TURN, seq_q=lengths, seq_k=lengths)
     for seq_q, seq_k in sorted(shapes, key=lambda shape: (shape[0] * shape[1], shape)):
         yield Case(name=f"gradients of {seq_q} x {seq_k}", seq_q=seq_q, seq_k=seq_k)
 

@@ -20,7 +20,7 @@ from flash4gen.schedule.units import MFMA_ROWS, Unit, matrix_unit
 from flash4gen.schedule.verify import constraint_names, verify
 from flash4gen.validate.blame import Failure
 from flash4gen.validate.certificate import Json, Rung, Status
-from flash4gen.validate.order import FIXED, broken_promise, unordered
+from flash4gen.validate.order import broken_promise, kept_order, unordered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -130,7 +130,8 @@ def compile_rung(subject: Subject) -> Rung:
     if subject.attention.deterministic:
         adding = unordered((*subject.artefact.kernels, *subject.artefact.backward))
         failures += [Failure(reason=broken_promise(adding))] if adding else []
-        details["deterministic"] = FIXED if not adding else f"{', '.join(adding)} add in any order"
+        kept = kept_order((*subject.artefact.kernels, *subject.artefact.backward))
+        details["deterministic"] = kept if not adding else f"{', '.join(adding)} add in any order"
         summary += "; deterministic"
     if subject.artefact.backward:
         details["backward"] = {

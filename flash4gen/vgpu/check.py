@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 import random
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 from flash4gen.vgpu.allocation import over_allocations
 from flash4gen.vgpu.concurrent.globals import GlobalLog
+from flash4gen.vgpu.concurrent.grid import run_together
 from flash4gen.vgpu.concurrent.jobs import Policy as Policy
 from flash4gen.vgpu.concurrent.machine import FatalError, Machine, Progress, Settings
 from flash4gen.vgpu.concurrent.sites import Site
@@ -27,10 +28,11 @@ from flash4gen.vgpu.split import ctas_of
 from flash4gen.vgpu.transpile import Sites, operation_at, transpile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from torch import Tensor
 
+    from flash4gen.vgpu.concurrent.grid import Aside
     from flash4gen.vgpu.errors import Finding
     from flash4gen.vgpu.parse.tree import Function
 
@@ -39,6 +41,7 @@ _T = TypeVar("_T")
 STEP_LIMIT = 1_000_000
 # What texts have in common: mutants of a kernel differ from it in one partition, as a rule.
 _REUSE = Reuse()
+_ENDED = object()
 _START = Site(Operation(name="", line=0))
 
 
@@ -157,6 +160,7 @@ def check_ttgir(  # noqa: PLR0913 - keywords with defaults
     settings = Settings(
         policy=policy, seed=seed, step_limit=step_limit, sites=sites, first=first, **program.shape
     )
+    settings = replace(settings, in_order=order is Order.FIRST_TO_LAST)
     extents = _extents(grid)
     taken = _programs(extents, most, order, seed)
     with suppress(FatalError), exact_arithmetic():
@@ -221,7 +225,10 @@ def _run(
     base = memory.bind(scratch, "global scratch") if scratch is not None else 0
     share = 0 if scratch is None else scratch.numel() // max(1, grid[0] * grid[1] * grid[2])
     progress.waiting.extend(taken)
-    while progress.waiting:
+
+    def started() -> Aside | None:
+        if not progress.waiting:
+            return None
         x, y, z = progress.waiting.popleft()
         start = base + (x + grid[0] * (y + grid[1] * z)) * share
         machine = Machine(
@@ -235,14 +242,15 @@ def _run(
             collector=collector,
             origin=_START,
         )
-        _run_one(machine, program, values, collector)
+        return machine, machine.turns(program.run, values)
+
+    run_together(started, lambda one: _go_on(*one, collector), in_order=settings.in_order)
 
 
-def _run_one(
-    machine: Machine, program: CheckedProgram, values: list[Any], collector: Collector
-) -> None:
+def _go_on(machine: Machine, turns: Iterator[None], collector: Collector) -> bool:
+    """Run a program until it ends or waits for another one; say whether it has ended."""
     try:
-        machine.run(program.run, values)
+        return next(turns, _ENDED) is _ENDED
     except FatalError:
         raise
     except Exception as error:

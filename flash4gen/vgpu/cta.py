@@ -40,6 +40,11 @@ class TensorMap:
     name: str
 
 
+def starved(found: int, expected: int) -> str:
+    """Return what is wrong with a wait for a number that no program will write."""
+    return f"wait for {expected} in global memory, which holds {found}, and no program changes it"
+
+
 class Cta:
     """The state that operations of one program share.
 
@@ -119,6 +124,16 @@ class Cta:
     ) -> Tensor:
         """Change elements of global memory atomically and return the old ones."""
         return self.memory.update(address, value, mask, combine)
+
+    def publish(self) -> None:
+        """Let other programs know what was written; only the checked machine looks."""
+
+    def poll(self, address: int, expected: Tensor) -> bool:
+        """Wait until global memory holds a number; programs before this one have ended."""
+        found = self.memory.scalar_load(address, expected.dtype)
+        if bool(found != expected):
+            raise FaultError(FindingKind.DEADLOCK, starved(int(found), int(expected)))
+        return True
 
     # --- mbarriers ----------------------------------------------------------------------------
 

@@ -56,6 +56,8 @@ TENSORS = {
     tensor.name: tensor
     for tensor in (
         Input("slopes", InputDType.F32, (Extent.HEADS,)),
+        Input("temperature", InputDType.F32, (Extent.HEADS, Extent.SEQ_Q)),
+        Input("key_bias", InputDType.BF16, (Extent.HEADS, Extent.SEQ_K)),
         Input("bias", InputDType.BF16, (Extent.HEADS, Extent.SEQ_Q, Extent.SEQ_K)),
         Input("table", InputDType.F32, (Extent.HEADS, 9)),
         Input("docs", InputDType.I32, (Extent.BATCH, Extent.SEQ_K)),

@@ -12,7 +12,7 @@ from flash4gen.ir.expr import Extent, Input, InputDType
 from flash4gen.ir.nodes import Attention, Pass, Pin, Weights
 from flash4gen.schedule.backward.model import BackwardSchedule
 from flash4gen.schedule.backward.pipeline.choose import choose_pipeline, no_pipeline
-from flash4gen.schedule.backward.pipeline.model import KeyOrder, PipelineSchedule
+from flash4gen.schedule.backward.pipeline.model import KeyOrder, PipelineSchedule, QuerySum
 from flash4gen.schedule.backward.pipeline.plan import pipeline_faults, pipeline_plan
 from flash4gen.schedule.choose import choose
 from flash4gen.schedule.explain import explain, explanation
@@ -23,6 +23,7 @@ B200 = library.target("b200")
 BOTH = (Pass.FORWARD, Pass.BACKWARD)
 TRAINED = attention(passes=BOTH, head_dim=128, value_dim=128, mask="k <= q_end")
 NARROW = replace(TRAINED, head_dim=64, value_dim=64)
+WIDER = {"head_dim": 192, "value_dim": 128}
 WIDE = replace(TRAINED, head_dim=192, value_dim=128)
 
 
@@ -46,7 +47,7 @@ def test_both_passes_are_specialised(variant: object, target: str) -> None:
 @pytest.mark.parametrize("variant", [TRAINED, WIDE], ids=["128", "192/128"])
 def test_every_field_has_a_reason(variant: Attention) -> None:
     reasons = dict(choose_pipeline(variant, B200).reasons)
-    derived = {"hardware", "head_pad", "value_pad"}
+    derived = {"hardware", "head_pad", "value_pad", "argument_bytes", "row_bytes"}
     assert {*schedule().__dataclass_fields__} - derived == {*reasons}
 
 
@@ -96,10 +97,16 @@ def test_a_schedule_that_cannot_be_is_found_out(change: dict[str, int], constrai
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"deterministic": True}, "`deterministic = true` asks for one"),
         ({"weights": Weights.SIGMOID}, "no sigmoid weights"),
-        ({"score": "s + slopes[h]"}, "no input tensors but sinks, and this one has slopes"),
+        ({"score": "s + bias[h, q, k]"}, "reads `bias[h, q, k]` for each score"),
+        ({"score": "s + temperature[h, q]"}, "the gradient of `temperature[h, q]`"),
+        ({"score": "tanh(s * slopes[h])"}, "the gradient of `slopes[h]`"),
+        ({"score": "s * float(k) * slopes[h]"}, "the gradient of `slopes[h]`"),
+        ({"score": "s * key_bias[h, k]"}, "the gradient of `key_bias[h, k]`"),
+        ({"score": "s * slopes[h] + slopes[h]"}, "the gradient of `slopes[h]`"),
         ({"head_dim": 192, "value_dim": 64}, "head_dim 192 with value_dim 64"),
+        ({**WIDER, "score": "s + slopes[h]"}, "at 192 / 128 columns"),
+        ({**WIDER, "deterministic": True}, "at 192 / 128 columns"),
         ({"head_dim": 32, "value_dim": 32}, "heads of 33 to 128 columns"),
         ({"mask": "k < 0"}, "scores that move with q and k"),
     ],
@@ -116,6 +123,37 @@ def test_what_it_cannot_compute_is_portable_and_says_why(
     assert isinstance(choice.backward.schedule, BackwardSchedule)
     told = next(decision for decision in choice.decisions if decision.field == "family")
     assert reason in told.reason
+
+
+@pytest.mark.parametrize(
+    ("change", "row_bytes"),
+    [
+        ({"score": "s + slopes[h] * float(k - q_end)"}, 0),
+        ({"score": "s + key_bias[h, k]"}, 0),
+        ({"score": "s * temperature[h, q]"}, 4),
+        ({"mask": "docs[b, q] == docs[b, k] and k < lengths[b]"}, 4),
+        ({"score": "s * temperature[h, q] + slopes[h]", "mask": "docs[b, q_end] == docs[b, k]"}, 8),
+    ],
+)
+def test_tensors_are_read_by_head_by_key_or_by_query(
+    change: dict[str, object], row_bytes: int
+) -> None:
+    variant = attention(**{"passes": BOTH, "head_dim": 128, "value_dim": 128, **change})
+    assert no_pipeline(variant, B200) == ""
+    found = schedule(variant)
+    assert found.row_bytes == row_bytes
+    assert pipeline_faults(found, B200) == ()
+    assert "argument_bytes" in dict(choose_pipeline(variant, B200).reasons)
+
+
+def test_what_must_be_the_same_bits_has_key_tiles_add_in_turn() -> None:
+    """From the last on: a program waits for those with lower numbers only, which have started."""
+    found = schedule(replace(TRAINED, deterministic=True))
+    assert (found.query_sum, found.order) == (QuerySum.ORDERED, KeyOrder.SHORTEST_FIRST)
+    choice = choose(replace(TRAINED, deterministic=True), B200)
+    assert isinstance(choice, Choice)
+    told = next(decision for decision in choice.decisions if decision.field == "deterministic")
+    assert "in turns" in told.reason
 
 
 def test_a_pair_of_ctas_has_no_gradients() -> None:

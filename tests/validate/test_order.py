@@ -11,9 +11,9 @@ from flash4gen.ir import library
 from flash4gen.ir.nodes import Pin
 from flash4gen.schedule.choose import choose
 from flash4gen.schedule.explain import explain
-from flash4gen.schedule.model import Choice, Schedule
+from flash4gen.schedule.model import Choice
 from flash4gen.validate.certificate import Status
-from flash4gen.validate.order import FIXED
+from flash4gen.validate.order import FIXED, IN_TURN, kept_order, unordered
 from flash4gen.validate.structure import compile_rung
 from tests.validate.training import compiled, training, written
 
@@ -54,18 +54,21 @@ def test_the_schedule_says_it() -> None:
     assert "asked for: no kernel adds atomically" in explain(choice, ORDERED, hardware)
 
 
-def test_a_pin_that_cannot_be_deterministic_is_an_error() -> None:
+def test_a_pin_of_the_warp_specialised_family_goes_with_it() -> None:
     wide = training(head_dim=128, value_dim=128, mask="k <= q_end", pins=(Pin("ctas", 1),))
     hardware = library.target("b200")
-    assert isinstance(choose(wide, hardware), Choice)
-    (wrong,) = choose(replace(wide, deterministic=True), hardware)  # type: ignore[misc]
-    assert wrong.code == "F4G506"
-    assert "`deterministic = true` asks for one" in wrong.notes[0]
-
-
-def test_without_a_pin_the_portable_family_stands_in() -> None:
-    wide = training(head_dim=128, value_dim=128, mask="k <= q_end", pins=())
-    choice = choose(replace(wide, deterministic=True), library.target("b200"))
+    choice = choose(replace(wide, deterministic=True), hardware)
     assert isinstance(choice, Choice)
-    assert isinstance(choice.schedule, Schedule)
-    assert "in any order" in choice.decisions[0].reason
+    assert "programs add to the gradient of q in turns" in explain(choice, wide, hardware)
+
+
+def test_kernels_that_add_in_turns_are_told_from_those_that_do_not(subject: Subject) -> None:
+    first = subject.artefact.backward[0]
+    adds = replace(first, ttgir="ttng.async_tma_reduce add, %d")
+    turns = "tt.atomic_poll acquire, gpu, %p\nttng.async_tma_reduce add, %d\n"
+    kept = replace(first, ttgir=f"{turns}tt.atomic_rmw exch, release, gpu, %p")
+    too_late = replace(first, ttgir=f"tt.atomic_rmw exch, release, gpu, %p\n{turns}")
+    also = replace(kept, ttgir=f"{kept.ttgir}\ntt.atomic_rmw fadd, relaxed, gpu, %p, %x")
+    assert unordered((adds, kept, too_late, also)) == (first.kernel,) * 3
+    assert kept_order((first, kept)) == IN_TURN
+    assert kept_order((first,)) == FIXED

@@ -75,6 +75,22 @@ VARIANTS: dict[str, dict[str, Any]] = {
     },
     "odd widths": {"head_dim": 96, "value_dim": 80},
     "one head each": {"heads": 2, "kv_heads": 2, "mask": "k <= q_end"},
+    "slopes": {"mask": "k <= q_end", "score": "s + slopes[h] * float(k - q_end)"},
+    "a bias of keys": {"score": "s + key_bias[h, k]"},
+    "temperatures": {"mask": "k <= q_end", "score": "s * temperature[h, q]"},
+    "factors of heads": {"score": "s * slopes[h]"},
+    "documents": {"mask": "docs[b, q] == docs[b, k]"},
+    "all of them, wide": {
+        "head_dim": 128,
+        "value_dim": 128,
+        "score": "s * temperature[h, q] + slopes[h] * float(k - q_end)",
+        "mask": "k <= q_end and docs[b, q_end] == docs[b, k]",
+    },
+    "two ranges and tensors": {
+        "score": "s * temperature[h, q] + slopes[h] * float(k - q_end)",
+        "mask": "k <= q_end and q_end - k < 40 or k < 4",
+        "sink": "slopes[h]",
+    },
     "a sink": {"mask": "k <= q_end", "inputs": (SLOPES,), "sink": "slopes[h]"},
 }
 

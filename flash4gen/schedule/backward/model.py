@@ -30,7 +30,8 @@ class LoopShape:
     @property
     def text(self) -> str:
         """All of it on one line."""
-        return f"{self.tile_q} × {self.tile_k}, {self.warps} warps, {self.stages} stages"
+        stages = f"{self.stages} stage{'s' if self.stages > 1 else ''}"
+        return f"{self.tile_q} × {self.tile_k}, {self.warps} warps, {stages}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from statistics import fmean, geometric_mean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from flash4gen.clock.frequency import nominal
 from flash4gen.clock.measurements import measurements
@@ -36,6 +36,12 @@ SHARE = 0.2
 
 LEAST = 2048
 """Keys of the shortest rows that are fitted to."""
+
+LARGE = 16384
+"""Keys from which on a row stands for the limit of large lengths."""
+
+LARGE_OFF, NAMED_OFF = 0.10, 0.15
+"""By how much rows of named boards may be off: at large lengths, and from ``LEAST`` on."""
 
 RULE = (
     "It is fitted to every second of FlashAttention-4's rows, sorted by GPU, head_dim, mask, length"
@@ -185,6 +191,36 @@ def summary(found: Accuracy, part: Part) -> str:
     worst = max(errors, key=abs)
     mean = fmean(abs(error) for error in errors)
     return f"{len(errors)} rows, off by {mean:.1%} on average and by {worst:+.1%} at most"
+
+
+class Limit(NamedTuple):
+    """What is asked of rows of boards that are named, fitted or held out, and the furthest one."""
+
+    what: str
+    most: float
+    rows: int
+    worst: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether every row is within the limit."""
+        return abs(self.worst) <= self.most
+
+
+def limits(found: Accuracy) -> tuple[Limit, ...]:
+    """Return what is asked of the model, and how far the furthest row of each kind is off."""
+    named = found.of(Part.FITTED, Part.HELD_OUT)
+    kinds = (
+        ("head_dim 128, 16,384 keys and more", LARGE_OFF, 128, LARGE),
+        ("head_dim 128", NAMED_OFF, 128, LEAST),
+        ("head_dim 64", NAMED_OFF, 64, LEAST),
+    )
+    result = []
+    for what, most, head_dim, least in kinds:
+        rows = [r for r in named if r.measured.head_dim == head_dim and r.measured.length >= least]
+        worst = max((found.error(row) for row in rows), key=abs)
+        result.append(Limit(what, most, len(rows), worst))
+    return tuple(result)
 
 
 def rule(found: Accuracy) -> tuple[str, ...]:

@@ -201,6 +201,11 @@ class Stores(Transfers):
         """Return clock, thread and count of the write that belongs to a store."""
         return by[0], self._writes, self._machine.clocks.epoch(self._writes)
 
+    def written(self, clock: int) -> bool:
+        """Whether what knows a clock knows that every store has written."""
+        clocks = self._machine.clocks
+        return clocks.knows(clock, self._writes, clocks.counts[self._writes])
+
     def wait_stores(self, pending: int, candidate: int, *, written: bool) -> None:
         """Wait until all stores but the last `pending` have read, or also written."""
         self.wait(pending, candidate)

@@ -6,11 +6,12 @@ import random
 from collections import deque
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from flash4gen.vgpu.concurrent.barrier import Actor, CheckedBarrier
 from flash4gen.vgpu.concurrent.clocks import Clocks
 from flash4gen.vgpu.concurrent.cluster import Meetings, Member
+from flash4gen.vgpu.concurrent.grid import GlobalWait
 from flash4gen.vgpu.concurrent.history import History
 from flash4gen.vgpu.concurrent.jobs import Job, Jobs, Policy
 from flash4gen.vgpu.concurrent.named import NamedBarriers
@@ -47,6 +48,7 @@ class Settings:
         ctas: of a program.
         pair: whether products are those of two CTAs together.
         first: whether the run ends with the first finding.
+        in_order: whether programs start in the order of their numbers.
     """
 
     policy: Policy
@@ -57,6 +59,7 @@ class Settings:
     ctas: int = 1
     pair: bool = False
     first: bool = False
+    in_order: bool = False
 
 
 @dataclass(slots=True)
@@ -267,11 +270,17 @@ class Machine:
     # --- running ------------------------------------------------------------------------------
 
     def run(self, function: Callable[..., Any], arguments: Sequence[Any]) -> None:
-        """Run the whole program."""
+        """Run the whole program, which waits for no other one."""
+        for _ in self.turns(function, arguments):
+            self.deadlock()
+
+    def turns(self, function: Callable[..., Any], arguments: Sequence[Any]) -> Iterator[None]:
+        """Run the program; stand aside whenever all of it waits for other programs."""
         roots = [self.start(worker, function, tuple(arguments)) for worker in self._roots()]
         for root in roots:
             while not root.done:
-                self._round()
+                if not self._round():
+                    yield
         self._close(roots)
         self.clocks.settle()
         self._progress.needed.update(self.clocks.needed)
@@ -295,13 +304,21 @@ class Machine:
         """Forget a partition that has ended."""
         self._workers.remove(worker)
 
-    def _round(self) -> None:
-        """Let one partition go on until it blocks, or do some work, as the policy has it."""
+    @property
+    def can_go_on(self) -> bool:
+        """Whether a partition can go on."""
+        return any(worker.ready for worker in self._workers if not worker.done)
+
+    def _round(self) -> bool:
+        """Let one partition go on until it blocks, or do some work, as the policy has it.
+
+        False if the program waits for other programs.
+        """
         jobs = self.jobs
         match jobs.policy:
             case Policy.RANDOM if jobs.under_way and jobs.random.random() < 0.5:
                 jobs.advance()
-                return
+                return True
             case Policy.IN_ORDER:
                 jobs.advance()
         ready = [
@@ -312,7 +329,10 @@ class Machine:
         if ready:
             self._go_on(ready)
         elif not jobs.advance():
-            self._deadlock()
+            if any(isinstance(worker.blocked, GlobalWait) for worker in self._workers):
+                return False
+            self.deadlock()
+        return True
 
     def _go_on(self, ready: list[Worker]) -> None:
         if self.jobs.policy is Policy.RANDOM:
@@ -333,7 +353,7 @@ class Machine:
             self.report(fault.kind, fault.message, worker.actor(worker.clock))
             raise FatalError from fault
 
-    def _deadlock(self) -> None:
+    def deadlock(self) -> NoReturn:
         """File one finding for every partition that waits."""
         stuck = [(w, w.blocked) for w in self._workers if w.blocked is not None]
         for worker, blocked in stuck:

@@ -12,6 +12,7 @@ import torch
 from flash4gen.vgpu.concurrent.agent import Agent
 from flash4gen.vgpu.concurrent.barrier import BarrierWait, CheckedBarrier
 from flash4gen.vgpu.concurrent.engines import Dots, Products, Stores, Transfers
+from flash4gen.vgpu.concurrent.grid import GlobalWait
 from flash4gen.vgpu.concurrent.jobs import Job, Policy
 from flash4gen.vgpu.errors import FaultError, FindingKind
 
@@ -92,6 +93,26 @@ class Worker(Agent):
         self.machine.step()
         self.machine.watch.trusted = True
         return self.memory.update(address, value, mask, combine)
+
+    def publish(self) -> None:
+        """Check that what TMA stores write has been written before other programs are told."""
+        stores = self._stores
+        if stores is not None and not stores.written(self.clock):
+            self.report(
+                FindingKind.RACE_GLOBAL,
+                "global memory is released to other programs while TMA stores may still write",
+            )
+
+    def poll(self, address: int, expected: Tensor) -> Generator[None, None, bool]:
+        """Wait until global memory holds a number that another program writes."""
+        self.machine.step()
+        self.machine.watch.trusted = True
+        word = GlobalWait(self.memory, address, expected)
+        self.blocked = word
+        while not word.over:
+            yield
+        self.blocked = None
+        return True
 
     # --- mbarriers ----------------------------------------------------------------------------
 

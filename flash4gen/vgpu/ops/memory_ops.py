@@ -143,6 +143,9 @@ _ATOMIC: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
+_RELEASES = ("release", "acq_rel")
+
+
 def _lowest(value: Tensor) -> int:
     return torch.iinfo(value.dtype).min
 
@@ -166,6 +169,8 @@ def _atomic(op: Operation) -> Lowered:
             address = torch.tensor([address])
             value = torch.tensor([value], dtype=dtype)
             mask = None if mask is None else torch.tensor([mask])
+        if op.words[1] in _RELEASES:
+            cta.publish()
         old = cta.update(address, value, mask, combine)
         return as_scalar(old, target) if one else old
 
@@ -187,6 +192,18 @@ def _compare_and_swap(op: Operation) -> Lowered:
         return as_scalar(old, target)
 
     return Step(swap, op.operands, machine=True)
+
+
+@operation("tt.atomic_poll")
+def _poll(op: Operation) -> Lowered:
+    dtype = _pointee(operand_type(op))
+    if is_tensor(result_type(op)) or len(op.operands) > 2:
+        raise unsupported("tt.atomic_poll on tensors, or with a time limit, is not supported")
+
+    def poll(cta: Cta, address: int, expected: Any) -> Any:
+        return cta.poll(address, torch.tensor(expected, dtype=dtype))
+
+    return Step(poll, op.operands, machine=True, blocks=True)
 
 
 # --- shared memory ----------------------------------------------------------------------------

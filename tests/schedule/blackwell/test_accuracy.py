@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 
-from flash4gen.schedule.blackwell.accuracy import Accuracy, Part, accuracy, summary
+from flash4gen.schedule.blackwell.accuracy import Accuracy, Part, accuracy, limits, summary
 from flash4gen.schedule.blackwell.pairs import Pair, ablations, mean_pairs, ratios
 
 
@@ -40,6 +40,13 @@ def test_held_out_rows_are_predicted(found: Accuracy, head_dim: int, limit: floa
     assert {row.measured.gpu for row in rows} >= {"GB300"}
     for row in rows:
         assert abs(found.error(row)) < limit, row.measured
+
+
+def test_what_is_asked_of_named_boards_holds(found: Accuracy) -> None:
+    asked = limits(found)
+    assert [limit.most for limit in asked] == [0.10, 0.15, 0.15]
+    assert sum(limit.rows for limit in asked[1:]) == len(found.of(Part.FITTED, Part.HELD_OUT))
+    assert all(limit.holds for limit in asked), asked
 
 
 def test_long_sequences_come_closest(found: Accuracy) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from flash4gen.ir.expr import Var, lookups, variables
 from flash4gen.ir.masks import never_true
 from flash4gen.schedule.backward.model import BackwardChoice
+from flash4gen.schedule.backward.pipeline.inputs import argument_bytes, row_bytes, unread
 from flash4gen.schedule.backward.pipeline.model import KeyOrder, PipelineSchedule, QuerySum
 from flash4gen.schedule.backward.pipeline.plan import pipeline_faults
 from flash4gen.schedule.backward.space import ROWS
@@ -30,19 +31,12 @@ WIDE = (192, 128)
 def no_pipeline(attention: Attention, hardware: Hardware) -> str:
     """Return why the pipeline has no gradients of an attention, or an empty text."""
     known = traits(attention)
-    read = tuple(
-        dict.fromkeys(item.tensor.name for item in lookups(attention.score, attention.mask))
-    )
-    if attention.deterministic:
-        return (
-            "its backward pipeline adds up dq in any order, and `deterministic = true` asks for one"
-        )
     if not attention.normalised:
         return "its backward pipeline has no sigmoid weights, and this attention has"
-    if read:
-        names = ", ".join(read)
-        return f"its backward pipeline reads no input tensors but sinks, and this one has {names}"
     widths = known.head_pad, known.value_pad
+    reading = unread(attention) or (_narrower(attention) if widths == WIDE else "")
+    if reading:
+        return reading
     if widths != WIDE and not {*widths} <= {*WIDTHS}:
         return (
             f"its backward pipeline has room for heads of 33 to {WIDTHS[-1]} columns, and for "
@@ -55,6 +49,22 @@ def no_pipeline(attention: Attention, hardware: Hardware) -> str:
     return f"its backward pipeline does not fit: {wrong[0].reason}" if wrong else ""
 
 
+def _narrower(attention: Attention) -> str:
+    """Return what the pipeline has for heads of up to 128 columns only, where it is asked for."""
+    read = dict.fromkeys(it.tensor.name for it in lookups(attention.score, attention.mask))
+    if attention.deterministic:
+        return (
+            f"at {WIDE[0]} / {WIDE[1]} columns its backward pipeline adds up dq in any order, and "
+            "`deterministic = true` asks for one"
+        )
+    if read:
+        return (
+            f"at {WIDE[0]} / {WIDE[1]} columns its backward pipeline reads no input tensors but "
+            f"sinks, and this attention has {', '.join(read)}"
+        )
+    return ""
+
+
 def choose_pipeline(attention: Attention, hardware: Hardware) -> BackwardChoice:
     """Choose the schedule of an attention that ``no_pipeline`` has nothing against."""
     schedule = _schedule(attention, hardware)
@@ -64,6 +74,7 @@ def choose_pipeline(attention: Attention, hardware: Hardware) -> BackwardChoice:
 def _schedule(attention: Attention, hardware: Hardware) -> PipelineSchedule:
     known = traits(attention)
     narrow = known.head_pad + known.value_pad <= 2 * WIDTHS[0]
+    of_rows, reads = row_bytes(attention), argument_bytes(attention)
     wide = (known.head_pad, known.value_pad) == WIDE
     return PipelineSchedule(
         hardware=hardware.name,
@@ -72,22 +83,46 @@ def _schedule(attention: Attention, hardware: Hardware) -> PipelineSchedule:
         compute_roles=2,
         query_stages=2,
         out_stages=2 if narrow or wide else 1,
-        dq_columns=WIDE[0] if wide else 32,
+        dq_columns=WIDE[0] if wide else 16 if reads else 32,
         dq_slots=1 if wide else 2,
         head_pad=known.head_pad,
         value_pad=known.value_pad,
-        compute_registers=152,
-        reduce_registers=96,
-        other_registers=112,
-        order=KeyOrder.LONGEST_FIRST if known.grows else KeyOrder.KEY_TILES_FIRST,
-        query_sum=QuerySum.ATOMIC,
+        compute_registers=176 if reads else 152,
+        reduce_registers=64 if reads else 96,
+        other_registers=96 if reads else 112,
+        order=_order(attention),
+        query_sum=QuerySum.ORDERED if attention.deterministic else QuerySum.ATOMIC,
         rows=ROWS,
+        argument_bytes=reads,
+        row_bytes=of_rows,
     )
+
+
+def _order(attention: Attention) -> KeyOrder:
+    if attention.deterministic:
+        return KeyOrder.SHORTEST_FIRST
+    return KeyOrder.LONGEST_FIRST if traits(attention).grows else KeyOrder.KEY_TILES_FIRST
+
+
+_ORDERS = {
+    KeyOrder.LONGEST_FIRST: "the first keys are seen by most queries; the longest programs start "
+    "first",
+    KeyOrder.KEY_TILES_FIRST: "programs that run together share queries in L2",
+    KeyOrder.SHORTEST_FIRST: "a program waits for key tiles after its own only, which have started "
+    "before it; under a causal mask each begins where nobody is before it, and one query tile "
+    "later there than the next, so that no wait follows from another",
+}
+
+_SUMS = {
+    QuerySum.ATOMIC: "programs add to dq by TMA in float32, so that nobody waits; the order is "
+    "that of their arrival, and the last bits of dq with it",
+    QuerySum.ORDERED: "asked for by `deterministic = true`: at each query tile the key tiles add "
+    "one after the other, from the last on; a number in global memory says whose turn it is",
+}
 
 
 def _reasons(schedule: PipelineSchedule) -> dict[str, str]:
     """Return why each field is what it is, by name."""
-    grows = schedule.order is KeyOrder.LONGEST_FIRST
     reasons = {
         "tile_q": "columns of a transposed score: with as many gradients they fill half of tensor "
         "memory, and leave the other half for dk and dv",
@@ -98,20 +133,36 @@ def _reasons(schedule: PipelineSchedule) -> dict[str, str]:
         "out_stages": "shared memory has room for one tile; dv releases it early"
         if schedule.out_stages == 1
         else "narrow heads leave room for a second tile, which arrives ahead of its turn",
-        "dq_columns": "a box of 32 float32 is the 128 bytes of a swizzled row",
+        "dq_columns": "a box of 32 float32 is the 128 bytes of a swizzled row"
+        if schedule.dq_columns == 32
+        else "half of a swizzled row leaves room for what is read of tensors for each query",
         "dq_slots": "one is filled while the copy engine reads the other",
         "compute_registers": "2·compute + reduce + other = 512; a compute thread holds 64 weights "
         "and a fragment of 32 gradients, and more than 152 changes nothing",
         "reduce_registers": "32 columns at a time; with 80 its loop reloads twelve",
         "other_registers": "what the others leave; addresses of the five products are not kept",
-        "order": "the first keys are seen by most queries; the longest programs start first"
-        if grows
-        else "programs that run together share queries in L2",
-        "query_sum": "programs add to dq by TMA in float32, so that nobody waits; the order is "
-        "that of their arrival, and the last bits of dq with it",
+        "order": _ORDERS[schedule.order],
+        "query_sum": _SUMS[schedule.query_sum],
         "rows": "rows of the kernel that reads out and its gradient once, before the pipeline",
+        **_reads(schedule),
     }
     return {**reasons, **_WIDE_REASONS} if schedule.rest else reasons
+
+
+def _reads(schedule: PipelineSchedule) -> dict[str, str]:
+    """Return why fields of tensors that are read are what they are, where some are."""
+    reasons = {
+        "argument_bytes": "a warp-specialised kernel hands addresses and strides on in shared "
+        "memory",
+        "row_bytes": "the load warp reads tensors by query, as it does lse and delta",
+    }
+    split = {
+        "compute_registers": "2·compute + reduce + other = 512; beside 64 weights and a fragment "
+        "lie positions and what tensors hold",
+        "reduce_registers": "16 columns at a time",
+    }
+    found = {name: reason for name, reason in reasons.items() if getattr(schedule, name)}
+    return {**found, **split} if found else {}
 
 
 _WIDE_REASONS = {

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
+from flash4gen.digest import WHERE_SET
 from flash4gen.schedule.backward.model import LoopShape
 
 PART = 128
@@ -16,20 +17,24 @@ class KeyOrder(StrEnum):
 
     KEY_TILES_FIRST: consecutive programs take consecutive key tiles of one head, which share its
     queries in L2. LONGEST_FIRST: heads vary fastest, and key tiles go from the first on, which
-    most queries see under a mask whose work grows.
+    most queries see under a mask whose work grows. SHORTEST_FIRST: the same from the last on, so
+    that a program finds what programs before it have added where it begins.
     """
 
     KEY_TILES_FIRST = "key_tiles_first"
     LONGEST_FIRST = "longest_first"
+    SHORTEST_FIRST = "shortest_first"
 
 
 class QuerySum(StrEnum):
     """How the gradients of queries are summed over the key tiles of other programs.
 
     ATOMIC: in float32 in global memory, by the copy engine, in the order in which programs come.
+    ORDERED: likewise, but key tile after key tile: each waits for its turn at every query tile.
     """
 
     ATOMIC = "atomic"
+    ORDERED = "ordered"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +59,8 @@ class PipelineSchedule:
         order: of the key tiles.
         query_sum: how the gradients of queries are summed.
         rows: queries per program of the kernel that goes before it.
+        argument_bytes: addresses, strides and sizes of input tensors on their way to the roles.
+        row_bytes: what is read of input tensors for each query, beside lse and delta.
     """
 
     hardware: str
@@ -72,6 +79,8 @@ class PipelineSchedule:
     order: KeyOrder
     query_sum: QuerySum
     rows: int
+    argument_bytes: int = field(default=0, metadata=WHERE_SET)
+    row_bytes: int = field(default=0, metadata=WHERE_SET)
 
     @property
     def share(self) -> int:

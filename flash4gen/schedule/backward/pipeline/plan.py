@@ -74,9 +74,18 @@ def _buffers(s: PipelineSchedule, barriers: tuple[Barrier, ...]) -> tuple[Buffer
         Buffer("ds", s.tile_k * s.tile_q * ELEMENT),
         Buffer("dq on its way out", s.dq_slots * s.tile_q * s.dq_columns * FLOAT),
         Buffer("lse and delta", 2 * s.query_stages * s.tile_q * FLOAT),
+        *_values(s),
         Buffer("barriers", sum(barrier.count for barrier in barriers) * BARRIER),
         Buffer("alignment", SLACK),
     )
+
+
+def _values(s: PipelineSchedule) -> Iterator[Buffer]:
+    """Yield what input tensors need: their addresses, and what they hold for each query."""
+    if s.argument_bytes:
+        yield Buffer("arguments of the roles", s.argument_bytes)
+    if s.row_bytes:
+        yield Buffer("values of queries", s.query_stages * s.tile_q * s.row_bytes)
 
 
 def _regions(s: PipelineSchedule) -> Iterator[Region]:

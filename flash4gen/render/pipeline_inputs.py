@@ -1,0 +1,272 @@
+"""Input tensors of the backward pipeline as text: who reads them, and how gradients are summed.
+
+What depends on the query is read by the load warp, beside lse; everything else by the compute
+warps, once per walk over queries. Which is which, and where gradients are summed, was decided by
+``schedule/backward/pipeline/inputs.py``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from flash4gen.ir.derivative import derivative
+from flash4gen.ir.expr import (
+    SCORE,
+    Apply,
+    InputDType,
+    Literal,
+    Op,
+    Type,
+    Var,
+    lookups,
+    variables,
+    walk,
+)
+from flash4gen.ir.printer import format_expr
+from flash4gen.render import expressions
+from flash4gen.render.context_backward import Derivatives, Value
+from flash4gen.render.context_inputs import Inputs
+from flash4gen.render.context_pipeline import (
+    LaterGradients,
+    PipelineInputs,
+    RowFactors,
+    RowValue,
+)
+from flash4gen.render.environment import call
+from flash4gen.render.gradients import Where, factor
+from flash4gen.render.inputs import (
+    attention_names,
+    eager_reads,
+    ordered,
+    outside,
+    read,
+    tensor_text,
+)
+from flash4gen.render.shared_expr import shared_statements
+from flash4gen.render.source_expr import TORCH, TRITON, variable_names
+from flash4gen.schedule.backward.pipeline.inputs import reads_score, row_lookups
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from flash4gen.ir.expr import Expr, Input, Lookup
+    from flash4gen.ir.nodes import Attention
+    from flash4gen.render.context_blackwell import BlackwellContext
+    from flash4gen.render.context_inputs import InputText
+    from flash4gen.render.gradients import Gradients, Summed
+
+_OWNER = "inputs."
+_WIDTH = 88
+_PLAIN = {
+    **{var: var.value for var in Var},
+    Var.SEQ_Q: "problem.seq_q",
+    Var.SEQ_K: "problem.seq_k",
+}
+_WHOLE = {Op.ADD, Op.SUB, Op.MUL, Op.NEG, Op.TO_FLOAT, Op.ABS}
+_ROWS = ("lse_ptr", "delta_ptr")
+_STEP = ("memory", "bars", "step")
+_IN_TORCH = {**{var: var.value for var in Var}, Var.Q: "i", Var.HKV: "(h // GROUP.value)"}
+_AXES = {
+    frozenset({Var.SEQ_Q}): "seq_q = torch.tensor(q.shape[1], device=q.device)",
+    frozenset({Var.SEQ_K}): "seq_k = torch.tensor(k.shape[1], device=q.device)",
+    frozenset({Var.Q}): "i = torch.arange(q.shape[1], device=q.device)",
+    frozenset({Var.H, Var.HKV}): "h = torch.arange(HEADS.value, device=q.device)[:, None]",
+    frozenset({Var.B}): "b = torch.arange(q.shape[0], device=q.device)[:, None, None]",
+}
+_PER_KEY = {**_PLAIN, Var.K: "k[:, None]"}
+
+
+def pipeline_inputs(attention: Attention, forward: BlackwellContext) -> PipelineInputs:
+    """Return how kernel and warps read the tensors of score and mask.
+
+    Args:
+        attention: the variant, simplified.
+        forward: the context of its forward pass, which may read single elements too.
+    """
+    found = ordered(attention.score, attention.mask)
+    texts = _texts(attention, forward)
+    known = attention_names(attention)
+    rows = [lookup for lookup in found if Var.Q in variables(lookup)]
+    once = [lookup for lookup in found if Var.Q not in variables(lookup)]
+    own = row_lookups(attention)
+    used = _values(attention)
+    more = ("inputs", *_heads(rows), "problem")
+    fields = tuple(name for text in texts.values() for name in text.handed)
+    return PipelineInputs(
+        tensors=tuple(texts.values()),
+        fields=fields,
+        program=_lines(once, texts, {**variable_names(_PER_KEY), **known}, 8),
+        handed=tuple(known[lookup] for lookup in once if known[lookup] in used),
+        rows=tuple(RowValue(known[it], _element(it), format_expr(it)) for it in own),
+        row_step=_lines(rows, texts, {**variable_names(_PLAIN), **known}, 4),
+        row_parameters=(*_ROWS, "first", *_STEP, *(("q_first", *more) if own else ())),
+        row_arguments=(*_ROWS, "line + q", *_STEP, *(("q", *more) if own else ())),
+        functions=Inputs(
+            tensors=tuple(it for it in texts.values() if it not in forward.inputs.tensors),
+            program="",
+            step="",
+            handed=(),
+            needs_seq_q=False,
+            by_element=bool(texts) and not forward.inputs.by_element,
+        ),
+    )
+
+
+def later_gradients(
+    attention: Attention, found: Gradients, by: Expr, names: Mapping[Var, str]
+) -> LaterGradients:
+    """Return what a step adds up beside dS, once the gradients of weights are there.
+
+    Args:
+        attention: the variant, simplified.
+        found: its gradients.
+        by: derivative of the score by the product, factors aside.
+        names: what variables are called in a step.
+    """
+    sums = tuple(item for item in found.summed if _is_summed(item))
+    factors = tuple(item for item in found.summed if _is_factor(item))
+    there = bool(sums or factors)
+    moving = () if isinstance(by, Literal) or not there else (("by_s", by),)
+    targets = [*moving, *((f"by_{it.name}", it.by) for it in sums if not _fixed(it))]
+    known = {**variable_names({var: var.value for var in Var}), **attention_names(attention)}
+    read = frozenset[Var]().union(*(outside(expr) for _, expr in targets))
+    values = [one for _, expr in targets for one in expressions.values(expr, attention)]
+    order = [name for name in attention_names(attention).values() if name in values]
+    given = [var for var in expressions.ORDER if var in read]
+    results = tuple(name for name, _ in targets)
+    lines = shared_statements(targets, TRITON, known, _WIDTH) if targets else []
+    text = [f"{name} = {format_expr(expr)}" for name, expr in targets]
+    arguments = (*(names[var] for var in given), *order)
+    return LaterGradients(
+        there=there,
+        function=Derivatives(
+            parameters=(*(var.value for var in given), *order),
+            text=tuple(line if len(line) <= _WIDTH else line[: _WIDTH - 1] + "…" for line in text),
+            body=(*lines, f"return {', '.join(results)}") if targets else (),
+            origin="",
+        ),
+        call=_called(arguments, f"{', '.join(results)} = _later_gradients(") if targets else "",
+        guards=tuple(name for name, expr in targets if not _finite(expr)),
+        sums=tuple(Value(f"sum_{item.name}", f"dx{factor(item.by, item.name)}") for item in sums),
+        moving=bool(moving),
+        apart=bool(factors),
+        rows=tuple(row_line(name) for name in order if name in _row_names(attention)),
+        columns=Var.Q in read,
+    )
+
+
+def row_line(name: str) -> str:
+    """Return the line of a step that reads what a tensor holds for the queries of a fragment."""
+    return _called((f"memory.{name}", "slot", "first", "queries", "PART"), f"{name} = _of_queries(")
+
+
+def _called(arguments: tuple[str, ...], prefix: str) -> str:
+    """Return a call in a step; a template indents all of its lines but the first."""
+    return call(arguments, prefix, indent=8).replace("\n" + " " * 8, "\n")
+
+
+def _heads(rows: Iterable[Lookup]) -> tuple[str, ...]:
+    """Return the head and batch entry, as far as rows are read at them."""
+    read = frozenset[Var]().union(*(outside(at) for lookup in rows for at in lookup.indices))
+    return tuple(var.value for var in (Var.H, Var.HKV, Var.B) if var in read)
+
+
+def row_factors(attention: Attention, found: Gradients, by: Expr) -> RowFactors:
+    """Return what scores are multiplied by, as lines in PyTorch.
+
+    A score is then s · f, of which Σ dx · s is the product of q and what dQ is before it is
+    multiplied by f.
+
+    Args:
+        attention: the variant, simplified.
+        found: its gradients.
+        by: derivative of the score by the product, factors aside: f.
+    """
+    items = tuple(item for item in found.summed if _is_factor(item))
+    slopes = tuple((f"by_{item.name}", derivative(item.by, SCORE)) for item in items)
+    targets = [("by_s", by), *slopes] if items else []
+    exprs = tuple(expr for _, expr in targets)
+    names = {**variable_names(_IN_TORCH), **attention_names(attention)}
+    read = frozenset[Var]().union(*(variables(expr) for expr in exprs))
+    tensors = {lookup.tensor for lookup in ordered(*exprs)}
+    given = ("q", "k", *(tensor.name for tensor in attention.inputs if tensor in tensors))
+    lines = [*eager_reads(attention, variable_names(_IN_TORCH), *exprs)] if tensors else []
+    return RowFactors(
+        signature=tuple(f"{name}: Tensor" for name in given),
+        names=given,
+        results=tuple(name for name, _ in targets),
+        given=tuple(f"ones * {name}" for name, _ in targets),
+        axes=tuple(text for held, text in _AXES.items() if held & read),
+        body=(*lines, *shared_statements(targets, TORCH, names, _WIDTH)),
+        products=tuple(
+            Value(f"sum_{item.name}", f"products * by_{item.name} * {attention.scale!r}")
+            for item in items
+        ),
+    )
+
+
+def _is_summed(item: Summed) -> bool:
+    """Whether the thread of a key sums a gradient."""
+    return item.where is not Where.SINK and not reads_score(item.by)
+
+
+def _is_factor(item: Summed) -> bool:
+    """Whether a gradient comes from dQ."""
+    return item.where is not Where.SINK and reads_score(item.by)
+
+
+def _finite(expr: Expr) -> bool:
+    """Whether an expression is a sum or product of positions, which is never infinite."""
+    return all(not isinstance(it, Apply) or it.op in _WHOLE for it in walk(expr)) and not lookups(
+        expr
+    )
+
+
+def _fixed(item: Summed) -> bool:
+    return isinstance(item.by, Literal)
+
+
+def _texts(attention: Attention, forward: BlackwellContext) -> dict[Input, InputText]:
+    """Return how single elements of each tensor are read.
+
+    Where the forward pass reads whole rows, its functions count in groups of elements: these have
+    other names.
+    """
+    every = ordered(*attention.expressions)
+    own = {lookup.tensor for lookup in ordered(attention.score, attention.mask)}
+    there = {text.name: text for text in forward.inputs.tensors}
+    texts = {}
+    for tensor in attention.inputs:
+        if tensor not in own:
+            continue
+        text = tensor_text(tensor, every)
+        same = there.get(tensor.name) == text
+        texts[tensor] = text if same else replace(text, function=f"{text.function}_alone")
+    return texts
+
+
+def _lines(
+    some: Iterable[Lookup],
+    texts: Mapping[Input, InputText],
+    known: Mapping[Expr, str],
+    indent: int,
+) -> str:
+    return "\n".join(read(it, texts[it.tensor], known, indent, _OWNER) for it in some)
+
+
+def _values(attention: Attention) -> set[str]:
+    """Return the names of the values that score and mask read."""
+    both = (attention.score, attention.mask)
+    return {name for expr in both for name in expressions.values(expr, attention)}
+
+
+def _row_names(attention: Attention) -> set[str]:
+    known = attention_names(attention)
+    return {known[lookup] for lookup in row_lookups(attention)}
+
+
+def _element(lookup: Lookup) -> str:
+    if lookup.type is Type.FLOAT:
+        return "gl.float32"
+    return "gl.int64" if lookup.tensor.dtype is InputDType.I64 else "gl.int32"
