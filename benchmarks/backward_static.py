@@ -52,7 +52,7 @@ class Counted:
     name: str
     score: str
     mask: str
-    head_dim: int
+    head_dim: int | str
     plain: float
     masked: float
 
@@ -63,6 +63,7 @@ COUNTED = (
     Counted("full", "s", "true", 128, 8.5, 9.0),
     Counted("softcap", "softcap(s, 30)", CAUSAL, 128, 14.0, 14.0),
     Counted("causal_64", "s", CAUSAL, 64, 8.5, 9.0),
+    Counted("causal_192", "s", CAUSAL, "192 / 128", 8.5, 9.0),
 )
 
 

@@ -105,6 +105,7 @@ CONTEXT_OF = {
     "shared/specialised.py.j2": context_blackwell.Specialised,
     "shared/tiles.py.j2": context.Mask,
     "shared/reciprocal.py.j2": context.Impl,
+    "shared/row_keys.py.j2": context_blackwell.KeyMask,
     "shared/words.py.j2": context.Impl,
 }
 """What a macro's parameter `c` is, by folder or file."""

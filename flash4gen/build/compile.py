@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from flash4gen.build.ahead import compile_ahead, in_threads
 from flash4gen.build.amdgcn import read_wave_facts
 from flash4gen.build.artefact import Artefact
 from flash4gen.build.facts import disassemble, read_facts, spilled_bytes
@@ -72,13 +73,13 @@ def compile_module(
         CompileError: Triton cannot compile it.
     """
     long, short, *backward = _captured(load_module(path), attention, hardware)
-    main = artefact_of(long, hardware, listed=listed)
-    if backward:
-        made = tuple(artefact_of(one, hardware, listed=listed) for one in backward)
-        main = replace(main, backward=made)
-    if short.asm["ttgir"] == long.asm["ttgir"]:
-        return main
-    return replace(main, short=artefact_of(short, hardware, listed=listed))
+    others = [] if short.asm["ttgir"] == long.asm["ttgir"] else [short]
+
+    def made(launch: Launch) -> Artefact:
+        return artefact_of(launch, hardware, listed=listed)
+
+    main, *more = in_threads(made, [long, *others, *backward])
+    return replace(main, short=more[0] if others else None, backward=tuple(more[len(others) :]))
 
 
 def artefact_of(launch: Launch, hardware: Hardware, *, listed: bool = True) -> Artefact:
@@ -118,14 +119,19 @@ def _captured(module: ModuleType, attention: Attention, hardware: Hardware) -> l
     Then its backward pass, where it has one.
     """
     log = io.StringIO()
+
+    def launch() -> None:
+        for length in (MANY_QUERIES, 1):
+            arguments, tensors = _arguments(module, attention, length)
+            getattr(module, attention.name)(*arguments, **tensors)
+        if attention.differentiable:
+            module._launch_backward(*backward_arguments(module, attention))
+
     with virtual_gpu(hardware.arch, execute=False) as gpu:
         try:
             with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
-                for length in (MANY_QUERIES, 1):
-                    arguments, tensors = _arguments(module, attention, length)
-                    getattr(module, attention.name)(*arguments, **tensors)
-                if attention.differentiable:
-                    module._launch_backward(*backward_arguments(module, attention))
+                compile_ahead(launch)
+                launch()
         except Exception as error:
             chain = list(_causes(error))
             printed = "\n".join([*map(str, chain), log.getvalue()])

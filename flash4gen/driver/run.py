@@ -268,8 +268,10 @@ def _proven(built: Built, run: Run, findings: Findings) -> Certificate:
 def _outputs(result: ModuleResult, emit: Sequence[str]) -> dict[Path, bytes]:
     files = {result.path: result.rendered.text.encode()}
     if result.certificate is not None:
+        from flash4gen.validate.standing import standing
+
         name = result.path.with_suffix(".certificate.json")
-        files[name] = result.certificate.to_json().encode()
+        files[name] = standing(result.certificate, _text(name)).to_json().encode()
     if result.artefact is not None:
         for kind in emitted_for(result.plan.hardware, emit):
             for kernel, suffix in suffixed(result.artefact):

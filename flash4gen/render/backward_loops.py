@@ -184,6 +184,7 @@ def _loop(  # noqa: PLR0913 - what tells the loops apart
             upright=not transposed,
         ),
         dv="dv * DROPOUT_SCALE" if attention.dropout else "dv",
+        scales=attention.score != SCORE,
     )
 
 

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 from flash4gen.ir.expr import Expr, Lookup, Var, lookups
 from flash4gen.render import blackwell_formats, expressions
-from flash4gen.render.block_reads import block_read, by_blocks
+from flash4gen.render.block_reads import block_read, by_blocks, ends_read
 from flash4gen.render.context_blackwell import Normalise
 from flash4gen.render.context_inputs import Inputs
 from flash4gen.render.inputs import in_loop, ordered, outside, read, tensor_text, value_names
+from flash4gen.render.key_masks import is_word
 from flash4gen.render.row_reads import by_rows, element_text, row_read, row_text
 from flash4gen.render.source_expr import TRITON, statements, variable_names
 
@@ -40,6 +41,7 @@ class Reads:
         once: those of score and mask that a work tile reads once.
         step: those that each key tile reads.
         rows: those of which whole rows of keys are read.
+        words: those that have a bit for each key.
         sink: those of the sink and of the factor on the output, which no key tile can depend on.
         factor: those of the factor on the scores, read once like ``once``.
         names: of their values.
@@ -49,6 +51,7 @@ class Reads:
     once: tuple[Lookup, ...]
     step: tuple[Lookup, ...]
     rows: frozenset[Lookup]
+    words: frozenset[Lookup]
     sink: tuple[Lookup, ...]
     factor: tuple[Lookup, ...]
     names: Mapping[Expr, str]
@@ -57,11 +60,11 @@ class Reads:
     def step_variables(self) -> frozenset[Var]:
         """What the indices are computed from that each key tile reads at; rows begin at a tile."""
         read_at = (
-            index
+            outside(index) - ({Var.K} if lookup in self.words else set())
             for lookup in self.step
             for index in (lookup.indices[:-1] if lookup in self.rows else lookup.indices)
         )
-        return frozenset[Var]().union(*map(outside, read_at))
+        return frozenset[Var]().union(*read_at)
 
     @property
     def needs_kv(self) -> bool:
@@ -84,6 +87,7 @@ def reads(attention: Attention) -> Reads:
         once=tuple(found for found in scored if not in_loop(found)),
         step=tuple(found for found in scored if in_loop(found)),
         rows=frozenset(lookup for lookup in every if by_rows(lookup, attention)),
+        words=frozenset(lookup for lookup in every if is_word(lookup, attention)),
         sink=ordered(*(it for it in (attention.sink, attention.value_factor) if it is not None)),
         factor=() if attention.score_factor is None else ordered(attention.score_factor),
         names=value_names(every),
@@ -191,6 +195,8 @@ def _lines(
         text = texts[lookup.tensor]
         if lookup in found.rows:
             lines.append(row_read(lookup, text, known, _INDENT))
+        elif lookup in found.words:
+            lines.append(ends_read(lookup, text.element or text, known, _INDENT, _OWNER))
         elif by_blocks(lookup):
             lines.append(block_read(lookup, text.element or text, known, _INDENT, _OWNER))
         else:

@@ -39,20 +39,25 @@ def block_read(lookup: Lookup, text: InputText, known: Names, indent: int, owner
         owner: what stands before the names that were handed on.
     """
     name = known[lookup]
+    reads = ends_read(lookup, text, known, indent, owner)
     (along,) = (index for index in lookup.indices if Var.K in variables(index))
-    ends = {f"{name}_first": _FIRST, f"{name}_last": _LAST}
-    reads = [
-        read(lookup, text, {**known, _KEY: key, lookup: end}, indent, owner)
-        for end, key in ends.items()
-    ]
     here, first = (_printed(along, {**known, _KEY: key}) for key in (known[_KEY], _FIRST))
     return "\n".join(
         (
-            *reads,
+            reads,
             f"{name}_block = {here}",
             f"{name}_same = {name}_block == ({first})",
-            f"{name} = gl.where({name}_same, {', '.join(ends)})",
+            f"{name} = gl.where({name}_same, {name}_first, {name}_last)",
         )
+    )
+
+
+def ends_read(lookup: Lookup, text: InputText, known: Names, indent: int, owner: str) -> str:
+    """Return the lines that read the elements of a fragment's first and last key."""
+    ends = {f"{known[lookup]}_first": _FIRST, f"{known[lookup]}_last": _LAST}
+    return "\n".join(
+        read(lookup, text, {**known, _KEY: key, lookup: end}, indent, owner)
+        for end, key in ends.items()
     )
 
 
@@ -60,22 +65,22 @@ def _is_block(index: Expr) -> bool:
     """Whether an index grows by one at most within a fragment, as k goes through its keys."""
     match index:
         case Apply(op=Op.SHIFT_RIGHT, args=(inner, Literal(value=int() as bits))):
-            return 1 << bits >= FRAGMENT and _is_step(inner)
+            return 1 << bits >= FRAGMENT and is_step(inner)
         case Apply(op=Op.FLOOR_DIV, args=(inner, Literal(value=int() as size))):
-            return size >= FRAGMENT and _is_step(inner)
+            return size >= FRAGMENT and is_step(inner)
         case Apply(op=Op.ADD | Op.SUB, args=(inner, other)):
             return Var.K not in variables(other) and _is_block(inner)
     return False
 
 
-def _is_step(expr: Expr) -> bool:
+def is_step(expr: Expr) -> bool:
     """Whether an expression grows by one from key to key."""
     match expr:
         case Apply(op=Op.ADD, args=(left, right)):
             one, other = (left, right) if Var.K in variables(left) else (right, left)
-            return Var.K not in variables(other) and _is_step(one)
+            return Var.K not in variables(other) and is_step(one)
         case Apply(op=Op.SUB, args=(left, right)):
-            return Var.K not in variables(right) and _is_step(left)
+            return Var.K not in variables(right) and is_step(left)
     return expr == _KEY
 
 

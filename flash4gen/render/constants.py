@@ -72,10 +72,16 @@ def _capped(attention: Attention) -> tuple[Constant, ...]:
     share = "" if folded.factor == 1 else f"{folded.factor:g} · "
     return (
         decimal("CAP", folded.factor * log2_e, f"{share}log2(e): weights lie within 2^±CAP"),
+        *([_natural()] if attention.differentiable else []),
         decimal(
             "RISE", 2 * folded.prescale * log2_e, "2^(RISE · s) = e^2x, x the argument of tanh"
         ),
     )
+
+
+def _natural() -> Constant:
+    """Return what the backward pass turns scores by, which it recomputes with their derivative."""
+    return decimal("TO_LOG2", math.log2(math.e), "log2(e): gradients go by scores in base e")
 
 
 def _exponent(attention: Attention) -> tuple[Constant, ...]:

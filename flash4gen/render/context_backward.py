@@ -100,6 +100,7 @@ class GradientLoop:
         mask: which keys a query tile sees.
         kept: the arguments of the function that says which weights stay; none without dropout.
         dv: the gradient of the values, as it is stored.
+        scales: whether the score reads scaled products, whatever the forward pass's reads.
     """
 
     inputs: Inputs
@@ -116,6 +117,7 @@ class GradientLoop:
     mask: Mask
     kept: tuple[str, ...]
     dv: str
+    scales: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -204,9 +204,11 @@ class KeyMask:
 
     Attributes:
         impl: ``bits`` where the keys of a row are one or two intervals, ``bits_read`` where tensors
-            say which of them; ``expr`` and ``read``, likewise, where they are no intervals.
-        title, text, parameters, body, origin: as for ``Score``.
-        arguments: of ``_visible`` in the softmax step.
+            say which of them, ``bits_words`` where a tensor has a bit for each; ``expr`` and
+            ``read``, like the first two, where they are no intervals.
+        title, text, parameters, body, origin: as for ``Score``; ``bits_words`` has them for
+            ``_masked``, where body is the number of the first key's bit.
+        arguments: of ``_visible`` in the softmax step, or of ``_masked`` there.
         holder: what has seq_k there.
         row_parameters: of ``_row_keys``.
         row_arguments: at its call.
@@ -214,6 +216,7 @@ class KeyMask:
         bounds: what ``_row_keys`` returns.
         bits: the statements that turn bounds into the bits of a fragment; none without intervals.
         reads: the variables that the softmax step computes or is handed for it.
+        before: the key is visible, too, where it is less than one of these.
     """
 
     impl: str
@@ -230,6 +233,7 @@ class KeyMask:
     bounds: tuple[str, ...]
     bits: tuple[str, ...]
     reads: tuple[str, ...]
+    before: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -61,6 +61,8 @@ class ComputeRole:
         columns: whether the positions of queries are read.
         mask: how elements are masked.
         full: whether tiles may need no mask.
+        rest: whether heads have columns that are multiplied by themselves.
+        width: the constant that says how many the others are.
         parameters: of a step.
         masked_call, full_call: its arguments in the loops with and without a mask.
     """
@@ -74,6 +76,8 @@ class ComputeRole:
     columns: bool
     mask: QueryMask
     full: bool
+    rest: bool
+    width: str
     parameters: tuple[str, ...]
     masked_call: tuple[str, ...]
     full_call: tuple[str, ...]
@@ -93,6 +97,9 @@ class Pipeline:
         parts: the compute roles, each with what it writes last.
         warps, registers: of all roles but the first.
         dtype: of q, k, v and their gradients.
+        rest: whether heads have columns that are multiplied by themselves.
+        width: the constant that says how many the others are.
+        fetched: what the load role is given.
         launch: the launcher.
         eager: the formula and its derivative in PyTorch.
     """
@@ -108,6 +115,9 @@ class Pipeline:
     warps: str
     registers: tuple[str, ...]
     dtype: str
+    rest: bool
+    width: str
+    fetched: tuple[str, ...]
     launch: BackwardLaunch
     eager: EagerTraining
 

@@ -6,6 +6,7 @@ mask is a word with a bit for each key, and the tests are a few instructions for
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +15,18 @@ from flash4gen.ir.masks import Compute, Row, RowPosition, Scalar, Segment, bound
 from flash4gen.ir.masks.scalar import ZERO
 from flash4gen.render import expressions
 from flash4gen.render.context_blackwell import KeyMask
-from flash4gen.render.inputs import outside
+from flash4gen.render.inputs import ordered, outside, value_names
+from flash4gen.render.source_expr import TRITON, statements
+from flash4gen.render.word_masks import word_mask
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from flash4gen.ir.expr import Lookup
     from flash4gen.ir.nodes import Attention
     from flash4gen.render.context import Mask
+    from flash4gen.render.source_expr import Names
+    from flash4gen.render.word_masks import WordMask
 
 
 def key_mask(attention: Attention, mask: Mask, names: Mapping[Var, str], holder: str) -> KeyMask:
@@ -32,12 +38,51 @@ def key_mask(attention: Attention, mask: Mask, names: Mapping[Var, str], holder:
         names: of variables in the softmax step.
         holder: what has seq_q and seq_k.
     """
+    found = _parts(attention, mask, names, holder)
+    said = word_mask(_split(attention.mask)[1])
+    if said is None or found.impl != "bits_read" or said.words in lookups(attention.score):
+        return found
+    return _by_words(found, said, attention, names)
+
+
+def is_word(lookup: Lookup, attention: Attention) -> bool:
+    """Whether a look-up is that of a mask's words, and nothing else reads it."""
+    said = word_mask(_split(attention.mask)[1])
+    alone = said is not None and said.words == lookup
+    return alone and lookup not in lookups(attention.score) and _has_bits(attention)
+
+
+def _by_words(
+    found: KeyMask, said: WordMask, attention: Attention, names: Mapping[Var, str]
+) -> KeyMask:
+    """Return the concern of a mask that words say."""
+    name = value_names(ordered(*attention.expressions))[said.words]
+    read = set().union(*(outside(part) for part in (said.at, *said.before))) - {Var.K}
+    given = [var for var in expressions.ORDER if var in read]
+    values = tuple(names[var] for var in given)
+    known: dict[Expr, str] = {Variable(var): var.value for var in given}
+    known[Variable(Var.K)] = "key"
+    return replace(
+        found,
+        impl="bits_words",
+        parameters=("x", "keys", "key", "low", "high", *(var.value for var in given)),
+        arguments=("part", "keys", "key + first", f"{name}_first", f"{name}_last", *values),
+        body=_line(said.at, known),
+        before=tuple(_line(bound, known) for bound in said.before),
+        reads=tuple(var.value for var in given),
+    )
+
+
+def _line(expr: Expr, known: Names) -> str:
+    """Return an expression in one line."""
+    (text,) = statements([("", expr)], TRITON, known, 10**6)
+    return text
+
+
+def _parts(attention: Attention, mask: Mask, names: Mapping[Var, str], holder: str) -> KeyMask:
     segments = bounds(attention.mask).segments
-    plain, opaque = _split(attention.mask)
-    # What tensors say leaves no tile whole, and the others' bounds as they are.
-    known = bounds(plain).segments
-    bits = bool(known) and all(is_exact(segment) for segment in known)
-    bits = bits and [_live(segment) for segment in known] == [_live(part) for part in segments]
+    _, opaque = _split(attention.mask)
+    bits = _has_bits(attention)
     own = {"q_first": "q", "q_last": "q"}
     own |= {name: f"{holder}.{name}" for name in ("seq_q", "seq_k")}
     per_row = tuple(own.get(name, name) for name in mask.range_arguments)
@@ -67,6 +112,17 @@ def key_mask(attention: Attention, mask: Mask, names: Mapping[Var, str], holder:
         bits=tuple(_bits(index, segment) for index, segment in enumerate(segments) if bits),
         reads=_reads(attention, opaque, bits=bits),
     )
+
+
+def _has_bits(attention: Attention) -> bool:
+    """Whether the keys of a row are intervals, but for what tensors say.
+
+    That leaves no tile whole, and the others' bounds as they are.
+    """
+    segments = bounds(attention.mask).segments
+    known = bounds(_split(attention.mask)[0]).segments
+    exact = bool(known) and all(is_exact(segment) for segment in known)
+    return exact and [_live(segment) for segment in known] == [_live(part) for part in segments]
 
 
 def _impl(opaque: Expr, *, bits: bool) -> str:

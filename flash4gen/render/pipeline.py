@@ -18,11 +18,13 @@ from flash4gen.render.context_blackwell import Named
 from flash4gen.render.context_pipeline import Pipeline, PipelineContext
 from flash4gen.render.gradients import gradients
 from flash4gen.render.pipeline_compute import compute_role, gradient_factor
-from flash4gen.schedule.backward.pipeline.model import KeyOrder
+from flash4gen.schedule.backward.pipeline.model import PART, KeyOrder
 from flash4gen.schedule.backward.pipeline.plan import pipeline_plan
 from flash4gen.schedule.blackwell.memory import GROUP
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from flash4gen.ir.expr import Expr
     from flash4gen.ir.nodes import Attention
     from flash4gen.render.context import Arithmetic, Constant
@@ -79,7 +81,7 @@ def pipeline_context(
     kept = {field.name: getattr(forward, field.name) for field in fields(forward)}
     schedule: PipelineSchedule = choice.schedule  # type: ignore[assignment]
     spans = query_spans(attention)
-    compute = compute_role(attention, forward, spans)
+    compute = compute_role(attention, forward, spans, rest=schedule.rest > 0)
     backward = Pipeline(
         constants=_constants(attention, choice, schedule),
         options=(
@@ -90,10 +92,7 @@ def pipeline_context(
         spans=spans,
         compute=compute,
         barriers=_barriers(schedule),
-        parts=tuple(
-            Named(f"{part}", "", "dk_desc" if part == schedule.compute_roles - 1 else "dv_desc")
-            for part in range(schedule.compute_roles)
-        ),
+        parts=tuple(_parts(schedule)),
         warps=f"[{', '.join([*[str(GROUP)] * schedule.compute_roles, '1', '1'])}]",
         registers=(
             *["COMPUTE_REGISTERS"] * schedule.compute_roles,
@@ -101,6 +100,9 @@ def pipeline_context(
             "PRODUCT_REGISTERS",
         ),
         dtype=compute.dtype,
+        rest=compute.rest,
+        width=compute.width,
+        fetched=_fetched(schedule),
         launch=host,
         eager=backward_eager.eager(attention, found, host, "0.0" if zero else 'float("nan")'),
     )
@@ -137,6 +139,20 @@ def _imports(forward: BlackwellContext, helpers: Arithmetic) -> tuple[str, ...]:
     return (*forward.imports[:-1], line, forward.imports[-1])
 
 
+def _parts(schedule: PipelineSchedule) -> Iterator[Named]:
+    """Yield the compute roles, each with what it writes last."""
+    for part in range(schedule.compute_roles):
+        written = "dk_desc" if part == schedule.compute_roles - 1 else "dv_desc"
+        yield Named(f"{part}", "", f"{written}, dk_rest_desc" if schedule.rest else written)
+
+
+def _fetched(schedule: PipelineSchedule) -> tuple[str, ...]:
+    """Return the arguments of the load role."""
+    rest = ("q_rest_desc", "k_rest_desc") if schedule.rest else ()
+    loaded = ("q_desc", "k_desc", "v_desc", "do_desc", *rest)
+    return (*loaded, "lse_ptr", "delta_ptr", "memory", "bars", "problem")
+
+
 def _barriers(schedule: PipelineSchedule) -> tuple[Named, ...]:
     return tuple(
         Named(it.name, _purpose(it.name, it.arrivals), f"{it.count}, {it.arrivals}")
@@ -162,8 +178,7 @@ def _constants(
         integer("SHARE", schedule.share, "queries of a step that one of them takes"),
         integer("Q_STAGES", schedule.query_stages, reason("query_stages")),
         integer("DO_STAGES", schedule.out_stages, reason("out_stages")),
-        integer("DQ_COLUMNS", schedule.dq_columns, reason("dq_columns")),
-        integer("DQ_SLOTS", schedule.dq_slots, reason("dq_slots")),
+        *_sent(schedule, reason),
         decimal(
             "GRADIENT_SCALE", gradient_factor(attention), "of dQ and dK: constant factors of ds"
         ),
@@ -171,4 +186,18 @@ def _constants(
         integer("PRODUCT_REGISTERS", schedule.other_registers, reason("other_registers")),
         integer("ROWS_BEFORE", schedule.rows, reason("rows")),
         integer("CONVERTED", CONVERTED, "elements of dQ per program that converts them"),
+    )
+
+
+def _sent(schedule: PipelineSchedule, reason: Callable[[str], str]) -> tuple[Constant, ...]:
+    """Return the parts in which the queries' gradient is sent away, and heads are multiplied."""
+    if schedule.rest:
+        wide = "columns of a head that one product multiplies: it has as many lanes"
+        return (
+            integer("HEAD_WIDE", PART, wide),
+            integer("HEAD_REST", schedule.rest, f"the others; of dQ, {reason('dq_slots')}"),
+        )
+    return (
+        integer("DQ_COLUMNS", schedule.dq_columns, reason("dq_columns")),
+        integer("DQ_SLOTS", schedule.dq_slots, reason("dq_slots")),
     )

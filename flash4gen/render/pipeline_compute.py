@@ -51,7 +51,9 @@ def gradient_factor(attention: Attention) -> float:
     return folded.factor * folded.prescale * constant
 
 
-def compute_role(attention: Attention, forward: BlackwellContext, spans: QuerySpans) -> ComputeRole:
+def compute_role(
+    attention: Attention, forward: BlackwellContext, spans: QuerySpans, *, rest: bool
+) -> ComputeRole:
     """Return the compute roles of a variant, simplified."""
     body = fold(attention.score, attention.scale).body
     by = _by(body)
@@ -72,6 +74,8 @@ def compute_role(attention: Attention, forward: BlackwellContext, spans: QuerySp
         columns=columns,
         mask=mask,
         full=query_bounds(attention.mask).has_full,
+        rest=rest,
+        width="HEAD_WIDE" if rest else "HEAD_PAD",
         parameters=(*fixed, "MASKED: gl.constexpr", "PART: gl.constexpr"),
         masked_call=(*fixed, "True", "PART"),
         full_call=(*fixed, "False", "PART"),

@@ -44,11 +44,9 @@ def is_capped(attention: Attention) -> bool:
     """Whether the weights of an attention fit their type without a maximum.
 
     A sink is a score without a cap, and dropout takes weights out of one of the two sums alone.
-    Backward kernels go with a forward pass that keeps a maximum: with this one they are not proven.
+    Backward kernels start from the LSE, which is the same whether a maximum was kept or not.
     """
     if not attention.normalised or attention.sink is not None or attention.dropout:
-        return False
-    if attention.differentiable:
         return False
     largest = largest_exponent(attention.score)
     return largest is not None and largest <= MOST_BITS.get(attention.dtype, 0.0)

@@ -32,12 +32,15 @@ def backward_scenes(subject: Subject, module: ModuleType) -> tuple[Scene, ...]:
     if not subject.attention.differentiable:
         return ()
     found: dict[str, list[Scene]] = {kernel.kernel: [] for kernel in subject.artefact.backward}
+    idle: frozenset[str] = frozenset()
     for case in _cases(subject):
-        for launch in _launches(subject, module, case):
+        launches = _launches(subject, module, case, idle)
+        for launch in launches:
             taken = found[launch.name]
             # Of a kernel that starts nothing asynchronous one launch is as good as many.
             if not taken or synchronises(launch.asm["ttgir"]):
                 taken.append(_scene(case, launch))
+        idle = _needed_by_none(launches)
     return tuple(scene for taken in found.values() for scene in taken)
 
 
@@ -64,10 +67,20 @@ def _cases(subject: Subject) -> Iterator[Case]:
         yield Case(name=f"gradients of {seq_q} x {seq_k}", seq_q=seq_q, seq_k=seq_k)
 
 
-def _launches(subject: Subject, module: ModuleType, case: Case) -> Iterator[Launch]:
-    """Yield a case's launches of backward kernels."""
+def _launches(
+    subject: Subject, module: ModuleType, case: Case, idle: frozenset[str]
+) -> list[Launch]:
+    """Return a case's launches of backward kernels; those of `idle` ones are not executed."""
     names = {kernel.kernel for kernel in subject.artefact.backward}
     call, given = call_of(subject.attention, case)
-    with one_thread(), virtual_gpu(subject.hardware.arch, keep=True) as gpu:
+    with one_thread(), virtual_gpu(subject.hardware.arch, keep=True, idle=idle) as gpu:
         run_gradients(subject.attention, module, call, given)
-    yield from (launch for launch in gpu.launches if launch.name in names)
+    return [launch for launch in gpu.launches if launch.name in names]
+
+
+def _needed_by_none(launches: list[Launch]) -> frozenset[str]:
+    """Return the kernels that no launch comes after of which scenes of other lengths are taken."""
+    taken = [place for place, it in enumerate(launches) if synchronises(it.asm["ttgir"])]
+    last = taken[-1] if taken else 0
+    before = {launch.name for launch in launches[:last]}
+    return frozenset(launch.name for launch in launches[last:]) - before

@@ -91,7 +91,7 @@ class CheckedProgram:
         return {"warps": self.warps, "ctas": self.ctas, "pair": self.pair}
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=16)
 def prepare_checked(text: str, *, fused: bool = True) -> CheckedProgram:
     """Parse and transpile a TTGIR text for the checked machine, like `launch.prepare`."""
     module = contract(parse_ttgir(text), _REUSE) if fused else parse_ttgir(text)

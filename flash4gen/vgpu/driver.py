@@ -26,7 +26,7 @@ from flash4gen.vgpu.launch import copied, is_concurrent, prepare
 from flash4gen.vgpu.run import run_ttgir
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from flash4gen.vgpu.report import Report
 
@@ -60,7 +60,7 @@ class VirtualGpu:
     """A virtual GPU in use; `launches`, and `reports` if it checks, grow with every launch.
 
     `most` bounds how many programs of a launch are executed, of kernels with partitions; `keep` has
-    launches hold their arguments although they were executed.
+    launches hold their arguments although they were executed; kernels in `idle` are not executed.
     """
 
     target: GPUTarget
@@ -68,6 +68,7 @@ class VirtualGpu:
     check: Check | None = None
     most: int | None = None
     keep: bool = False
+    idle: Collection[str] = ()
     launches: list[Launch] = field(default_factory=list)
     reports: list[Report] = field(default_factory=list)
 
@@ -100,10 +101,11 @@ class _Launcher:
         metadata = self._compiled.metadata
         seconds = 0.0
         flat = flatten_arguments(self._source.signature, metadata, arguments)
+        executed = driver.gpu.execute and metadata.name not in driver.gpu.idle
         kept = tuple(flat)
         if driver.gpu.execute:
             kept = tuple(map(copied, flat)) if driver.gpu.keep else ()
-        if driver.gpu.execute:
+        if executed:
             limit = SHARED_BYTES.get(driver.gpu.target.arch, 101_376)
             if metadata.shared > limit:
                 raise triton.OutOfResources(metadata.shared, limit, "shared memory")
@@ -120,7 +122,7 @@ class _Launcher:
                 asm=self._compiled.asm,
                 metadata=metadata,
                 seconds=seconds,
-                executed=driver.gpu.execute,
+                executed=executed,
                 arguments=kept,
             )
         )
@@ -310,6 +312,7 @@ def virtual_gpu(
     check: Check | None = None,
     most: int | None = None,
     keep: bool = False,
+    idle: Collection[str] = (),
 ) -> Iterator[VirtualGpu]:
     """Make a virtual GPU Triton's active device, and restore what was active before.
 
@@ -319,7 +322,8 @@ def virtual_gpu(
         execute: run launches on the CPU tensors; False compiles and records them only.
         check: run them with all concurrency checks on; findings are collected, not raised.
         most: of kernels with partitions, execute no more programs of a launch than this.
-        keep: copy the arguments of executed launches, to execute them again.
+        keep: copy the arguments of launches, to execute them again.
+        idle: names of kernels whose launches are recorded and not executed.
 
     Yields:
         The device; its `launches` holds a record of every launch, its `reports` what checks found.
@@ -327,7 +331,9 @@ def virtual_gpu(
     Raises:
         VirtualGpuError: from a launch inside, at the first finding, unless `check` collects them.
     """
-    gpu = VirtualGpu(target_of(target_arch), execute=execute, check=check, most=most, keep=keep)
+    gpu = VirtualGpu(
+        target_of(target_arch), execute=execute, check=check, most=most, keep=keep, idle=idle
+    )
     config = triton.runtime.driver
     before = config._active
     config.set_active(VirtualDriver(gpu))

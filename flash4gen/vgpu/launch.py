@@ -64,7 +64,7 @@ class Program:
     run: Callable[..., Any]
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=32)
 def prepare(text: str, *, fused: bool = True) -> Program:
     """Parse and transpile a TTGIR text; remembered by text.
 

@@ -166,6 +166,11 @@ class View:
             self._children[key] = child
         return child
 
+    def element(self, index: int, layout: str) -> View:
+        """Return the view of one element along the first dimension; the index is in range."""
+        child = self._children.get(index)
+        return child or self.derive(index, layout, lambda tensor: tensor[index])
+
     def child(self, key: object, make: Callable[[], View]) -> View:
         """Return another view of the same memory, made at most once; remembered under `key`."""
         child = self._children.get(key)
@@ -192,8 +197,9 @@ class View:
         self._state_flat.fill_(_pattern(state, self._state_flat.element_size()))
 
     def write(self, value: Tensor) -> None:
-        """Store a tensor; everything in the window is ready afterwards."""
-        self.data.copy_(value)
+        """Store a tensor, or keep what `data` has become; all of the window is ready then."""
+        if value is not self.data:
+            self.data.copy_(value)
         if self._full_since != self.buffer.emptied:
             self._state_flat.zero_()
             self._full_since = self.buffer.emptied
@@ -268,8 +274,10 @@ class Transform(Protocol):
 
 def _words(state: Tensor) -> Tensor:
     """Return the same bytes as 8-byte words where the window is dense, else the window."""
-    order = sorted(range(state.dim()), key=lambda axis: -state.stride()[axis])
-    straight = state.permute(order)
+    straight = state
+    if not state.is_contiguous():
+        strides = state.stride()
+        straight = state.permute(sorted(range(state.dim()), key=lambda axis: -strides[axis]))
     size = state.element_size()
     aligned = straight.numel() * size % 8 == 0 and straight.storage_offset() * size % 8 == 0
     return straight.view(-1).view(torch.int64) if aligned and straight.is_contiguous() else state

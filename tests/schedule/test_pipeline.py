@@ -9,7 +9,7 @@ import pytest
 
 from flash4gen.ir import library
 from flash4gen.ir.expr import Extent, Input, InputDType
-from flash4gen.ir.nodes import Pass, Weights
+from flash4gen.ir.nodes import Attention, Pass, Pin, Weights
 from flash4gen.schedule.backward.model import BackwardSchedule
 from flash4gen.schedule.backward.pipeline.choose import choose_pipeline, no_pipeline
 from flash4gen.schedule.backward.pipeline.model import KeyOrder, PipelineSchedule
@@ -23,6 +23,7 @@ B200 = library.target("b200")
 BOTH = (Pass.FORWARD, Pass.BACKWARD)
 TRAINED = attention(passes=BOTH, head_dim=128, value_dim=128, mask="k <= q_end")
 NARROW = replace(TRAINED, head_dim=64, value_dim=64)
+WIDE = replace(TRAINED, head_dim=192, value_dim=128)
 
 
 def schedule(variant: object = TRAINED) -> PipelineSchedule:
@@ -32,7 +33,7 @@ def schedule(variant: object = TRAINED) -> PipelineSchedule:
 
 
 @pytest.mark.parametrize("target", ["b200", "b300"])
-@pytest.mark.parametrize("variant", [TRAINED, NARROW], ids=["128", "64"])
+@pytest.mark.parametrize("variant", [TRAINED, NARROW, WIDE], ids=["128", "64", "192/128"])
 def test_both_passes_are_specialised(variant: object, target: str) -> None:
     choice = choose(variant, library.target(target))  # type: ignore[arg-type]
     assert isinstance(choice, Choice)
@@ -42,14 +43,16 @@ def test_both_passes_are_specialised(variant: object, target: str) -> None:
     assert pipeline_faults(choice.backward.schedule, library.target(target)) == ()
 
 
-def test_every_field_has_a_reason() -> None:
-    reasons = dict(choose_pipeline(TRAINED, B200).reasons)
+@pytest.mark.parametrize("variant", [TRAINED, WIDE], ids=["128", "192/128"])
+def test_every_field_has_a_reason(variant: Attention) -> None:
+    reasons = dict(choose_pipeline(variant, B200).reasons)
     derived = {"hardware", "head_pad", "value_pad"}
     assert {*schedule().__dataclass_fields__} - derived == {*reasons}
 
 
-def test_two_score_tiles_and_two_gradients_fill_tensor_memory() -> None:
-    plan = pipeline_plan(schedule())
+@pytest.mark.parametrize("variant", [TRAINED, WIDE], ids=["128", "192/128"])
+def test_two_score_tiles_and_two_gradients_fill_tensor_memory(variant: Attention) -> None:
+    plan = pipeline_plan(schedule(variant))
     assert plan.tmem_columns == 512
     assert plan.smem_bytes <= B200.smem_per_block
     outer = [region for region in plan.regions if not region.inside]
@@ -58,6 +61,13 @@ def test_two_score_tiles_and_two_gradients_fill_tensor_memory() -> None:
 
 def test_narrow_heads_leave_room_for_a_second_tile() -> None:
     assert (schedule().out_stages, schedule(NARROW).out_stages) == (1, 2)
+
+
+def test_heads_of_192_columns_have_steps_of_64_queries() -> None:
+    wide = schedule(WIDE)
+    assert (wide.tile_q, wide.share, wide.rest) == (64, 32, 64)
+    whole = pipeline_faults(replace(wide, tile_q=128), B200)
+    assert "columns 512 to 703, an SM has 512" in " ".join(fault.reason for fault in whole)
 
 
 def test_the_longest_key_tiles_start_first_where_they_differ() -> None:
@@ -89,7 +99,7 @@ def test_a_schedule_that_cannot_be_is_found_out(change: dict[str, int], constrai
         ({"deterministic": True}, "`deterministic = true` asks for one"),
         ({"weights": Weights.SIGMOID}, "no sigmoid weights"),
         ({"score": "s + slopes[h]"}, "no input tensors but sinks, and this one has slopes"),
-        ({"head_dim": 192, "value_dim": 128}, "head_dim 192 with value_dim 128"),
+        ({"head_dim": 192, "value_dim": 64}, "head_dim 192 with value_dim 64"),
         ({"head_dim": 32, "value_dim": 32}, "heads of 33 to 128 columns"),
         ({"mask": "k < 0"}, "scores that move with q and k"),
     ],
@@ -106,6 +116,15 @@ def test_what_it_cannot_compute_is_portable_and_says_why(
     assert isinstance(choice.backward.schedule, BackwardSchedule)
     told = next(decision for decision in choice.decisions if decision.field == "family")
     assert reason in told.reason
+
+
+def test_a_pair_of_ctas_has_no_gradients() -> None:
+    pinned = replace(TRAINED, mask=expr("true"), pins=(Pin("ctas", 2), Pin("plan", "p_in_s")))
+    found = choose(pinned, B200)
+    assert isinstance(found, tuple)
+    assert found[0].code == "F4G507"
+    assert "computed by CTAs of their own" in " ".join(found[0].notes)
+    assert isinstance(choose(replace(pinned, passes=(Pass.FORWARD,)), B200), Choice)
 
 
 def test_a_sink_is_no_hindrance() -> None:

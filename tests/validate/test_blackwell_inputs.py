@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from flash4gen.build.load import load_module
+from flash4gen.driver import check_spec
 from flash4gen.ir.expr import lookups
 from flash4gen.ir.library import target
 from flash4gen.ir.nodes import EmptyRow
@@ -129,6 +130,23 @@ def test_numbers_and_concurrency(name: str, tmp_path: Path) -> None:
     module = made(VARIANTS[name], tmp_path)
     compare(module, tensors(VARIANTS[name]))
     compare(module, tensors(VARIANTS[name], 40, 129))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("prefix", "nodes"), [(150, 150), (128, 97), (37, 33), (0, 40)])
+def test_trees_whose_words_begin_anywhere_in_a_fragment(
+    prefix: int, nodes: int, tmp_path: Path
+) -> None:
+    spec = tmp_path / "tree.attn"
+    spec.write_text(
+        "attention small { dtype = fp16  heads = 2  head_dim = 64\n"
+        " input bits : i32[batch, seq_q, 5]  mask = tree(bits) }"
+    )
+    (what,) = check_spec(spec).attentions
+    given = tensors(replace(what, inputs=()), nodes, prefix + nodes)
+    random = torch.Generator().manual_seed(nodes)
+    given["bits"] = torch.randint(-(2**31), 2**31, (BATCH, nodes, 5), generator=random).int()
+    compare(made(what, tmp_path), given)
 
 
 def test_sinks_of_any_size(tmp_path: Path) -> None:

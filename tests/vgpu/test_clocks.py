@@ -66,6 +66,37 @@ def test_an_edge_is_needed_if_nothing_else_gives_the_order() -> None:
     assert clocks.needed == {8}
 
 
+def test_a_copy_goes_its_own_way() -> None:
+    clocks = Clocks((7,))
+    (a, a_thread), (b, b_thread) = partition(clocks), partition(clocks)
+    twin = clocks.copy(a)
+    second = clocks.tick(a, a_thread)
+    clocks.join(twin, b, 7)
+    clocks.fence(twin)
+    assert clocks.knows(twin, b_thread, 1)
+    assert clocks.knows(twin, a_thread, 1, VISIBLE)
+    assert not clocks.knows(twin, a_thread, second)
+    assert not clocks.knows(a, b_thread, 1)
+    assert not clocks.knows(a, a_thread, 1, VISIBLE)
+    clocks.settle()
+    assert clocks.needed == {7}
+
+
+def test_more_threads_than_there_was_room_for() -> None:
+    clocks = Clocks((7,))
+    (a, a_thread), twin = partition(clocks), clocks.new()
+    clocks.join(twin, a, 7)
+    others = [partition(clocks) for _ in range(40)]
+    for other, _ in others:
+        clocks.join(a, other)
+    assert all(clocks.knows(a, thread, 1) for _, thread in others)
+    assert not any(clocks.knows(twin, thread, 1) for _, thread in others)
+    assert clocks.needed == set()
+    assert clocks.knows(twin, a_thread, 1)
+    clocks.settle()
+    assert clocks.needed == {7}
+
+
 # --- footprints -------------------------------------------------------------------------------
 
 

@@ -40,6 +40,16 @@ def test_compiling_without_running() -> None:
     assert bool((out == 0).all())
 
 
+def test_an_idle_kernel_is_recorded_and_not_run() -> None:
+    x, out = torch.randn(3, 64), torch.zeros(3, 64)
+    with virtual_gpu(90, keep=True, idle={"copy_rows"}) as gpu:
+        copy(x, out)
+    (launch,) = gpu.launches
+    assert not launch.executed
+    assert torch.equal(launch.arguments[0], x)
+    assert bool((out == 0).all())
+
+
 def test_one_kernel_on_several_targets_in_turn() -> None:
     x, out = torch.randn(3, 64), torch.zeros(3, 64)
     targets = []

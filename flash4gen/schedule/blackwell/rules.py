@@ -277,8 +277,19 @@ def packed_ranges(schedule: BlackwellSchedule, traits: Traits) -> Broken | None:
 
 
 def pair_mask(schedule: BlackwellSchedule, traits: Traits) -> Broken | None:
-    """Two CTAs share products in lockstep: neither may skip a key tile that the other needs."""
-    if schedule.ctas == 1 or traits.unmasked:
+    """Two CTAs share products in lockstep: neither may skip a key tile that the other needs.
+
+    And they have a forward pass only.
+    """
+    if schedule.ctas == 1:
+        return None
+    if traits.trained:
+        reason = (
+            "gradients are computed by CTAs of their own: in a pair, each would hand half "
+            "of the scores' gradients to the other in every step, and none of our kernels does"
+        )
+        return Broken("pair_mask", reason, ("ctas",), "ctas = 1")
+    if traits.unmasked:
         return None
     reason = (
         "a pair of CTAs walks the same key tiles in lockstep; under a mask each has its own range, "

@@ -53,6 +53,7 @@ class Traits:
         key_loops: the loops over key tiles that some length and some query tile give a turn.
         integers: operations of the score on positions, conversions to floats among them.
         element: bytes of an element of q, k and v, and of a weight.
+        trained: there is a backward pass, too.
     """
 
     head_dim: int
@@ -70,6 +71,7 @@ class Traits:
     key_loops: KeyLoops = KeyLoops.MASKED_FULL
     integers: int = 0
     element: int = 2
+    trained: bool = False
 
     @property
     def head_pad(self) -> int:
@@ -111,6 +113,7 @@ def traits(attention: Attention) -> Traits:
         key_loops=_key_loops(attention),
         integers=_integers(attention.score),
         element=attention.dtype.bytes,
+        trained=attention.differentiable,
     )
 
 

@@ -42,6 +42,7 @@ class Agent:
         self.thread = machine.thread("partition", self)
         machine.clocks.tick(clock, self.thread)
         self.at: Site = machine.origin
+        self._actors: dict[Site, Actor] = {}
         self.memory = machine.memory
         self.program = machine.program
         self.grid = machine.grid
@@ -64,11 +65,19 @@ class Agent:
         """Return this partition, at the operation that runs, with what a clock knows."""
         return Actor(self.at, self.name, clock)
 
+    @property
+    def me(self) -> Actor:
+        """This partition, at the operation that runs, with what it knows."""
+        actor = self._actors.get(self.at)
+        if actor is None or actor.partition != self.name:
+            actor = self._actors[self.at] = Actor(self.at, self.name, self.clock)
+        return actor
+
     def report(
         self, kind: FindingKind, message: str, other: tuple[Site, str] | None = None
     ) -> None:
         """File a finding of the operation that runs."""
-        self.machine.report(kind, message, self.actor(self.clock), other)
+        self.machine.report(kind, message, self.me, other)
 
     def turn(self) -> None:
         """Count a turn of a loop."""
@@ -94,16 +103,11 @@ class Agent:
         if where is None:
             where = view.footprint = footprint(view.data)
         access = Access(
-            footprint=where,
-            write=write,
-            asynchronous=by is not None and proxy,
-            thread=thread,
-            count=count,
-            clock=clock,
-            site=self.at,
-            partition=self.name,
+            where, write, by is not None and proxy, thread, count, clock, self.at, self.name
         )
         collisions = self.machine.history(view.buffer).add(clocks, access)
+        if not collisions:
+            return True
         for collision in collisions:
             earlier = collision.earlier
             kind = _RACE[view.buffer.space] if collision.fenced else FindingKind.MISSING_FENCE
@@ -115,22 +119,27 @@ class Agent:
             )
             place = f"{view.buffer.space} of {view.name}, {access.footprint}, is "
             self.report(kind, place + why, (earlier.site, earlier.partition))
-        return not collisions
+        return False
 
     def read(self, view: View) -> Tensor:
         """Return a copy of a view's elements."""
         clean = self.touch(view, write=False)
-        return self._filled(view, self.actor(self.clock), clean=clean).clone()
+        if view.ready:
+            return view.data.clone()
+        return self._filled(view, self.me, clean=clean)
 
     def value(self, view: View) -> Tensor:
         """Return a view's elements for the job that runs."""
+        if view.ready:
+            return view.data
         job = self.machine.job
         return self._filled(view, Actor(job.site, self.name, 0), clean=job.clean)
 
     def _filled(self, view: View, actor: Actor, *, clean: bool) -> Tensor:
-        """Return elements; what nobody wrote is poison, and a finding if there is no other."""
-        if view.ready:
-            return view.data
+        """Return elements of which some are not ready.
+
+        What nobody wrote is poison, and a finding if there is no other.
+        """
         if clean and view.holds(EMPTY):
             self.machine.report(
                 FindingKind.UNINITIALISED,

@@ -16,7 +16,7 @@ bound: what a clock was once found to know in every world it knows for good.
 from __future__ import annotations
 
 from operator import ge
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from numpy.typing import NDArray
+
+_T = TypeVar("_T")
+_Planes: TypeAlias = tuple[list[_T], list[_T]]
 
 BEFORE, VISIBLE = 0, 1
 # No candidate: the edge exists in every world.
@@ -43,17 +46,22 @@ class Clocks:
         self._candidates = list(candidates)
         self._row = {number: row for row, number in enumerate(self._candidates)}
         self._width = 16
-        # By plane and clock: counts of threads in the kernel, and bounds of those in all worlds.
-        self._kernel: tuple[list[list[int]], list[list[int]]] = ([], [])
-        self._bounds: tuple[list[list[int]], list[list[int]]] = ([], [])
-        self._worlds: NDArray[np.int32] = np.zeros(
-            (32, 2, self._width, len(self._candidates)), np.int32
-        )
+        # By plane and clock: counts of threads in the kernel, bounds of those in all worlds, and
+        # the counts in each. Clocks share what they agree on: nothing here is changed in place.
+        self._kernel: _Planes[list[int]] = ([], [])
+        self._bounds: _Planes[list[int]] = ([], [])
+        self._worlds: _Planes[NDArray[np.int32]] = ([], [])
+        self._blank()
         self._free: list[int] = []
         self._bad = np.zeros(len(self._candidates), bool)
         self._slowed = 0
         self.needed: set[int] = set()
         self.counts: list[int] = []
+
+    def _blank(self) -> None:
+        """Make what a clock that knows nothing holds."""
+        self._nothing = [0] * self._width
+        self._nowhere = np.zeros((self._width, len(self._candidates)), np.int32)
 
     # --- clocks and threads -------------------------------------------------------------------
 
@@ -62,41 +70,42 @@ class Clocks:
         self.counts.append(0)
         if len(self.counts) > self._width:
             for plane in (*self._kernel, *self._bounds):
-                for counts in plane:
-                    counts.extend([0] * self._width)
-            self._worlds = np.concatenate([self._worlds, np.zeros_like(self._worlds)], 2)
+                plane[:] = [counts + self._nothing for counts in plane]
+            for worlds in self._worlds:
+                worlds[:] = [np.concatenate([each, self._nowhere]) for each in worlds]
             self._width *= 2
+            self._blank()
         return len(self.counts) - 1
 
     def new(self) -> int:
         """Return a clock that knows nothing."""
         clock = self._take()
         for plane in (*self._kernel, *self._bounds):
-            plane[clock] = [0] * self._width
-        if self._candidates:
-            self._worlds[clock] = 0
+            plane[clock] = self._nothing
+        for worlds in self._worlds:
+            worlds[clock] = self._nowhere
         return clock
 
     def copy(self, clock: int) -> int:
         """Return a new clock that knows the same."""
         twin = self._take()
         before, visible = self._kernel
-        before[twin], visible[twin] = before[clock].copy(), visible[clock].copy()
+        before[twin], visible[twin] = before[clock], visible[clock]
         if self._candidates:
             before, visible = self._bounds
-            before[twin], visible[twin] = before[clock].copy(), visible[clock].copy()
-            self._worlds[twin] = self._worlds[clock]
+            before[twin], visible[twin] = before[clock], visible[clock]
+            first, second = self._worlds
+            first[twin], second[twin] = first[clock], second[clock]
         return twin
 
     def _take(self) -> int:
         if self._free:
             return self._free.pop()
         for plane in (*self._kernel, *self._bounds):
-            plane.append([])
-        count = len(self._kernel[BEFORE])
-        if count > len(self._worlds):
-            self._worlds = np.concatenate([self._worlds, np.zeros_like(self._worlds)], 0)
-        return count - 1
+            plane.append(self._nothing)
+        for worlds in self._worlds:
+            worlds.append(self._nowhere)
+        return len(self._kernel[BEFORE]) - 1
 
     def free(self, clock: int) -> None:
         """Give a clock back."""
@@ -113,10 +122,12 @@ class Clocks:
         """Begin a new epoch of a thread, known to this clock, and return its count."""
         count = self.counts[thread] + 1
         self.counts[thread] = count
-        self._kernel[BEFORE][clock][thread] = count
+        _set(self._kernel[BEFORE], clock, thread, count)
         if self._candidates:
-            self._bounds[BEFORE][clock][thread] = count
-            self._worlds[clock, BEFORE, thread] = count
+            _set(self._bounds[BEFORE], clock, thread, count)
+            worlds = self._worlds[BEFORE]
+            worlds[clock] = mine = worlds[clock].copy()
+            mine[thread] = count
         return count
 
     def epoch(self, thread: int) -> int:
@@ -129,15 +140,15 @@ class Clocks:
         _join(self._kernel, clock, other)
         if not self._candidates:
             return
-        mine = self._worlds[clock]
         row = self._row.get(candidate)
         if row is None:
             _join(self._bounds, clock, other)
-            np.maximum(mine, self._worlds[other], out=mine)
-            return
-        before = mine[:, :, row].copy()
-        np.maximum(mine, self._worlds[other], out=mine)
-        mine[:, :, row] = before
+        for worlds in self._worlds:
+            mine, others = worlds[clock], worlds[other]
+            if mine is not others:
+                worlds[clock] = joined = np.maximum(mine, others)
+                if row is not None:
+                    joined[:, row] = mine[:, row]
 
     def learn(
         self,
@@ -148,12 +159,14 @@ class Clocks:
         instead: Iterable[tuple[int, int]] = (),
     ) -> None:
         """Let a clock know an epoch; `instead` gives other counts for some worlds."""
-        kernel = self._kernel[BEFORE][clock]
-        kernel[thread] = max(kernel[thread], count)
+        if self._kernel[BEFORE][clock][thread] < count:
+            _set(self._kernel[BEFORE], clock, thread, count)
         if not self._candidates:
             return
-        mine = self._worlds[clock, BEFORE, thread]
-        before = mine.copy()
+        worlds = self._worlds[BEFORE]
+        before = worlds[clock][thread]
+        worlds[clock] = worlds[clock].copy()
+        mine = worlds[clock][thread]
         np.maximum(mine, count, out=mine)
         for other, known in instead:
             row = self._row.get(other)
@@ -169,12 +182,11 @@ class Clocks:
         visible[clock] = list(map(max, visible[clock], before[clock]))
         if not self._candidates:
             return
-        mine = self._worlds[clock]
-        row = self._row.get(candidate)
-        kept = None if row is None else mine[VISIBLE, :, row].copy()
-        np.maximum(mine[VISIBLE], mine[BEFORE], out=mine[VISIBLE])
+        first, second = self._worlds
+        kept, row = second[clock], self._row.get(candidate)
+        second[clock] = np.maximum(kept, first[clock])
         if row is not None:
-            mine[VISIBLE, :, row] = kept
+            second[clock][:, row] = kept[:, row]
 
     # --- questions ----------------------------------------------------------------------------
 
@@ -186,8 +198,9 @@ class Clocks:
             return False
         if not self._candidates or self._bounds[plane][clock][thread] >= count:
             return True
-        column = self._worlds[clock, plane, thread]
-        self._bounds[plane][clock][thread] = bound = int(column.min())
+        column = self._worlds[plane][clock][thread]
+        bound = int(column.min())
+        _set(self._bounds[plane], clock, thread, bound)
         if bound < count:
             self._mark(column < count, skip)
         return True
@@ -198,13 +211,14 @@ class Clocks:
             return False
         if not self._candidates or self._bounds[BEFORE][clock][thread] >= count:
             return True
-        column = self._worlds[clock, BEFORE, thread]
+        column = self._worlds[BEFORE][clock][thread]
         return bool(((column >= count) | self._bad).all())
 
     def includes(self, clock: int, other: int) -> bool:
         """Whether a clock knows all that another knows, in the kernel as it is; marks nothing."""
         before = self._kernel[BEFORE]
-        return all(map(ge, before[clock], before[other]))
+        mine, others = before[clock], before[other]
+        return mine is others or all(map(ge, mine, others))
 
     def covers(self, clock: int, other: int, skip: int = ALWAYS) -> bool:
         """Whether a clock knows all that another knows; like `knows`."""
@@ -214,7 +228,8 @@ class Clocks:
         if not self.includes(clock, other):
             return False
         if self._candidates:
-            short = (self._worlds[clock, BEFORE] < self._worlds[other, BEFORE]).any(0)
+            worlds = self._worlds[BEFORE]
+            short = (worlds[clock] < worlds[other]).any(0)
             if short.any():
                 self._mark(short, skip)
         return True
@@ -232,16 +247,30 @@ class Clocks:
         """Leave out the worlds whose operation is known to be needed."""
         self.needed.update(self._candidates[row] for row in np.flatnonzero(self._bad))
         keep = ~self._bad
-        self._worlds = np.ascontiguousarray(self._worlds[..., keep])
+        # Clocks that share what they know go on doing so.
+        fewer = {id(each): each[:, keep] for worlds in self._worlds for each in worlds}
+        for worlds in self._worlds:
+            worlds[:] = [fewer[id(each)] for each in worlds]
         self._candidates = [c for c, kept in zip(self._candidates, keep, strict=True) if kept]
         self._row = {number: row for row, number in enumerate(self._candidates)}
         self._bad = np.zeros(len(self._candidates), bool)
         self._slowed = 0
+        self._blank()
 
 
-def _join(planes: tuple[list[list[int]], list[list[int]]], clock: int, other: int) -> None:
+def _set(plane: list[list[int]], clock: int, thread: int, count: int) -> None:
+    """Give a clock another count of a thread."""
+    plane[clock] = counts = plane[clock].copy()
+    counts[thread] = count
+
+
+def _join(planes: _Planes[list[int]], clock: int, other: int) -> None:
     """Raise each count of a clock to that of another."""
     for plane in planes:
         mine, others = plane[clock], plane[other]
-        if mine != others:
+        if mine is others:
+            continue
+        if mine == others:
+            plane[clock] = others
+        else:
             plane[clock] = [a if a > b else b for a, b in zip(mine, others, strict=True)]

@@ -369,7 +369,7 @@ class Member(Worker):
         self,
         operands: tuple[View, ...],
         d: View,
-        product: Callable[[tuple[Tensor, ...], Tensor | None], Tensor],
+        product: Callable[..., Tensor],
         *,
         accumulate: bool,
         pair: bool,

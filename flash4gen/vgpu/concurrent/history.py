@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _LONG = 12
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Access:
     """One access.
 
@@ -80,9 +80,10 @@ class History:
         """
         found: list[Collision] = []
         kept: list[Access] = []
-        place = new.footprint
+        place, write, clock = new.footprint, new.write, new.clock
+        fenced = self._proxies and new.asynchronous
         for old in self._accesses:
-            if not (new.write or old.write):
+            if not (write or old.write):
                 if not self._replaces(clocks, new, old):
                     kept.append(old)
                 continue
@@ -90,18 +91,19 @@ class History:
             if where is not place and not overlap(place, where):
                 kept.append(old)
                 continue
-            if not clocks.knows(new.clock, old.thread, old.count):
+            if not clocks.knows(clock, old.thread, old.count):
                 found.append(Collision(old, fenced=True))
-            elif self._unfenced(clocks, new, old):
+            elif fenced and self._unfenced(clocks, new, old):
                 found.append(Collision(old, fenced=False))
-            if not (new.write and covers(new.footprint, old.footprint)):
+            if not (write and (where is place or covers(place, where))):
                 kept.append(old)
         kept.append(new)
         self._accesses = kept
         return found
 
-    def _unfenced(self, clocks: Clocks, new: Access, old: Access) -> bool:
-        if not self._proxies or not new.asynchronous or old.asynchronous or not old.write:
+    @staticmethod
+    def _unfenced(clocks: Clocks, new: Access, old: Access) -> bool:
+        if old.asynchronous or not old.write:
             return False
         return not clocks.knows(new.clock, old.thread, old.count, VISIBLE)
 

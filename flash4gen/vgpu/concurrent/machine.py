@@ -303,7 +303,11 @@ class Machine:
                 return
             case Policy.IN_ORDER:
                 jobs.advance()
-        ready = [worker for worker in self._workers if not worker.done and worker.ready]
+        ready = [
+            worker
+            for worker in self._workers
+            if not worker.done and (worker.ready if worker.blocked is None else worker.blocked.over)
+        ]
         if ready:
             self._go_on(ready)
         elif not jobs.advance():

@@ -81,7 +81,7 @@ class Worker(Agent):
 
     def store(self, address: Tensor, value: Tensor, mask: Tensor | None) -> None:
         """Scatter elements to global memory."""
-        with self.machine.lenient(self.actor(self.clock)):
+        with self.machine.lenient(self.me):
             self.memory.store(address, value, mask, self.linear)
         self.machine.watch.writes(self, address, mask, value.dtype.itemsize)
 
@@ -116,7 +116,7 @@ class Worker(Agent):
 
     def announce(self, view: View, size: int) -> None:
         """Announce bytes to this very barrier, and arrive."""
-        self.barrier(view).expect(size, self.actor(self.clock))
+        self.barrier(view).expect(size, self.me)
         self.arrive_at(view, 1)
 
     def arrive(
@@ -134,7 +134,7 @@ class Worker(Agent):
         """Arrive at this very barrier."""
         self.begin()
         count *= self.warps * _THREADS if threads else 1
-        self.barrier(view).arrive(count, self.actor(self.clock))
+        self.barrier(view).arrive(count, self.me)
         self.release()
 
     def wait_barrier(self, view: View, parity: int) -> Iterable[None]:
@@ -142,7 +142,7 @@ class Worker(Agent):
         machine = self.machine
         self.begin()
         barrier = self.barrier(view)
-        actor = self.actor(self.clock)
+        actor = self.me
         target = barrier.target(actor, parity)
         if machine.jobs.policy is Policy.RANDOM and machine.jobs.random.random() < 0.5:
             yield
@@ -165,14 +165,14 @@ class Worker(Agent):
         """Arrive at a named barrier."""
         self.begin()
         named = self.machine.named[self.rank]
-        named.come(number, threads, self.warps, self.actor(self.clock), waits=False)
+        named.come(number, threads, self.warps, self.me, waits=False)
         self.release()
 
     def wait_named(self, number: int, threads: int) -> Iterable[None]:
         """Arrive at a named barrier and wait for the others."""
         self.begin()
         named, random = self.machine.named[self.rank], self.machine.jobs.random
-        use = named.come(number, threads, self.warps, self.actor(self.clock), waits=True)
+        use = named.come(number, threads, self.warps, self.me, waits=True)
         self.release()
         if self.machine.jobs.policy is Policy.RANDOM and random.random() < 0.5:
             yield
@@ -338,7 +338,7 @@ class Worker(Agent):
         self,
         operands: tuple[View, ...],
         d: View,
-        product: Callable[[tuple[Tensor, ...], Tensor | None], Tensor],
+        product: Callable[..., Tensor],
         *,
         accumulate: bool,
         pair: bool,
@@ -349,7 +349,7 @@ class Worker(Agent):
 
         def run() -> None:
             start = self.value(d) if accumulate else None
-            d.write(product(tuple(self.value(view) for view in operands), start))
+            d.write(product(tuple([self.value(view) for view in operands]), start, d.data))
 
         self.tensor.issue(operands, (d,), run)
 

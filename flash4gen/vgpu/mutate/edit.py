@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from flash4gen.vgpu.parse import parse_ttgir
@@ -29,6 +30,9 @@ TERMINATORS = frozenset(
     }
 )
 
+
+_STORE = re.compile(r"\btt\.(?:store|atomic_\w+) ")
+_POINTEE = re.compile(r"!tt\.ptr<(\w+)>")
 
 # Operations whose only result is a token.
 _TOKENS = frozenset({"ttg.async_wait", "ttg.async_commit_group"})
@@ -90,11 +94,17 @@ def last_line(operation: Operation, lines: Sequence[str]) -> int:
     return line
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True)
 class Editor:
     """The lines of a text; each edit returns a new text and leaves the editor as it is."""
 
     lines: list[str]
+
+    @cached_property
+    def written(self) -> frozenset[str]:
+        """The element types of pointers in lines that write to global memory."""
+        lines = (line for line in self.lines if _STORE.search(line))
+        return frozenset(name for line in lines for name in _POINTEE.findall(line))
 
     @classmethod
     def of(cls, text: str) -> Editor:

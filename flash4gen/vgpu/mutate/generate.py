@@ -26,10 +26,6 @@ _PURE = re.compile(
     r"|tt\.(?:splat|broadcast|expand_dims|make_range|reshape|trans|addptr|get_program_id"
     r"|get_num_programs|reduce|join|split|bitcast|unsplat)"
 )
-
-
-_STORE = re.compile(r"\btt\.(?:store|atomic_\w+) ")
-_POINTEE = re.compile(r"!tt\.ptr<(\w+)>")
 _LOOPS = frozenset({"scf.while", "scf.for", "scf.if"})
 _ENDS = frozenset({"scf.condition", "scf.yield"})
 
@@ -88,11 +84,9 @@ def _down(site: Site, editor: Editor) -> Iterator[_Change]:
 
 def _up(site: Site, editor: Editor) -> Iterator[_Change]:
     pure = frozenset(operation.name for operation in site.before if _is_pure(operation))
-    lines = (line for line in editor.lines if _STORE.search(line))
-    written = frozenset(name for line in lines for name in _POINTEE.findall(line))
 
     def idle(operation: Operation) -> bool:
-        return operation.name in _ARRIVALS or _only_looks_up(operation, written)
+        return operation.name in _ARRIVALS or _only_looks_up(operation, editor.written)
 
     moved = editor.moved_up(site, pure, idle)
     yield MutantKind.MOVE, "moved ahead of what it reports", moved

@@ -59,14 +59,17 @@ MULTIPLY_ADD = """{
 TANH = "tanh.approx.f32 $0, $1;"
 
 _POLYNOMIAL = (
-    0.077119089663028717041015625,
-    0.227564394474029541015625,
-    0.695146143436431884765625,
-    1.0,
+    torch.tensor(0.077119089663028717041015625),
+    torch.tensor(0.227564394474029541015625),
+    torch.tensor(0.695146143436431884765625),
+    torch.tensor(1.0),
 )
 _BIAS = 127
 _TANH_BITS = 11
 _FRAGMENT = 32
+# By its number, a bit of a word; and all bits below it, with 32 for all of them.
+_BIT = (torch.ones(_FRAGMENT, dtype=torch.int64) << torch.arange(_FRAGMENT)).to(torch.int32)
+_BELOW = torch.cat([_BIT - 1, torch.tensor([-1], dtype=torch.int32)])
 
 
 def select(width: int = _FRAGMENT) -> str:
@@ -91,29 +94,28 @@ def narrow_exp2(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
 
 def _exp2(x: Tensor, scale: Tensor, shift: Tensor, span: int) -> Tensor:
     # PTX ISA, fma: .sat makes NaN 0.
-    y = fma(x, scale, shift).nan_to_num(nan=0.0).clamp(0.0, 1.0)
-    # A float32 times the span has 32 bits at most, and the multiply-adds round what is left of it.
-    exact = y.double() * span
+    y = fma(x, scale, shift).nan_to_num_(nan=0.0).clamp_(0.0, 1.0)
+    # A power of two shifts a float32. Otherwise it has 32 bits at most after the product with the
+    # span, and the multiply-adds round what is left of it.
+    exact = (y if span & span - 1 == 0 else y.double()).mul_(span)
     whole = exact.floor()
-    rest = (exact - whole).float()
-    p, *coefficients = (torch.tensor(coefficient) for coefficient in _POLYNOMIAL)
+    rest = exact.sub_(whole).float()
+    p, *coefficients = (coefficient.expand_as(rest) for coefficient in _POLYNOMIAL)
     for coefficient in coefficients:
-        p = fma(p, rest, coefficient)
-    exponent = (whole.to(torch.int32) - _BIAS) << 23
-    return (p.view(torch.int32) + exponent).view(torch.float32)
+        p = fma(p, rest, coefficient.contiguous())
+    exponent = whole.to(torch.int32).sub_(_BIAS).bitwise_left_shift_(23)
+    return exponent.add_(p.view(torch.int32)).view(torch.float32)
 
 
 def bits_below(end: Tensor) -> Tensor:
     """Return the bits 0 to end − 1."""
-    amount = end.long().clamp(min=0)
-    power = torch.where(amount > 31, 0, torch.ones_like(amount) << amount.clamp(max=31))
-    return (power - 1).to(torch.int32)
+    return _BELOW[end.clamp(0, _FRAGMENT).long()]
 
 
 def selected(x: Tensor, bits: Tensor) -> Tensor:
     """Return x, with −inf where the bit of the column is not set; 32 columns to a word."""
-    column = torch.arange(x.shape[-1]) % _FRAGMENT
-    return torch.where(bits.long() >> column & 1 != 0, x, -torch.inf)
+    own = _BIT[torch.arange(x.shape[-1]) % _FRAGMENT]
+    return torch.where(bits & own != 0, x, -torch.inf)
 
 
 def multiply_add(x: Tensor, y: Tensor, z: Tensor) -> Tensor:

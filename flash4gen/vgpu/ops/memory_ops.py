@@ -245,7 +245,7 @@ def _index(op: Operation) -> Lowered:
     def index(view: View, i: int) -> View:
         if not 0 <= i < source[0]:
             raise _outside(view, i, source[0])
-        return view.derive(("index", i), layout, lambda tensor: tensor[i])
+        return view.element(i, layout)
 
     return Step(index, op.operands + op.subscripts[0])
 

@@ -86,7 +86,9 @@ def _scaled_product(op: Operation) -> Lowered:
     predicates = tuple(op.subscripts[7 + i][0] for i in range(len(barriers)))
     count = len(barriers)
 
-    def product(values: tuple[Tensor, ...], start: Tensor | None) -> Tensor:
+    def product(
+        values: tuple[Tensor, ...], start: Tensor | None, _target: Tensor | None = None
+    ) -> Tensor:
         a, b = left(values[0]), right(values[1])
         block = a.shape[1] // values[2].shape[1]
         a = a * left_scale(values[2]).repeat_interleave(block, 1)

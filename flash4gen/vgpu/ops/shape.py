@@ -53,7 +53,16 @@ def _splat(op: Operation) -> Lowered:
             op.operands,
         )
     make = torch.scalar_tensor
-    return Step(lambda value: make(value, dtype=dtype).expand(shape), op.operands)
+    last: list[Any] = [None, None]
+
+    def splat(value: Any) -> Tensor:
+        # In a loop it is the same number again, as a rule.
+        if value is not last[0]:
+            last[:] = value, make(value, dtype=dtype).expand(shape)
+        tensor: Tensor = last[1]
+        return tensor
+
+    return Step(splat, op.operands)
 
 
 @operation("tt.broadcast")
@@ -139,7 +148,8 @@ def _sum(value: Tensor, axis: int) -> Tensor:
 def max_number(value: Tensor, axis: int) -> Tensor:
     """Return the largest number along an axis; NaN only where there is none."""
     top = value.amax(axis)
-    if math.isnan(top.amax().item()):  # NaN loses against a number, and torch lets it win
+    # NaN loses against a number, and torch lets it win. (A sum is NaN for others as well: no harm.)
+    if math.isnan(top.sum().item()):
         top = torch.where(value.isnan(), float("-inf"), value).amax(axis)
         return torch.where(value.isnan().all(axis), float("nan"), top)
     return top

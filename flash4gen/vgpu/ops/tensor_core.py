@@ -72,6 +72,18 @@ def _multiply_add(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
     return torch.addmm(c, a, b) if a.dim() == 2 else torch.baddbmm(c, a, b)
 
 
+def multiply_into(d: Tensor, a: Tensor, b: Tensor, c: Tensor | None) -> Tensor:
+    """Return `a @ b`, or `a @ b + c`, in the memory of `d` where the same bits come out there."""
+    own = d.dtype is torch.float32 and d.dim() == 2 and d.is_contiguous()
+    if not own or (c is not None and c is not d) or _shares(d, a) or _shares(d, b):
+        return a @ b if c is None else _multiply_add(a, b, c)
+    return torch.mm(a, b, out=d) if c is None else torch.addmm(d, a, b, out=d)
+
+
+def _shares(one: Tensor, other: Tensor) -> bool:
+    return one.untyped_storage().data_ptr() == other.untyped_storage().data_ptr()
+
+
 _DOT = ("inputPrecision", "maxNumImpreciseAcc")
 
 
@@ -231,8 +243,12 @@ def _tc_gen5_mma(op: Operation) -> Lowered:
     predicates = tuple(op.subscripts[5 + i][0] for i in range(len(barriers)))
     count = len(barriers)
 
-    def product(values: tuple[Tensor, ...], start: Tensor | None) -> Tensor:
+    def product(
+        values: tuple[Tensor, ...], start: Tensor | None, target: Tensor | None = None
+    ) -> Tensor:
         left, right = values
+        if target is not None:
+            return multiply_into(target, widen(left), widen(right), start)
         if start is None:
             return widen(left) @ widen(right)
         return _multiply_add(widen(left), widen(right), start)

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 WIDTHS = (64, 128)
 """Widths of heads, padded, that tensor memory has room for beside two score tiles."""
 
+WIDE = (192, 128)
+"""The pair of widths that it has room for beside two score tiles of 64 queries."""
+
 
 def no_pipeline(attention: Attention, hardware: Hardware) -> str:
     """Return why the pipeline has no gradients of an attention, or an empty text."""
@@ -39,10 +42,12 @@ def no_pipeline(attention: Attention, hardware: Hardware) -> str:
     if read:
         names = ", ".join(read)
         return f"its backward pipeline reads no input tensors but sinks, and this one has {names}"
-    if known.head_pad not in WIDTHS or known.value_pad not in WIDTHS:
+    widths = known.head_pad, known.value_pad
+    if widths != WIDE and not {*widths} <= {*WIDTHS}:
         return (
-            f"its backward pipeline has room for heads of 33 to {WIDTHS[-1]} columns, and head_dim "
-            f"{attention.head_dim} with value_dim {attention.value_dim} has others"
+            f"its backward pipeline has room for heads of 33 to {WIDTHS[-1]} columns, and for "
+            f"{WIDE[0]} with {WIDE[1]}; head_dim {attention.head_dim} with value_dim "
+            f"{attention.value_dim} has others"
         )
     if never_true(attention.mask) or Var.S not in variables(attention.score):
         return "its backward pipeline needs scores that move with q and k"
@@ -59,15 +64,16 @@ def choose_pipeline(attention: Attention, hardware: Hardware) -> BackwardChoice:
 def _schedule(attention: Attention, hardware: Hardware) -> PipelineSchedule:
     known = traits(attention)
     narrow = known.head_pad + known.value_pad <= 2 * WIDTHS[0]
+    wide = (known.head_pad, known.value_pad) == WIDE
     return PipelineSchedule(
         hardware=hardware.name,
-        tile_q=128,
+        tile_q=64 if wide else 128,
         tile_k=128,
         compute_roles=2,
         query_stages=2,
-        out_stages=2 if narrow else 1,
-        dq_columns=32,
-        dq_slots=2,
+        out_stages=2 if narrow or wide else 1,
+        dq_columns=WIDE[0] if wide else 32,
+        dq_slots=1 if wide else 2,
         head_pad=known.head_pad,
         value_pad=known.value_pad,
         compute_registers=152,
@@ -82,7 +88,7 @@ def _schedule(attention: Attention, hardware: Hardware) -> PipelineSchedule:
 def _reasons(schedule: PipelineSchedule) -> dict[str, str]:
     """Return why each field is what it is, by name."""
     grows = schedule.order is KeyOrder.LONGEST_FIRST
-    return {
+    reasons = {
         "tile_q": "columns of a transposed score: with as many gradients they fill half of tensor "
         "memory, and leave the other half for dk and dv",
         "tile_k": "lanes of tensor memory: dk and dv of so many keys stay there from first to last",
@@ -105,3 +111,19 @@ def _reasons(schedule: PipelineSchedule) -> dict[str, str]:
         "that of their arrival, and the last bits of dq with it",
         "rows": "rows of the kernel that reads out and its gradient once, before the pipeline",
     }
+    return {**reasons, **_WIDE_REASONS} if schedule.rest else reasons
+
+
+_WIDE_REASONS = {
+    "tile_q": "dk and dv leave 192 columns of tensor memory: scores, their gradients, and a third "
+    "of dq, which is transposed and has a column for each query",
+    "compute_roles": "a thread then holds 32 weights of one key, and the other role's overlap with "
+    "its own",
+    "out_stages": "tiles of 64 queries leave room for a second one, which arrives ahead of its "
+    "turn",
+    "dq_columns": "all of them: a warp turns 32 lanes into 32 columns, the 128 bytes of a swizzled "
+    "row",
+    "dq_slots": "two parts have a buffer each; one is filled while the copy engine reads the other",
+    "reduce_registers": "32 queries at a time",
+}
+"""What is otherwise where heads have more columns than a product has lanes."""

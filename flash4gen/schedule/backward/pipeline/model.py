@@ -7,6 +7,9 @@ from enum import StrEnum
 
 from flash4gen.schedule.backward.model import LoopShape
 
+PART = 128
+"""The widest part of a head that one product multiplies: an instruction has as many lanes."""
+
 
 class KeyOrder(StrEnum):
     """In which order programs walk the key tiles.
@@ -40,7 +43,8 @@ class PipelineSchedule:
         compute_roles: groups of four warps that share a score tile, each some of its queries.
         query_stages: query tiles in shared memory.
         out_stages: tiles of the output's gradient there.
-        dq_columns: columns of the queries' gradient that are sent to global memory at a time.
+        dq_columns: columns of the queries' gradient that have a buffer on their way to global
+            memory.
         dq_slots: buffers of so many columns.
         head_pad: head_dim, up to what a tile of q or k is wide.
         value_pad: the same for value_dim.
@@ -73,6 +77,11 @@ class PipelineSchedule:
     def share(self) -> int:
         """Queries of a step that one compute role takes."""
         return self.tile_q // self.compute_roles
+
+    @property
+    def rest(self) -> int:
+        """Columns of heads that are multiplied by themselves: what lies beyond the first 128."""
+        return max(self.head_pad - PART, 0)
 
     @property
     def keys(self) -> LoopShape:

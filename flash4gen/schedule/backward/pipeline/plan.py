@@ -5,6 +5,10 @@ memory, barriers, and who arrives; and what, if anything, is wrong with the sche
 
 Tensor memory is FlashAttention-4's with one CTA: weights take the place of scores, gradients of
 scores that of gradients of weights, and the queries' gradient that of both halves of those.
+
+Heads of 192 columns leave 192 columns of tensor memory beside dk and dv. So a step has 64 queries,
+and their gradient is transposed, a query to each column: of 128 lanes in the place of the gradients
+of scores, and of 64 beside them. (FlashAttention-4 takes these heads with two CTAs only.)
 """
 
 from __future__ import annotations
@@ -81,9 +85,13 @@ def _regions(s: PipelineSchedule) -> Iterator[Region]:
         yield Region(f"p{part}", part * s.share, s.share // 2, "s")
     yield Region("dp", s.tile_q, s.tile_q)
     # Of one place: first the gradients of scores, then, once they are read, that of the queries.
-    yield Region("ds, dq", s.tile_q, max(s.head_pad, s.share // 2), "dp")
-    yield Region("dv", 2 * s.tile_q, s.value_pad)
-    yield Region("dk", 2 * s.tile_q + s.value_pad, s.head_pad)
+    dq = s.tile_q if s.rest else s.head_pad
+    yield Region("ds, dq", s.tile_q, max(dq, s.share // 2), "dp")
+    if s.rest:
+        yield Region("dq, columns beyond 128", 2 * s.tile_q, s.tile_q)
+    gradients = (3 if s.rest else 2) * s.tile_q
+    yield Region("dv", gradients, s.value_pad)
+    yield Region("dk", gradients + s.value_pad, s.head_pad)
 
 
 def _barriers(s: PipelineSchedule) -> Iterator[Barrier]:
@@ -114,7 +122,8 @@ def pipeline_faults(schedule: PipelineSchedule, hardware: Hardware) -> tuple[Vio
 
 
 def _shape(s: PipelineSchedule) -> Iterator[Violation]:
-    if s.tile_k != TILE or s.tile_q != TILE:
+    lanes = TILE if s.rest else s.tile_q
+    if s.tile_k != TILE or lanes != TILE:
         yield Violation("tiles", f"tiles are {s.tile_q} × {s.tile_k}, products have {TILE} lanes")
     if s.compute_roles < 1 or s.tile_q % s.compute_roles or s.share % FRAGMENT:
         yield Violation("roles", f"{s.compute_roles} roles share {s.tile_q} queries unevenly")
