@@ -11,6 +11,7 @@ from flash4gen.ir.nodes import DType
 from flash4gen.schedule.backward.pipeline.model import PipelineSchedule
 from flash4gen.validate.cases import Case, Values
 from flash4gen.validate.certificate import Status
+from flash4gen.validate.concurrency import concurrency_rung
 from flash4gen.validate.gradient_rung import gradient_result
 from flash4gen.validate.structure import compile_rung, schedule_rung
 from tests.ir.notation import expr
@@ -90,3 +91,13 @@ def test_gradients_are_right(name: str, tmp_path: Path) -> None:
     for case in (LENGTHS, few):
         result = gradient_result(found, module, case)
         assert not result.failures, result.failures
+
+
+@pytest.mark.slow
+def test_no_mutant_of_the_pipeline_for_wide_heads_is_missed(tmp_path: Path) -> None:
+    found = built(pipelined(**VARIANTS["192 and 128"], **{"heads": 1, "kv_heads": 1}), tmp_path)
+    rung = concurrency_rung(found, load_module(found.path), lambda _what: None, mutate=True)
+    assert rung.status is Status.PASSED, rung.details
+    score = rung.details["mutants"]
+    assert isinstance(score, dict)
+    assert score["missed"] == 0

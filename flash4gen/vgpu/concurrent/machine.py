@@ -269,8 +269,9 @@ class Machine:
     def run(self, function: Callable[..., Any], arguments: Sequence[Any]) -> None:
         """Run the whole program."""
         roots = [self.start(worker, function, tuple(arguments)) for worker in self._roots()]
-        while not all(root.done for root in roots):
-            self._round()
+        for root in roots:
+            while not root.done:
+                self._round()
         self._close(roots)
         self.clocks.settle()
         self._progress.needed.update(self.clocks.needed)

@@ -197,6 +197,13 @@ BUGS: tuple[Bug, ...] = (
         ("no fence", "tma.async_store(", Kind.MISSING_FENCE),
     ),
     *_bugs(
+        "pair_query_gradient",
+        ("no fence", "tcgen05_mma(a.permute", Kind.MISSING_FENCE),
+        ("only one CTA says that it has stored", "mbarrier.wait(ready", Kind.DEADLOCK),
+        ("halves not waited for", "tcgen05_mma(a.permute", Kind.RACE_SMEM),
+        ("product not waited for", "dq.load()", Kind.RACE_TMEM),
+    ),
+    *_bugs(
         "resplit_stores",
         ("CTAs do not wait for each other", "async_store(buffer", Kind.RACE_SMEM),
         ("relaxed barrier", "async_store(buffer", Kind.RACE_SMEM),

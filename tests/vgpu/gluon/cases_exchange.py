@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from tests.vgpu.gluon import kernels_exchange
-from tests.vgpu.gluon.case import Case, Values, random
+from tests.vgpu.gluon import kernels_exchange, kernels_pair_gradient
+from tests.vgpu.gluon.case import Case, Values, random, tensor_of, tiled
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 ROWS, COLS, TILES = 64, 32, 3
+QUERIES, KEYS, DIM = 128, 256, 64
 
 
 def _tiles() -> Values:
@@ -36,6 +37,21 @@ def _sums(values: Values) -> dict[str, Tensor]:
     return {"sum_ptr": x.sum(0) + x.sum(), "count_ptr": torch.ones(1, dtype=torch.int32)}
 
 
+def _heads() -> Values:
+    q, k = random(TILES * QUERIES, DIM, seed=0), random(KEYS, DIM, seed=1)
+    by_rows, by_columns = {"cga_layout": [(1, 0)]}, {"cga_layout": [(0, 1)]}
+    return {
+        "q_desc": tiled(q, QUERIES, DIM, **by_rows), "k_desc": tiled(k, KEYS, DIM, **by_rows),
+        "columns_desc": tiled(k, KEYS, DIM, **by_columns),
+        "out_desc": tiled(torch.zeros_like(q), QUERIES, DIM, **by_rows), "tiles": TILES,
+    }  # fmt: skip
+
+
+def _query_gradient(values: Values) -> dict[str, Tensor]:
+    q, k = tensor_of(values["q_desc"]).float(), tensor_of(values["k_desc"]).float()
+    return {"out_desc": (q @ k.T / 32).half().float() @ k}
+
+
 RESPLIT_STORES = Case(
     name="resplit_stores", arch=90, kernel=kernels_exchange.resplit_stores, values=_tiles,
     reference=lambda values: {"out_ptr": values["x_ptr"] + 1}, options={"num_ctas": 2},
@@ -53,4 +69,8 @@ RESPLIT_LOADS = Case(
     name="resplit_loads", arch=90, kernel=kernels_exchange.resplit_loads, values=_tiles,
     reference=lambda values: {"out_ptr": values["x_ptr"] + 0.5 + 0.5}, options={"num_ctas": 2},
 )  # fmt: skip
-CASES = (RESPLIT_LOADS, RESPLIT_STORES, RESPLIT_REGISTERS, SKEWED_TURNS)
+PAIR_GRADIENT = Case(
+    name="pair_query_gradient", arch=100, kernel=kernels_pair_gradient.pair_query_gradient,
+    values=_heads, reference=_query_gradient, tolerance=2e-2, options={"num_ctas": 2},
+)  # fmt: skip
+CASES = (PAIR_GRADIENT, RESPLIT_LOADS, RESPLIT_STORES, RESPLIT_REGISTERS, SKEWED_TURNS)
