@@ -19,7 +19,13 @@ from flash4gen.render.module import lean
 from flash4gen.validate.blame import Failure, blame
 from flash4gen.validate.cases import Case, Layout, Values
 from flash4gen.validate.certificate import Json, Rung, Status, number
-from flash4gen.validate.execute import one_thread, poisoned_outputs, without_locations
+from flash4gen.validate.execute import (
+    one_thread,
+    poisoned_outputs,
+    truth_of,
+    without_locations,
+)
+from flash4gen.validate.function import measure_of
 from flash4gen.validate.gradients import (
     Call,
     Upstream,
@@ -142,7 +148,7 @@ def gradient_result(subject: Subject, module: ModuleType, case: Case) -> Gradien
     # What out lost when it was rounded is in delta, and the forward pass's to answer for.
     base = working_gradients(attention, call, results, given)
     drawn = _drawn(attention, call, results, {name: x.numel() for name, x in actual_of(actual)})
-    found, problems = {}, []
+    found, problems = {}, list(_forward_problems(subject, case, results))
     for name, grad in actual.items():
         if grad is None:
             problems.append(f"{name} has no gradient")
@@ -158,6 +164,18 @@ def gradient_result(subject: Subject, module: ModuleType, case: Case) -> Gradien
     return GradientResult(
         case, found, tuple(Failure(reason=f"{case.name}: {problem}") for problem in problems)
     )
+
+
+def _forward_problems(
+    subject: Subject, case: Case, results: tuple[Tensor, Tensor]
+) -> tuple[str, ...]:
+    """Return what is wrong with what the forward pass stored.
+
+    The base of gradients starts from it: a wrong one would widen their budget.
+    """
+    inputs = make_inputs(subject.attention, case)
+    compared = truth_of(subject.attention, inputs, measure_of(subject)).compare(*results)
+    return tuple(problem for one in compared for problem in one.problems)
 
 
 def run_gradients(
