@@ -406,6 +406,7 @@ class Interface:
         length_names: the arguments of the function that checks lengths; its parameters with types.
         length_words: the tensors that say them, in words.
         drops: whether weights are dropped, by a seed and an offset.
+        tensors: what must be a tensor, as keyword arguments of the function that checks it.
     """
 
     name: str
@@ -438,6 +439,7 @@ class Interface:
     signature: tuple[str, ...]
     public: tuple[str, ...]
     names: tuple[str, ...]
+    tensors: tuple[str, ...]
     gradients: GradientInterface | None = None
     element: str = "DTYPE"
     drops: bool = False

@@ -207,6 +207,13 @@ def _sequences(attention: Attention) -> Sequences:
     return Sequences(impl="batched", entry="b", first_query="q_first", first_key="0")
 
 
+def _tensor_names(attention: Attention) -> tuple[str, ...]:
+    """Return the arguments that must be tensors: a seed may be a number."""
+    seeds = [f"dropout_{word}" for word in ("seed", "offset")]
+    names = (argument.name for argument in arguments(attention))
+    return ("q", "k", "v", *(name for name in names if name not in seeds))
+
+
 def _lse(attention: Attention) -> str:
     if not attention.normalised:
         return "the sum of the weights of each row"
@@ -271,4 +278,5 @@ def _interface(attention: Attention, hardware: Hardware, origin: Provenance) -> 
         public=expressions.signature(attention, named=True),
         names=("q", "k", "v", *(argument.name for argument in arguments(attention))),
         drops=bool(attention.dropout),
+        tensors=tuple(f"{name}={name}" for name in _tensor_names(attention)),
     )

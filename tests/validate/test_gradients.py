@@ -182,6 +182,32 @@ def test_under_autocast_arguments_keep_their_dtype(tmp_path: Path) -> None:
     assert layer.weight.grad.dtype is torch.float32
 
 
+def test_autocast_changes_no_bit_of_the_cpu_path(tmp_path: Path) -> None:
+    function = module_of(EVERYTHING, tmp_path).trained
+    given, tensors = _arguments(EVERYTHING)
+    named = {x.name: t for x, t in zip(EVERYTHING.inputs, tensors, strict=True)}
+
+    def results() -> tuple[torch.Tensor, ...]:
+        out, lse = function(*given, **named)
+        return out, lse, *torch.autograd.grad(out.float().sum() + lse.sum(), given)
+
+    plain = results()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        cast = results()
+    assert plain[1].dtype is torch.float32
+    assert all(x.dtype is y.dtype and torch.equal(x, y) for x, y in zip(plain, cast, strict=True))
+
+
+@pytest.mark.parametrize("name", ["q", "k", "v", "slopes", "bias"])
+def test_what_is_no_tensor_is_named(name: str, tmp_path: Path) -> None:
+    function = module_of(EVERYTHING, tmp_path).trained
+    given, tensors = _arguments(EVERYTHING)
+    named = dict(zip("qkv", given, strict=True))
+    named |= {x.name: t for x, t in zip(EVERYTHING.inputs, tensors, strict=True)}
+    with pytest.raises(TypeError, match=f"^{name}: expected a tensor, got NoneType$"):
+        function(**named | {name: None})
+
+
 def test_strides_of_arguments_and_gradients_do_not_matter(tmp_path: Path) -> None:
     function = module_of(EVERYTHING, tmp_path).trained
     given, tensors = _arguments(EVERYTHING)

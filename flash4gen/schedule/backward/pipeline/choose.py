@@ -139,7 +139,7 @@ def _reasons(schedule: PipelineSchedule) -> dict[str, str]:
         "dq_slots": "one is filled while the copy engine reads the other",
         "compute_registers": "2·compute + reduce + other = 512; a compute thread holds 64 weights "
         "and a fragment of 32 gradients, and more than 152 changes nothing",
-        "reduce_registers": "32 columns at a time; with 80 its loop reloads twelve",
+        "reduce_registers": "32 columns at a time; with 80 its loop reloaded some of them",
         "other_registers": "what the others leave; addresses of the five products are not kept",
         "order": _ORDERS[schedule.order],
         "query_sum": _SUMS[schedule.query_sum],
