@@ -38,6 +38,27 @@ def _hand_over(s, ds, FRAGMENT: gl.constexpr):
 
 
 @gluon.jit
+def _barrier():
+    """Return a barrier of both CTAs, with one arrival a phase."""
+    bar = mbarrier.allocate_mbarrier(two_ctas=True)
+    mbarrier.init(bar, count=1)
+    return bar
+
+
+@gluon.jit
+def _agree(ready, i, BROKEN: gl.constexpr):
+    """Wait until both CTAs have stored their halves of dS."""
+    if BROKEN == "only one CTA says that it has stored":
+        mbarrier.arrive(ready, count=1, pred=i != 1)
+    else:
+        mbarrier.arrive(ready, count=1)
+    if BROKEN == "halves not waited for":
+        mbarrier.wait(ready, i & 1, pred=i != 1)
+    else:
+        mbarrier.wait(ready, i & 1)
+
+
+@gluon.jit
 def pair_query_gradient(q_desc, k_desc, columns_desc, out_desc, tiles, BROKEN: gl.constexpr):
     """out = (K·Qᵀ · 2⁻⁵)ᵀ·K, tile after tile of queries.
 
@@ -68,13 +89,10 @@ def pair_query_gradient(q_desc, k_desc, columns_desc, out_desc, tiles, BROKEN: g
         TensorMemoryLayout([queries // 2, dim], col_stride=1, cga_layout=rows, two_ctas=True),
     )  # fmt: skip
     # The second CTA waits at none of these, so that the keys have one of their own.
-    kept = mbarrier.allocate_mbarrier(two_ctas=True)
-    full = mbarrier.allocate_mbarrier(two_ctas=True)
-    ready = mbarrier.allocate_mbarrier(two_ctas=True)
+    kept = _barrier()
+    full = _barrier()
+    ready = _barrier()
     multiplied = mbarrier.allocate_mbarrier(batch=2)
-    mbarrier.init(kept, count=1)
-    mbarrier.init(full, count=1)
-    mbarrier.init(ready, count=1)
     mbarrier.init(multiplied.index(0), count=1)
     mbarrier.init(multiplied.index(1), count=1)
     mbarrier.expect(kept, k_desc.nbytes_per_cta + columns_desc.nbytes_per_cta)
@@ -91,14 +109,7 @@ def pair_query_gradient(q_desc, k_desc, columns_desc, out_desc, tiles, BROKEN: g
         _hand_over(s, ds, 32)
         if BROKEN != "no fence":
             fence_async_shared(cluster=True)
-        if BROKEN == "only one CTA says that it has stored":
-            mbarrier.arrive(ready, count=1, pred=i != 1)
-        else:
-            mbarrier.arrive(ready, count=1)
-        if BROKEN == "halves not waited for":
-            mbarrier.wait(ready, i & 1, pred=i != 1)
-        else:
-            mbarrier.wait(ready, i & 1)
+        _agree(ready, i, BROKEN)
         a = ds.reinterpret(q_desc.dtype, [keys, queries], flat)
         tcgen05_mma(a.permute((1, 0)), columns, dq, use_acc=False)
         tcgen05_commit(multiplied.index(1))
