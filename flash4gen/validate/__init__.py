@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from flash4gen.validate.certificate import Certificate, Rung, Status, from_json, summary_rows
 from flash4gen.validate.findings import findings
-from flash4gen.validate.ladder import Progress, validate_module
+from flash4gen.validate.ladder import validate_module
+from flash4gen.validate.numbers import Progress
 from flash4gen.validate.subject import Subject
 
 __all__ = [

@@ -6,33 +6,31 @@ that does not parse or does not load.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict
-from typing import TYPE_CHECKING, TypeAlias
+from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
 import triton
 
 from flash4gen import __version__
 from flash4gen.build.load import load_module
+from flash4gen.validate.aside import numbers_aside
 from flash4gen.validate.blame import blame
 from flash4gen.validate.certificate import Certificate, Json, Rung, Status
 from flash4gen.validate.concurrency import concurrency_rung
-from flash4gen.validate.determinism import determinism_rung
 from flash4gen.validate.device import device_rung
-from flash4gen.validate.function import function_rung
-from flash4gen.validate.gradient_rung import gradients_rung
+from flash4gen.validate.numbers import Progress, not_run, number_rungs
 from flash4gen.validate.structure import compile_rung, schedule_rung
 from flash4gen.validate.text import text_rung
+from flash4gen.vgpu.mutate.pool import usable_cores
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
     from types import ModuleType
 
     from flash4gen.build.artefact import Artefact
     from flash4gen.validate.subject import Subject
-
-Progress: TypeAlias = Callable[[str, str], None]
-"""Told the name of a rung and what it is doing, or its summary when it is done."""
 
 
 def validate_module(
@@ -58,38 +56,58 @@ def validate_module(
     loaded = _loaded(subject) if rungs[0].status is Status.PASSED else None
     if isinstance(loaded, Rung) or loaded is None:
         why = "the text failed" if loaded is None else "the module cannot be imported"
-        climb(loaded or _not_run("schedule", why))
+        climb(loaded or not_run("schedule", why))
         climb(compile_rung(subject))
-        climb(_not_run("function", why))
-        climb(_not_run("concurrency", why))
-        climb(_not_run("device", why))
+        climb(not_run("function", why))
+        climb(not_run("concurrency", why))
+        climb(not_run("device", why))
     else:
         climb(schedule_rung(subject, loaded))
         climb(compile_rung(subject))
-        climb(function_rung(subject, loaded, lambda case: tell("function", case)))
-        if subject.attention.differentiable:
-            climb(gradients_rung(subject, loaded, lambda case: tell("gradients", case)))
-            climb(_determinism(subject, loaded, rungs, tell))
-        climb(_concurrency(subject, loaded, rungs, tell, mutate=mutate))
+        for rung in _run_rungs(subject, loaded, rungs[-1], tell, mutate=mutate):
+            climb(rung)
         climb(device_rung(subject, loaded, lambda case: tell("device", case)))
     return _certificate(subject, tuple(rungs))
 
 
-def _determinism(subject: Subject, module: ModuleType, rungs: list[Rung], tell: Progress) -> Rung:
-    """Climb the rung if gradients are right: whether wrong ones repeat is of no interest."""
-    if rungs[-1].status is Status.FAILED:
-        return _not_run("determinism", f"{rungs[-1].name} failed")
-    return determinism_rung(subject, module, lambda what: tell("determinism", what))
+def _run_rungs(
+    subject: Subject, module: ModuleType, compiled: Rung, tell: Progress, *, mutate: bool
+) -> Iterator[Rung]:
+    """Climb the rungs that run the kernel: those about numbers, and ``concurrency``.
+
+    The last is not climbed if one below fails: a kernel that cannot run has no interleavings. With
+    mutants, which take long, both parts run at once where there are processors for it.
+    """
+    watch = partial(
+        concurrency_rung, subject, module, lambda what: tell("concurrency", what), mutate=mutate
+    )
+    numbers: Iterable[Rung]
+    if mutate and usable_cores() > 1:
+        with numbers_aside(subject) as answer:
+            watched = _outcome(watch)
+            numbers = answer()
+    else:
+        numbers = number_rungs(subject, module, tell)
+        watched = watch
+    failed = [compiled.name] if compiled.status is Status.FAILED else []
+    for rung in numbers:
+        yield rung
+        failed += [rung.name] if rung.status is Status.FAILED else []
+    yield not_run("concurrency", f"{failed[0]} failed") if failed else watched()
 
 
-def _concurrency(
-    subject: Subject, module: ModuleType, rungs: list[Rung], tell: Progress, *, mutate: bool
-) -> Rung:
-    """Climb the rung if the one below holds: a kernel that cannot run has no interleavings."""
-    failed = [rung.name for rung in rungs[-2:] if rung.status is Status.FAILED]
-    if failed:
-        return _not_run("concurrency", f"{failed[0]} failed")
-    return concurrency_rung(subject, module, lambda what: tell("concurrency", what), mutate=mutate)
+def _outcome(watch: Callable[[], Rung]) -> Callable[[], Rung]:
+    """Return what gives a rung that was climbed now, or the fault that it came to."""
+    try:
+        rung = watch()
+    except Exception as error:
+        fault = error
+
+        def failed() -> Rung:
+            raise fault
+
+        return failed
+    return lambda: rung
 
 
 def _loaded(subject: Subject) -> ModuleType | Rung:
@@ -100,10 +118,6 @@ def _loaded(subject: Subject) -> ModuleType | Rung:
         failure = blame(error, subject.path.name, subject.rendered.text, "import")
         details: dict[str, Json] = {"failures": [failure.to_json()]}
         return Rung("schedule", Status.FAILED, failure.reason, details)
-
-
-def _not_run(name: str, why: str) -> Rung:
-    return Rung(name, Status.NOT_RUN, f"not run: {why}")
 
 
 def _facts(kernel: Artefact) -> dict[str, Json]:
