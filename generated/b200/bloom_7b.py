@@ -4,7 +4,7 @@
 # target     sha256:fca41d18a5ab7fdc  NVIDIA B200 (Blackwell, sm_100)
 # schedule   sha256:05dfbaeb621d7e37  blackwell, 2×128×128, shared_s, 3 stages, 192/104/24
 #                                     registers, 16 emulated, single longest_first
-# text       sha256:e4b27ef663c437c0  templates api 1
+# text       sha256:ef76c440dc77a2dc  templates api 1
 """BLOOM 7b1: causal, with a slope per head (ALiBi).
 
 Forward attention. For query q of head h and the keys k of key/value head h:
@@ -902,8 +902,9 @@ def _launch(q: Tensor, k: Tensor, v: Tensor, slopes: Tensor) -> tuple[Tensor, Te
 
 
 # --- meaning: the same in PyTorch, for tensors that are not on a GPU ------------------------------
+@torch.autocast("cpu", enabled=False)
 def _eager(q: Tensor, k: Tensor, v: Tensor, slopes: Tensor) -> tuple[Tensor, Tensor]:
-    """Compute the formula above without tiles, in float32."""
+    """Compute the formula above without tiles, in float32. Autocast changes nothing."""
     seq_q = torch.tensor(q.shape[1], device=q.device)
     seq_k = torch.tensor(k.shape[1], device=q.device)
     i = torch.arange(q.shape[1], device=q.device)[:, None]
@@ -924,6 +925,13 @@ def _eager(q: Tensor, k: Tensor, v: Tensor, slopes: Tensor) -> tuple[Tensor, Ten
 
 
 # --- interface ------------------------------------------------------------------------------------
+def _check_tensors(**given: object) -> None:
+    """Raise a TypeError that names the argument which is no tensor, such as None."""
+    for name, x in given.items():
+        if not isinstance(x, Tensor):
+            raise TypeError(f"{name}: expected a tensor, got {type(x).__name__}")
+
+
 def _check_input(
     name: str, x: Tensor, dtype: torch.dtype, shape: tuple[int, ...], axes: str, q: Tensor
 ) -> None:
@@ -991,7 +999,7 @@ def _forward(q: Tensor, k: Tensor, v: Tensor, slopes: Tensor) -> tuple[Tensor, T
 
 
 # torch.compile sees one opaque operator. The digest in its name keeps two versions apart.
-_op = torch.library.custom_op("flash4gen::bloom_7b_e4b27ef6", _forward, mutates_args=())
+_op = torch.library.custom_op("flash4gen::bloom_7b_ef76c440", _forward, mutates_args=())
 
 
 @_op.register_fake
@@ -1022,6 +1030,7 @@ def bloom_7b(q: Tensor, k: Tensor, v: Tensor, *, slopes: Tensor) -> tuple[Tensor
         TypeError, ValueError: an argument does not fit; the message names it.
         RuntimeError: the tensors are on a GPU other than b200.
     """
+    _check_tensors(q=q, k=k, v=v, slopes=slopes)
     if torch.compiler.is_compiling():
         return _op(q, k, v, slopes)
     return _forward(q, k, v, slopes)

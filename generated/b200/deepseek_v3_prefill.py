@@ -4,7 +4,7 @@
 # target     sha256:fca41d18a5ab7fdc  NVIDIA B200 (Blackwell, sm_100)
 # schedule   sha256:45a0e4cdd9de0e86  blackwell, 2×128×128, p_in_s, 2 stages, 192/104/24 registers,
 #                                     8 emulated, single longest_first
-# text       sha256:3776255c8ff15b7b  templates api 1
+# text       sha256:a399b62fbfddbe1e  templates api 1
 """DeepSeek-V3, prefill.
 
 Forward attention. For query q of head h and the keys k of key/value head h:
@@ -833,8 +833,9 @@ def _launch(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # --- meaning: the same in PyTorch, for tensors that are not on a GPU ------------------------------
+@torch.autocast("cpu", enabled=False)
 def _eager(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-    """Compute the formula above without tiles, in float32."""
+    """Compute the formula above without tiles, in float32. Autocast changes nothing."""
     seq_q = torch.tensor(q.shape[1], device=q.device)
     seq_k = torch.tensor(k.shape[1], device=q.device)
     i = torch.arange(q.shape[1], device=q.device)[:, None]
@@ -852,6 +853,13 @@ def _eager(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # --- interface ------------------------------------------------------------------------------------
+def _check_tensors(**given: object) -> None:
+    """Raise a TypeError that names the argument which is no tensor, such as None."""
+    for name, x in given.items():
+        if not isinstance(x, Tensor):
+            raise TypeError(f"{name}: expected a tensor, got {type(x).__name__}")
+
+
 def _check(q: Tensor, k: Tensor, v: Tensor) -> None:
     """Raise a TypeError or ValueError that names the argument which does not fit."""
     batch, seq_q = q.shape[:2] if q.dim() == 4 else (None, None)
@@ -902,7 +910,7 @@ def _forward(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # torch.compile sees one opaque operator. The digest in its name keeps two versions apart.
-_op = torch.library.custom_op("flash4gen::deepseek_v3_prefill_3776255c", _forward, mutates_args=())
+_op = torch.library.custom_op("flash4gen::deepseek_v3_prefill_a399b62f", _forward, mutates_args=())
 
 
 @_op.register_fake
@@ -932,6 +940,7 @@ def deepseek_v3_prefill(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor
         TypeError, ValueError: an argument does not fit; the message names it.
         RuntimeError: the tensors are on a GPU other than b200.
     """
+    _check_tensors(q=q, k=k, v=v)
     if torch.compiler.is_compiling():
         return _op(q, k, v)
     return _forward(q, k, v)

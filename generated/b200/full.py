@@ -4,7 +4,7 @@
 # target     sha256:fca41d18a5ab7fdc  NVIDIA B200 (Blackwell, sm_100)
 # schedule   sha256:784008d885b08b46  blackwell, 2×128×128, disjoint, 10 stages, 192/104/24
 #                                     registers, 24 emulated, static query_tiles_first
-# text       sha256:5883bac2a5742180  templates api 1
+# text       sha256:2db54c0ee89be12e  templates api 1
 """Bidirectional attention.
 
 Forward attention. For query q of head h and the keys k of key/value head h:
@@ -806,8 +806,9 @@ def _launch(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # --- meaning: the same in PyTorch, for tensors that are not on a GPU ------------------------------
+@torch.autocast("cpu", enabled=False)
 def _eager(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-    """Compute the formula above without tiles, in float32."""
+    """Compute the formula above without tiles, in float32. Autocast changes nothing."""
     queries = q.float().transpose(1, 2)
     keys, values = (x.float().repeat_interleave(GROUP.value, 2).transpose(1, 2) for x in (k, v))
     x = queries @ keys.mT * SCALE.value
@@ -819,6 +820,13 @@ def _eager(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # --- interface ------------------------------------------------------------------------------------
+def _check_tensors(**given: object) -> None:
+    """Raise a TypeError that names the argument which is no tensor, such as None."""
+    for name, x in given.items():
+        if not isinstance(x, Tensor):
+            raise TypeError(f"{name}: expected a tensor, got {type(x).__name__}")
+
+
 def _check(q: Tensor, k: Tensor, v: Tensor) -> None:
     """Raise a TypeError or ValueError that names the argument which does not fit."""
     batch, seq_q = q.shape[:2] if q.dim() == 4 else (None, None)
@@ -869,7 +877,7 @@ def _forward(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # torch.compile sees one opaque operator. The digest in its name keeps two versions apart.
-_op = torch.library.custom_op("flash4gen::full_5883bac2", _forward, mutates_args=())
+_op = torch.library.custom_op("flash4gen::full_2db54c0e", _forward, mutates_args=())
 
 
 @_op.register_fake
@@ -899,6 +907,7 @@ def full(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         TypeError, ValueError: an argument does not fit; the message names it.
         RuntimeError: the tensors are on a GPU other than b200.
     """
+    _check_tensors(q=q, k=k, v=v)
     if torch.compiler.is_compiling():
         return _op(q, k, v)
     return _forward(q, k, v)

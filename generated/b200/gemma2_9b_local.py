@@ -4,7 +4,7 @@
 # target     sha256:fca41d18a5ab7fdc  NVIDIA B200 (Blackwell, sm_100)
 # schedule   sha256:747e01d1f7867f7f  blackwell, 1×128×128, double_s, 2 stages, 232/208/64
 #                                     registers, 36 emulated, single longest_first
-# text       sha256:ae652b69111cf298  templates api 1
+# text       sha256:f6956afdebb20383  templates api 1
 """Gemma-2 9B, its sliding-window layers.
 
 Forward attention. For query q of head h and the keys k of key/value head h // 2:
@@ -847,8 +847,9 @@ def _launch(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # --- meaning: the same in PyTorch, for tensors that are not on a GPU ------------------------------
+@torch.autocast("cpu", enabled=False)
 def _eager(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-    """Compute the formula above without tiles, in float32."""
+    """Compute the formula above without tiles, in float32. Autocast changes nothing."""
     seq_q = torch.tensor(q.shape[1], device=q.device)
     seq_k = torch.tensor(k.shape[1], device=q.device)
     i = torch.arange(q.shape[1], device=q.device)[:, None]
@@ -867,6 +868,13 @@ def _eager(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # --- interface ------------------------------------------------------------------------------------
+def _check_tensors(**given: object) -> None:
+    """Raise a TypeError that names the argument which is no tensor, such as None."""
+    for name, x in given.items():
+        if not isinstance(x, Tensor):
+            raise TypeError(f"{name}: expected a tensor, got {type(x).__name__}")
+
+
 def _check(q: Tensor, k: Tensor, v: Tensor) -> None:
     """Raise a TypeError or ValueError that names the argument which does not fit."""
     batch, seq_q = q.shape[:2] if q.dim() == 4 else (None, None)
@@ -917,7 +925,7 @@ def _forward(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # torch.compile sees one opaque operator. The digest in its name keeps two versions apart.
-_op = torch.library.custom_op("flash4gen::gemma2_9b_local_ae652b69", _forward, mutates_args=())
+_op = torch.library.custom_op("flash4gen::gemma2_9b_local_f6956afd", _forward, mutates_args=())
 
 
 @_op.register_fake
@@ -947,6 +955,7 @@ def gemma2_9b_local(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         TypeError, ValueError: an argument does not fit; the message names it.
         RuntimeError: the tensors are on a GPU other than b200.
     """
+    _check_tensors(q=q, k=k, v=v)
     if torch.compiler.is_compiling():
         return _op(q, k, v)
     return _forward(q, k, v)

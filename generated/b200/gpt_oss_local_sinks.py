@@ -4,7 +4,7 @@
 # target     sha256:fca41d18a5ab7fdc  NVIDIA B200 (Blackwell, sm_100)
 # schedule   sha256:a1a2e895877012ed  blackwell, 2×128×128, disjoint, 10 stages, 192/104/24
 #                                     registers, 16 emulated, single longest_first
-# text       sha256:a100f056a15d96ba  templates api 1
+# text       sha256:d7650ec6507ca4a1  templates api 1
 """gpt-oss, its sliding-window layers, with sinks.
 
 Forward attention. For query q of head h and the keys k of key/value head h // 8:
@@ -882,8 +882,9 @@ def _launch(q: Tensor, k: Tensor, v: Tensor, sinks: Tensor) -> tuple[Tensor, Ten
 
 
 # --- meaning: the same in PyTorch, for tensors that are not on a GPU ------------------------------
+@torch.autocast("cpu", enabled=False)
 def _eager(q: Tensor, k: Tensor, v: Tensor, sinks: Tensor) -> tuple[Tensor, Tensor]:
-    """Compute the formula above without tiles, in float32."""
+    """Compute the formula above without tiles, in float32. Autocast changes nothing."""
     seq_q = torch.tensor(q.shape[1], device=q.device)
     seq_k = torch.tensor(k.shape[1], device=q.device)
     i = torch.arange(q.shape[1], device=q.device)[:, None]
@@ -905,6 +906,13 @@ def _eager(q: Tensor, k: Tensor, v: Tensor, sinks: Tensor) -> tuple[Tensor, Tens
 
 
 # --- interface ------------------------------------------------------------------------------------
+def _check_tensors(**given: object) -> None:
+    """Raise a TypeError that names the argument which is no tensor, such as None."""
+    for name, x in given.items():
+        if not isinstance(x, Tensor):
+            raise TypeError(f"{name}: expected a tensor, got {type(x).__name__}")
+
+
 def _check_input(
     name: str, x: Tensor, dtype: torch.dtype, shape: tuple[int, ...], axes: str, q: Tensor
 ) -> None:
@@ -972,7 +980,7 @@ def _forward(q: Tensor, k: Tensor, v: Tensor, sinks: Tensor) -> tuple[Tensor, Te
 
 
 # torch.compile sees one opaque operator. The digest in its name keeps two versions apart.
-_op = torch.library.custom_op("flash4gen::gpt_oss_local_sinks_a100f056", _forward, mutates_args=())
+_op = torch.library.custom_op("flash4gen::gpt_oss_local_sinks_d7650ec6", _forward, mutates_args=())
 
 
 @_op.register_fake
@@ -1003,6 +1011,7 @@ def gpt_oss_local_sinks(q: Tensor, k: Tensor, v: Tensor, *, sinks: Tensor) -> tu
         TypeError, ValueError: an argument does not fit; the message names it.
         RuntimeError: the tensors are on a GPU other than b200.
     """
+    _check_tensors(q=q, k=k, v=v, sinks=sinks)
     if torch.compiler.is_compiling():
         return _op(q, k, v, sinks)
     return _forward(q, k, v, sinks)

@@ -4,7 +4,7 @@
 # target     sha256:fca41d18a5ab7fdc  NVIDIA B200 (Blackwell, sm_100)
 # schedule   sha256:57df837696e1edef  blackwell, 2×128×128, shared_s, 3 stages, 192/104/24
 #                                     registers, 16 emulated, single longest_first
-# text       sha256:3594eb65d7a3386a  templates api 1
+# text       sha256:960d3252a33faa11  templates api 1
 """Llama 3 8B, packed sequences.
 
 Forward attention. For query q of head h and the keys k of key/value head h // 4:
@@ -923,10 +923,11 @@ def _eager_sequence(q: Tensor, k: Tensor, v: Tensor, entry: int) -> tuple[Tensor
     return out.transpose(1, 2).to(q.dtype).contiguous(), lse
 
 
+@torch.autocast("cpu", enabled=False)
 def _eager(
     q: Tensor, k: Tensor, v: Tensor, cu_seqlens_q: Tensor, cu_seqlens_k: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Compute one sequence after the other."""
+    """Compute one sequence after the other. Autocast changes nothing."""
     _check_lengths(q, k, cu_seqlens_q, cu_seqlens_k)
     out = q.new_empty(q.shape[0], HEADS.value, VALUE_DIM.value)
     lse = q.new_empty(HEADS.value, q.shape[0], dtype=torch.float32)
@@ -939,6 +940,13 @@ def _eager(
 
 
 # --- interface ------------------------------------------------------------------------------------
+def _check_tensors(**given: object) -> None:
+    """Raise a TypeError that names the argument which is no tensor, such as None."""
+    for name, x in given.items():
+        if not isinstance(x, Tensor):
+            raise TypeError(f"{name}: expected a tensor, got {type(x).__name__}")
+
+
 def _check_input(
     name: str, x: Tensor, dtype: torch.dtype, shape: tuple[int, ...], axes: str, q: Tensor
 ) -> None:
@@ -1026,7 +1034,7 @@ def _forward(
 
 
 # torch.compile sees one opaque operator. The digest in its name keeps two versions apart.
-_op = torch.library.custom_op("flash4gen::llama3_8b_packed_3594eb65", _forward, mutates_args=())
+_op = torch.library.custom_op("flash4gen::llama3_8b_packed_960d3252", _forward, mutates_args=())
 
 
 @_op.register_fake
@@ -1069,6 +1077,7 @@ def llama3_8b_packed(
         TypeError, ValueError: an argument does not fit; the message names it.
         RuntimeError: the tensors are on a GPU other than b200.
     """
+    _check_tensors(q=q, k=k, v=v, cu_seqlens_q=cu_seqlens_q, cu_seqlens_k=cu_seqlens_k)
     if check_lengths:
         _check(q, k, v, cu_seqlens_q, cu_seqlens_k)
         _check_lengths(q, k, cu_seqlens_q, cu_seqlens_k)

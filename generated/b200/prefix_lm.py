@@ -4,7 +4,7 @@
 # target     sha256:fca41d18a5ab7fdc  NVIDIA B200 (Blackwell, sm_100)
 # schedule   sha256:5d453ae6cfd63a12  blackwell, 1×128×128, double_s, 2 stages, 232/208/64
 #                                     registers, 36 emulated, single longest_first
-# text       sha256:8084aa67f4d6d9a7  templates api 1
+# text       sha256:d77848dca1bf9b69  templates api 1
 """256 shared keys, causal after them, as in PaliGemma.
 
 Forward attention. For query q of head h and the keys k of key/value head h // 8:
@@ -806,8 +806,9 @@ def _launch(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # --- meaning: the same in PyTorch, for tensors that are not on a GPU ------------------------------
+@torch.autocast("cpu", enabled=False)
 def _eager(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-    """Compute the formula above without tiles, in float32."""
+    """Compute the formula above without tiles, in float32. Autocast changes nothing."""
     seq_q = torch.tensor(q.shape[1], device=q.device)
     seq_k = torch.tensor(k.shape[1], device=q.device)
     i = torch.arange(q.shape[1], device=q.device)[:, None]
@@ -825,6 +826,13 @@ def _eager(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # --- interface ------------------------------------------------------------------------------------
+def _check_tensors(**given: object) -> None:
+    """Raise a TypeError that names the argument which is no tensor, such as None."""
+    for name, x in given.items():
+        if not isinstance(x, Tensor):
+            raise TypeError(f"{name}: expected a tensor, got {type(x).__name__}")
+
+
 def _check(q: Tensor, k: Tensor, v: Tensor) -> None:
     """Raise a TypeError or ValueError that names the argument which does not fit."""
     batch, seq_q = q.shape[:2] if q.dim() == 4 else (None, None)
@@ -875,7 +883,7 @@ def _forward(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # torch.compile sees one opaque operator. The digest in its name keeps two versions apart.
-_op = torch.library.custom_op("flash4gen::prefix_lm_8084aa67", _forward, mutates_args=())
+_op = torch.library.custom_op("flash4gen::prefix_lm_d77848dc", _forward, mutates_args=())
 
 
 @_op.register_fake
@@ -905,6 +913,7 @@ def prefix_lm(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         TypeError, ValueError: an argument does not fit; the message names it.
         RuntimeError: the tensors are on a GPU other than b200.
     """
+    _check_tensors(q=q, k=k, v=v)
     if torch.compiler.is_compiling():
         return _op(q, k, v)
     return _forward(q, k, v)

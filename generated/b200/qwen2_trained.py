@@ -2,9 +2,9 @@
 #     flash4gen compile qwen2_trained.attn --target b200
 # spec       sha256:37d4ad24d22eda9c
 # target     sha256:fca41d18a5ab7fdc  NVIDIA B200 (Blackwell, sm_100)
-# schedule   sha256:72b5e0954bac551c  blackwell, 2×128×128, shared_s, 3 stages, 192/104/24
+# schedule   sha256:bd8ed6cf290f18a0  blackwell, 2×128×128, shared_s, 3 stages, 192/104/24
 #                                     registers, 16 emulated, single longest_first
-# text       sha256:b2ba1bcc4386aa54  templates api 1
+# text       sha256:5002bc79c58c554f  templates api 1
 """Qwen2.5 1.5B, to train.
 
 Attention, forward and backward. For query q of head h and the keys k of key/value head h // 6:
@@ -1518,8 +1518,9 @@ def _eager_scores(q: Tensor, k: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return queries, keys, x
 
 
+@torch.autocast("cpu", enabled=False)
 def _eager(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-    """Compute the formula above without tiles, in float32; in float64 for float64 tensors."""
+    """Compute the formula above without tiles, in float32 or float64. Autocast changes nothing."""
     _, _, x, *_ = _eager_scores(q, k)
     values = v.to(x.dtype).repeat_interleave(GROUP.value, 2).transpose(1, 2)
     lse = torch.logsumexp(x, -1)
@@ -1529,6 +1530,7 @@ def _eager(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
     return out.transpose(1, 2).to(q.dtype).contiguous(), lse
 
 
+@torch.autocast("cpu", enabled=False)
 def _eager_backward(
     grad_out: Tensor,
     grad_lse: Tensor,
@@ -1559,6 +1561,13 @@ def _eager_backward(
 
 
 # --- interface ------------------------------------------------------------------------------------
+def _check_tensors(**given: object) -> None:
+    """Raise a TypeError that names the argument which is no tensor, such as None."""
+    for name, x in given.items():
+        if not isinstance(x, Tensor):
+            raise TypeError(f"{name}: expected a tensor, got {type(x).__name__}")
+
+
 def _check(q: Tensor, k: Tensor, v: Tensor) -> None:
     """Raise a TypeError or ValueError that names the argument which does not fit."""
     batch, seq_q = q.shape[:2] if q.dim() == 4 else (None, None)
@@ -1611,7 +1620,7 @@ def _forward(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # torch.compile sees one opaque operator. The digest in its name keeps two versions apart.
-_op = torch.library.custom_op("flash4gen::qwen2_trained_b2ba1bcc", _forward, mutates_args=())
+_op = torch.library.custom_op("flash4gen::qwen2_trained_5002bc79", _forward, mutates_args=())
 
 
 @_op.register_fake
@@ -1638,7 +1647,7 @@ def _gradients(
 
 
 _gradients_op = torch.library.custom_op(
-    "flash4gen::qwen2_trained_backward_b2ba1bcc", _gradients, mutates_args=()
+    "flash4gen::qwen2_trained_backward_5002bc79", _gradients, mutates_args=()
 )
 
 
@@ -1703,6 +1712,7 @@ def qwen2_trained(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         TypeError, ValueError: an argument does not fit; the message names it.
         RuntimeError: the tensors are on a GPU other than b200.
     """
+    _check_tensors(q=q, k=k, v=v)
     tensors = (q, k, v)
     wanted = torch.is_grad_enabled() and any(x.requires_grad for x in tensors)
     if torch.compiler.is_compiling() or wanted:

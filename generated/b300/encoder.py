@@ -4,7 +4,7 @@
 # target     sha256:0b9588c591fa9144  NVIDIA B300 (Blackwell Ultra, sm_103)
 # schedule   sha256:f95b76de29d74ff2  blackwell, 2×128×128, p_in_s, 3 stages, 192/104/24 registers,
 #                                     0 emulated, static query_tiles_first
-# text       sha256:acb0261043d35ae8  templates api 1
+# text       sha256:d9b72047e53e81fa  templates api 1
 """Bidirectional attention, head dimension 128.
 
 Forward attention. For query q of head h and the keys k of key/value head h:
@@ -737,8 +737,9 @@ def _launch(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # --- meaning: the same in PyTorch, for tensors that are not on a GPU ------------------------------
+@torch.autocast("cpu", enabled=False)
 def _eager(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-    """Compute the formula above without tiles, in float32."""
+    """Compute the formula above without tiles, in float32. Autocast changes nothing."""
     queries = q.float().transpose(1, 2)
     keys, values = (x.float().repeat_interleave(GROUP.value, 2).transpose(1, 2) for x in (k, v))
     x = queries @ keys.mT * SCALE.value
@@ -750,6 +751,13 @@ def _eager(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # --- interface ------------------------------------------------------------------------------------
+def _check_tensors(**given: object) -> None:
+    """Raise a TypeError that names the argument which is no tensor, such as None."""
+    for name, x in given.items():
+        if not isinstance(x, Tensor):
+            raise TypeError(f"{name}: expected a tensor, got {type(x).__name__}")
+
+
 def _check(q: Tensor, k: Tensor, v: Tensor) -> None:
     """Raise a TypeError or ValueError that names the argument which does not fit."""
     batch, seq_q = q.shape[:2] if q.dim() == 4 else (None, None)
@@ -800,7 +808,7 @@ def _forward(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # torch.compile sees one opaque operator. The digest in its name keeps two versions apart.
-_op = torch.library.custom_op("flash4gen::encoder_acb02610", _forward, mutates_args=())
+_op = torch.library.custom_op("flash4gen::encoder_d9b72047", _forward, mutates_args=())
 
 
 @_op.register_fake
@@ -830,6 +838,7 @@ def encoder(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         TypeError, ValueError: an argument does not fit; the message names it.
         RuntimeError: the tensors are on a GPU other than b300.
     """
+    _check_tensors(q=q, k=k, v=v)
     if torch.compiler.is_compiling():
         return _op(q, k, v)
     return _forward(q, k, v)

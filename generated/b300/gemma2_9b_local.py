@@ -4,7 +4,7 @@
 # target     sha256:0b9588c591fa9144  NVIDIA B300 (Blackwell Ultra, sm_103)
 # schedule   sha256:2e39b37ee07cb459  blackwell, 1×128×128, double_s, 2 stages, 232/208/64
 #                                     registers, 0 emulated, single longest_first
-# text       sha256:888e189955421a75  templates api 1
+# text       sha256:38b601d41bac2710  templates api 1
 """Gemma-2 9B, its sliding-window layers.
 
 Forward attention. For query q of head h and the keys k of key/value head h // 2:
@@ -793,8 +793,9 @@ def _launch(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # --- meaning: the same in PyTorch, for tensors that are not on a GPU ------------------------------
+@torch.autocast("cpu", enabled=False)
 def _eager(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-    """Compute the formula above without tiles, in float32."""
+    """Compute the formula above without tiles, in float32. Autocast changes nothing."""
     seq_q = torch.tensor(q.shape[1], device=q.device)
     seq_k = torch.tensor(k.shape[1], device=q.device)
     i = torch.arange(q.shape[1], device=q.device)[:, None]
@@ -813,6 +814,13 @@ def _eager(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # --- interface ------------------------------------------------------------------------------------
+def _check_tensors(**given: object) -> None:
+    """Raise a TypeError that names the argument which is no tensor, such as None."""
+    for name, x in given.items():
+        if not isinstance(x, Tensor):
+            raise TypeError(f"{name}: expected a tensor, got {type(x).__name__}")
+
+
 def _check(q: Tensor, k: Tensor, v: Tensor) -> None:
     """Raise a TypeError or ValueError that names the argument which does not fit."""
     batch, seq_q = q.shape[:2] if q.dim() == 4 else (None, None)
@@ -863,7 +871,7 @@ def _forward(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # torch.compile sees one opaque operator. The digest in its name keeps two versions apart.
-_op = torch.library.custom_op("flash4gen::gemma2_9b_local_888e1899", _forward, mutates_args=())
+_op = torch.library.custom_op("flash4gen::gemma2_9b_local_38b601d4", _forward, mutates_args=())
 
 
 @_op.register_fake
@@ -893,6 +901,7 @@ def gemma2_9b_local(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         TypeError, ValueError: an argument does not fit; the message names it.
         RuntimeError: the tensors are on a GPU other than b300.
     """
+    _check_tensors(q=q, k=k, v=v)
     if torch.compiler.is_compiling():
         return _op(q, k, v)
     return _forward(q, k, v)

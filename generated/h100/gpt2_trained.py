@@ -3,7 +3,7 @@
 # spec       sha256:e89295b4906c2e8c
 # target     sha256:701ee93909a32efc  NVIDIA H100 SXM (Hopper, sm_90)
 # schedule   sha256:32d062e888024c32  portable, tiles 128 × 128, 8 warps, 3 stages, pointer loads
-# text       sha256:4930e38fb6529e32  templates api 1
+# text       sha256:d47fcfe0e695ebde  templates api 1
 """GPT-2 small, to train: weights are dropped.
 
 Attention, forward and backward. For query q of head h and the keys k of key/value head h:
@@ -1178,10 +1178,11 @@ def _eager_scores(q: Tensor, k: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return queries, keys, x
 
 
+@torch.autocast("cpu", enabled=False)
 def _eager(
     q: Tensor, k: Tensor, v: Tensor, dropout_seed: Tensor, dropout_offset: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Compute the formula above without tiles, in float32; in float64 for float64 tensors."""
+    """Compute the formula above without tiles, in float32 or float64. Autocast changes nothing."""
     _, _, x, *_ = _eager_scores(q, k)
     values = v.to(x.dtype).repeat_interleave(GROUP.value, 2).transpose(1, 2)
     stays = _eager_kept(q, k, dropout_seed, dropout_offset)
@@ -1193,6 +1194,7 @@ def _eager(
     return out.transpose(1, 2).to(q.dtype).contiguous(), lse
 
 
+@torch.autocast("cpu", enabled=False)
 def _eager_backward(
     grad_out: Tensor,
     grad_lse: Tensor,
@@ -1229,6 +1231,13 @@ def _eager_backward(
 
 
 # --- interface ------------------------------------------------------------------------------------
+def _check_tensors(**given: object) -> None:
+    """Raise a TypeError that names the argument which is no tensor, such as None."""
+    for name, x in given.items():
+        if not isinstance(x, Tensor):
+            raise TypeError(f"{name}: expected a tensor, got {type(x).__name__}")
+
+
 def _check_input(
     name: str, x: Tensor, dtype: torch.dtype, shape: tuple[int, ...], axes: str, q: Tensor
 ) -> None:
@@ -1299,7 +1308,7 @@ def _forward(
 
 
 # torch.compile sees one opaque operator. The digest in its name keeps two versions apart.
-_op = torch.library.custom_op("flash4gen::gpt2_trained_4930e38f", _forward, mutates_args=())
+_op = torch.library.custom_op("flash4gen::gpt2_trained_d47fcfe0", _forward, mutates_args=())
 
 
 @_op.register_fake
@@ -1334,7 +1343,7 @@ def _gradients(
 
 
 _gradients_op = torch.library.custom_op(
-    "flash4gen::gpt2_trained_backward_4930e38f", _gradients, mutates_args=()
+    "flash4gen::gpt2_trained_backward_d47fcfe0", _gradients, mutates_args=()
 )
 
 
@@ -1423,6 +1432,7 @@ def gpt2_trained(
         TypeError, ValueError: an argument does not fit; the message names it.
         RuntimeError: the tensors are on a GPU other than h100.
     """
+    _check_tensors(q=q, k=k, v=v)
     dropout_seed = _seed("dropout_seed", dropout_seed, q)
     dropout_offset = _seed("dropout_offset", dropout_offset, q)
     tensors = (q, k, v)

@@ -3,7 +3,7 @@
 # spec       sha256:f1a614fc09f5fa29
 # target     sha256:701ee93909a32efc  NVIDIA H100 SXM (Hopper, sm_90)
 # schedule   sha256:fd74ce2cbb9be85e  portable, tiles 128 × 128, 8 warps, 3 stages, tma loads
-# text       sha256:963051fcca40bf85  templates api 1
+# text       sha256:98292f1dabcb55fd  templates api 1
 """Llama 3 8B, q, k and v in fp8.
 
 Forward attention. For query q of head h and the keys k of key/value head h // 4:
@@ -402,10 +402,11 @@ def _launch(
 
 
 # --- meaning: the same in PyTorch, for tensors that are not on a GPU ------------------------------
+@torch.autocast("cpu", enabled=False)
 def _eager(
     q: Tensor, k: Tensor, v: Tensor, descale_q: Tensor, descale_k: Tensor, descale_v: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Compute the formula above without tiles, in float32."""
+    """Compute the formula above without tiles, in float32. Autocast changes nothing."""
     seq_q = torch.tensor(q.shape[1], device=q.device)
     seq_k = torch.tensor(k.shape[1], device=q.device)
     i = torch.arange(q.shape[1], device=q.device)[:, None]
@@ -430,6 +431,13 @@ def _eager(
 
 
 # --- interface ------------------------------------------------------------------------------------
+def _check_tensors(**given: object) -> None:
+    """Raise a TypeError that names the argument which is no tensor, such as None."""
+    for name, x in given.items():
+        if not isinstance(x, Tensor):
+            raise TypeError(f"{name}: expected a tensor, got {type(x).__name__}")
+
+
 def _check_input(
     name: str, x: Tensor, dtype: torch.dtype, shape: tuple[int, ...], axes: str, q: Tensor
 ) -> None:
@@ -509,7 +517,7 @@ def _forward(
 
 
 # torch.compile sees one opaque operator. The digest in its name keeps two versions apart.
-_op = torch.library.custom_op("flash4gen::llama3_8b_fp8_963051fc", _forward, mutates_args=())
+_op = torch.library.custom_op("flash4gen::llama3_8b_fp8_98292f1d", _forward, mutates_args=())
 
 
 @_op.register_fake
@@ -546,6 +554,7 @@ def llama3_8b_fp8(
         TypeError, ValueError: an argument does not fit; the message names it.
         RuntimeError: the tensors are on a GPU other than h100.
     """
+    _check_tensors(q=q, k=k, v=v, descale_q=descale_q, descale_k=descale_k, descale_v=descale_v)
     if torch.compiler.is_compiling():
         return _op(q, k, v, descale_q, descale_k, descale_v)
     return _forward(q, k, v, descale_q, descale_k, descale_v)

@@ -3,7 +3,7 @@
 # spec       sha256:1e046f757d461241
 # target     sha256:701ee93909a32efc  NVIDIA H100 SXM (Hopper, sm_90)
 # schedule   sha256:ddb824f8a87848ad  portable, tiles 256 × 32, 8 warps, 3 stages, pointer loads
-# text       sha256:44d192e60c3476d3  templates api 1
+# text       sha256:59bfb045bc4b9c24  templates api 1
 """Llama 3 8B over a paged cache: packed queries, keys in blocks of 16.
 
 Forward attention. For query q of head h and the keys k of key/value head h // 4:
@@ -510,10 +510,11 @@ def _eager_sequence(q: Tensor, k: Tensor, v: Tensor, entry: int) -> tuple[Tensor
     return out.transpose(1, 2).to(q.dtype).contiguous(), lse
 
 
+@torch.autocast("cpu", enabled=False)
 def _eager(
     q: Tensor, k: Tensor, v: Tensor, cu_seqlens_q: Tensor, block_table: Tensor, seqused_k: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Compute one sequence after the other."""
+    """Compute one sequence after the other. Autocast changes nothing."""
     _check_lengths(q, k, cu_seqlens_q, block_table, seqused_k)
     out = q.new_empty(q.shape[0], HEADS.value, VALUE_DIM.value)
     lse = q.new_empty(HEADS.value, q.shape[0], dtype=torch.float32)
@@ -528,6 +529,13 @@ def _eager(
 
 
 # --- interface ------------------------------------------------------------------------------------
+def _check_tensors(**given: object) -> None:
+    """Raise a TypeError that names the argument which is no tensor, such as None."""
+    for name, x in given.items():
+        if not isinstance(x, Tensor):
+            raise TypeError(f"{name}: expected a tensor, got {type(x).__name__}")
+
+
 def _check_input(
     name: str, x: Tensor, dtype: torch.dtype, shape: tuple[int, ...], axes: str, q: Tensor
 ) -> None:
@@ -636,7 +644,7 @@ def _forward(
 
 
 # torch.compile sees one opaque operator. The digest in its name keeps two versions apart.
-_op = torch.library.custom_op("flash4gen::llama3_8b_paged_44d192e6", _forward, mutates_args=())
+_op = torch.library.custom_op("flash4gen::llama3_8b_paged_59bfb045", _forward, mutates_args=())
 
 
 @_op.register_fake
@@ -681,6 +689,9 @@ def llama3_8b_paged(
         TypeError, ValueError: an argument does not fit; the message names it.
         RuntimeError: the tensors are on a GPU other than h100.
     """
+    _check_tensors(
+        q=q, k=k, v=v, cu_seqlens_q=cu_seqlens_q, block_table=block_table, seqused_k=seqused_k
+    )
     if check_lengths:
         _check(q, k, v, cu_seqlens_q, block_table, seqused_k)
         _check_lengths(q, k, cu_seqlens_q, block_table, seqused_k)

@@ -3,7 +3,7 @@
 # spec       sha256:6484686eaef65baf
 # target     sha256:701ee93909a32efc  NVIDIA H100 SXM (Hopper, sm_90)
 # schedule   sha256:6133199c9df0931d  portable, tiles 128 × 128, 8 warps, 3 stages, tma loads
-# text       sha256:85393d3eaeb542f1  templates api 1
+# text       sha256:807c36f039e3abfe  templates api 1
 """Llama 4 Scout, its layers with positions: chunks, and normalised queries and keys.
 
 Forward attention. For query q of head h and the keys k of key/value head h // 5:
@@ -375,8 +375,9 @@ def _launch(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # --- meaning: the same in PyTorch, for tensors that are not on a GPU ------------------------------
+@torch.autocast("cpu", enabled=False)
 def _eager(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-    """Compute the formula above without tiles, in float32."""
+    """Compute the formula above without tiles, in float32. Autocast changes nothing."""
     seq_q = torch.tensor(q.shape[1], device=q.device)
     seq_k = torch.tensor(k.shape[1], device=q.device)
     i = torch.arange(q.shape[1], device=q.device)[:, None]
@@ -396,6 +397,13 @@ def _eager(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # --- interface ------------------------------------------------------------------------------------
+def _check_tensors(**given: object) -> None:
+    """Raise a TypeError that names the argument which is no tensor, such as None."""
+    for name, x in given.items():
+        if not isinstance(x, Tensor):
+            raise TypeError(f"{name}: expected a tensor, got {type(x).__name__}")
+
+
 def _check(q: Tensor, k: Tensor, v: Tensor) -> None:
     """Raise a TypeError or ValueError that names the argument which does not fit."""
     batch, seq_q = q.shape[:2] if q.dim() == 4 else (None, None)
@@ -446,7 +454,7 @@ def _forward(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # torch.compile sees one opaque operator. The digest in its name keeps two versions apart.
-_op = torch.library.custom_op("flash4gen::llama4_local_85393d3e", _forward, mutates_args=())
+_op = torch.library.custom_op("flash4gen::llama4_local_807c36f0", _forward, mutates_args=())
 
 
 @_op.register_fake
@@ -476,6 +484,7 @@ def llama4_local(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         TypeError, ValueError: an argument does not fit; the message names it.
         RuntimeError: the tensors are on a GPU other than h100.
     """
+    _check_tensors(q=q, k=k, v=v)
     if torch.compiler.is_compiling():
         return _op(q, k, v)
     return _forward(q, k, v)

@@ -3,7 +3,7 @@
 # spec       sha256:661de30a616f8003
 # target     sha256:701ee93909a32efc  NVIDIA H100 SXM (Hopper, sm_90)
 # schedule   sha256:848b665474e05a5e  portable, tiles 32 × 32, 4 warps, 3 stages, pointer loads
-# text       sha256:438b01bb1a1643d9  templates api 1
+# text       sha256:6182cbd771bc9589  templates api 1
 """Qwen3-Next 80B-A3B, its full attention: a sigmoid gate on the output.
 
 Forward attention. For query q of head h and the keys k of key/value head h // 8:
@@ -445,8 +445,9 @@ def _launch(q: Tensor, k: Tensor, v: Tensor, gate: Tensor) -> tuple[Tensor, Tens
 
 
 # --- meaning: the same in PyTorch, for tensors that are not on a GPU ------------------------------
+@torch.autocast("cpu", enabled=False)
 def _eager(q: Tensor, k: Tensor, v: Tensor, gate: Tensor) -> tuple[Tensor, Tensor]:
-    """Compute the formula above without tiles, in float32."""
+    """Compute the formula above without tiles, in float32. Autocast changes nothing."""
     seq_q = torch.tensor(q.shape[1], device=q.device)
     seq_k = torch.tensor(k.shape[1], device=q.device)
     i = torch.arange(q.shape[1], device=q.device)[:, None]
@@ -469,6 +470,13 @@ def _eager(q: Tensor, k: Tensor, v: Tensor, gate: Tensor) -> tuple[Tensor, Tenso
 
 
 # --- interface ------------------------------------------------------------------------------------
+def _check_tensors(**given: object) -> None:
+    """Raise a TypeError that names the argument which is no tensor, such as None."""
+    for name, x in given.items():
+        if not isinstance(x, Tensor):
+            raise TypeError(f"{name}: expected a tensor, got {type(x).__name__}")
+
+
 def _check_input(
     name: str, x: Tensor, dtype: torch.dtype, shape: tuple[int, ...], axes: str, q: Tensor
 ) -> None:
@@ -543,7 +551,7 @@ def _forward(q: Tensor, k: Tensor, v: Tensor, gate: Tensor) -> tuple[Tensor, Ten
 
 
 # torch.compile sees one opaque operator. The digest in its name keeps two versions apart.
-_op = torch.library.custom_op("flash4gen::qwen3_next_438b01bb", _forward, mutates_args=())
+_op = torch.library.custom_op("flash4gen::qwen3_next_6182cbd7", _forward, mutates_args=())
 
 
 @_op.register_fake
@@ -574,6 +582,7 @@ def qwen3_next(q: Tensor, k: Tensor, v: Tensor, *, gate: Tensor) -> tuple[Tensor
         TypeError, ValueError: an argument does not fit; the message names it.
         RuntimeError: the tensors are on a GPU other than h100.
     """
+    _check_tensors(q=q, k=k, v=v, gate=gate)
     if torch.compiler.is_compiling():
         return _op(q, k, v, gate)
     return _forward(q, k, v, gate)

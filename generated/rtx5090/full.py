@@ -3,7 +3,7 @@
 # spec       sha256:58ec69a615fbb5c5
 # target     sha256:c2cb1a3370d5a519  NVIDIA GeForce RTX 5090 (Blackwell, sm_120)
 # schedule   sha256:c20f92b29893a417  portable, tiles 128 × 64, 4 warps, 2 stages, tma loads
-# text       sha256:739ed50f856cc038  templates api 1
+# text       sha256:b02d78b126185f43  templates api 1
 """Bidirectional attention.
 
 Forward attention. For query q of head h and the keys k of key/value head h:
@@ -315,8 +315,9 @@ def _launch(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # --- meaning: the same in PyTorch, for tensors that are not on a GPU ------------------------------
+@torch.autocast("cpu", enabled=False)
 def _eager(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-    """Compute the formula above without tiles, in float32."""
+    """Compute the formula above without tiles, in float32. Autocast changes nothing."""
     queries = q.float().transpose(1, 2)
     keys, values = (x.float().repeat_interleave(GROUP.value, 2).transpose(1, 2) for x in (k, v))
     x = queries @ keys.mT * SCALE.value
@@ -328,6 +329,13 @@ def _eager(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # --- interface ------------------------------------------------------------------------------------
+def _check_tensors(**given: object) -> None:
+    """Raise a TypeError that names the argument which is no tensor, such as None."""
+    for name, x in given.items():
+        if not isinstance(x, Tensor):
+            raise TypeError(f"{name}: expected a tensor, got {type(x).__name__}")
+
+
 def _check(q: Tensor, k: Tensor, v: Tensor) -> None:
     """Raise a TypeError or ValueError that names the argument which does not fit."""
     batch, seq_q = q.shape[:2] if q.dim() == 4 else (None, None)
@@ -378,7 +386,7 @@ def _forward(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # torch.compile sees one opaque operator. The digest in its name keeps two versions apart.
-_op = torch.library.custom_op("flash4gen::full_739ed50f", _forward, mutates_args=())
+_op = torch.library.custom_op("flash4gen::full_b02d78b1", _forward, mutates_args=())
 
 
 @_op.register_fake
@@ -408,6 +416,7 @@ def full(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         TypeError, ValueError: an argument does not fit; the message names it.
         RuntimeError: the tensors are on a GPU other than rtx5090.
     """
+    _check_tensors(q=q, k=k, v=v)
     if torch.compiler.is_compiling():
         return _op(q, k, v)
     return _forward(q, k, v)

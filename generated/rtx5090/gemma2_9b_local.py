@@ -3,7 +3,7 @@
 # spec       sha256:27416976b18ba8e6
 # target     sha256:c2cb1a3370d5a519  NVIDIA GeForce RTX 5090 (Blackwell, sm_120)
 # schedule   sha256:ba689eb70bd755e9  portable, tiles 32 × 32, 4 warps, 3 stages, pointer loads
-# text       sha256:4d627278d1a67e2c  templates api 1
+# text       sha256:db9915fb4443971a  templates api 1
 """Gemma-2 9B, its sliding-window layers.
 
 Forward attention. For query q of head h and the keys k of key/value head h // 2:
@@ -413,8 +413,9 @@ def _launch(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # --- meaning: the same in PyTorch, for tensors that are not on a GPU ------------------------------
+@torch.autocast("cpu", enabled=False)
 def _eager(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-    """Compute the formula above without tiles, in float32."""
+    """Compute the formula above without tiles, in float32. Autocast changes nothing."""
     seq_q = torch.tensor(q.shape[1], device=q.device)
     seq_k = torch.tensor(k.shape[1], device=q.device)
     i = torch.arange(q.shape[1], device=q.device)[:, None]
@@ -433,6 +434,13 @@ def _eager(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # --- interface ------------------------------------------------------------------------------------
+def _check_tensors(**given: object) -> None:
+    """Raise a TypeError that names the argument which is no tensor, such as None."""
+    for name, x in given.items():
+        if not isinstance(x, Tensor):
+            raise TypeError(f"{name}: expected a tensor, got {type(x).__name__}")
+
+
 def _check(q: Tensor, k: Tensor, v: Tensor) -> None:
     """Raise a TypeError or ValueError that names the argument which does not fit."""
     batch, seq_q = q.shape[:2] if q.dim() == 4 else (None, None)
@@ -483,7 +491,7 @@ def _forward(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # torch.compile sees one opaque operator. The digest in its name keeps two versions apart.
-_op = torch.library.custom_op("flash4gen::gemma2_9b_local_4d627278", _forward, mutates_args=())
+_op = torch.library.custom_op("flash4gen::gemma2_9b_local_db9915fb", _forward, mutates_args=())
 
 
 @_op.register_fake
@@ -513,6 +521,7 @@ def gemma2_9b_local(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         TypeError, ValueError: an argument does not fit; the message names it.
         RuntimeError: the tensors are on a GPU other than rtx5090.
     """
+    _check_tensors(q=q, k=k, v=v)
     if torch.compiler.is_compiling():
         return _op(q, k, v)
     return _forward(q, k, v)

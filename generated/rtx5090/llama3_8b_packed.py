@@ -3,7 +3,7 @@
 # spec       sha256:7d67c997597b2683
 # target     sha256:c2cb1a3370d5a519  NVIDIA GeForce RTX 5090 (Blackwell, sm_120)
 # schedule   sha256:bcccb98a27ab8e50  portable, tiles 64 × 32, 4 warps, 2 stages, pointer loads
-# text       sha256:ac54a80feee07448  templates api 1
+# text       sha256:690566c528e20bc4  templates api 1
 """Llama 3 8B, packed sequences.
 
 Forward attention. For query q of head h and the keys k of key/value head h // 4:
@@ -448,10 +448,11 @@ def _eager_sequence(q: Tensor, k: Tensor, v: Tensor, entry: int) -> tuple[Tensor
     return out.transpose(1, 2).to(q.dtype).contiguous(), lse
 
 
+@torch.autocast("cpu", enabled=False)
 def _eager(
     q: Tensor, k: Tensor, v: Tensor, cu_seqlens_q: Tensor, cu_seqlens_k: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Compute one sequence after the other."""
+    """Compute one sequence after the other. Autocast changes nothing."""
     _check_lengths(q, k, cu_seqlens_q, cu_seqlens_k)
     out = q.new_empty(q.shape[0], HEADS.value, VALUE_DIM.value)
     lse = q.new_empty(HEADS.value, q.shape[0], dtype=torch.float32)
@@ -464,6 +465,13 @@ def _eager(
 
 
 # --- interface ------------------------------------------------------------------------------------
+def _check_tensors(**given: object) -> None:
+    """Raise a TypeError that names the argument which is no tensor, such as None."""
+    for name, x in given.items():
+        if not isinstance(x, Tensor):
+            raise TypeError(f"{name}: expected a tensor, got {type(x).__name__}")
+
+
 def _check_input(
     name: str, x: Tensor, dtype: torch.dtype, shape: tuple[int, ...], axes: str, q: Tensor
 ) -> None:
@@ -551,7 +559,7 @@ def _forward(
 
 
 # torch.compile sees one opaque operator. The digest in its name keeps two versions apart.
-_op = torch.library.custom_op("flash4gen::llama3_8b_packed_ac54a80f", _forward, mutates_args=())
+_op = torch.library.custom_op("flash4gen::llama3_8b_packed_690566c5", _forward, mutates_args=())
 
 
 @_op.register_fake
@@ -594,6 +602,7 @@ def llama3_8b_packed(
         TypeError, ValueError: an argument does not fit; the message names it.
         RuntimeError: the tensors are on a GPU other than rtx5090.
     """
+    _check_tensors(q=q, k=k, v=v, cu_seqlens_q=cu_seqlens_q, cu_seqlens_k=cu_seqlens_k)
     if check_lengths:
         _check(q, k, v, cu_seqlens_q, cu_seqlens_k)
         _check_lengths(q, k, cu_seqlens_q, cu_seqlens_k)

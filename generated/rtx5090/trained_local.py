@@ -2,8 +2,8 @@
 #     flash4gen compile trained_local.attn --target rtx5090
 # spec       sha256:5a461241d66dd5b8
 # target     sha256:c2cb1a3370d5a519  NVIDIA GeForce RTX 5090 (Blackwell, sm_120)
-# schedule   sha256:0c7fb5576e3dd99b  portable, tiles 64 × 32, 4 warps, 3 stages, pointer loads
-# text       sha256:b21a31e2507352b1  templates api 1
+# schedule   sha256:6810441bd7d6c876  portable, tiles 64 × 32, 4 warps, 3 stages, pointer loads
+# text       sha256:fb2c6f308489b36b  templates api 1
 """A layer to train: local, with a softcap, ALiBi slopes and a sink.
 
 Attention, forward and backward. For query q of head h and the keys k of key/value head h // 2:
@@ -1136,8 +1136,9 @@ def _eager_sink(q: Tensor, k: Tensor, sinks: Tensor) -> Tensor:
     return q.new_zeros(1, HEADS.value, 1, dtype=torch.float32) + sink
 
 
+@torch.autocast("cpu", enabled=False)
 def _eager(q: Tensor, k: Tensor, v: Tensor, slopes: Tensor, sinks: Tensor) -> tuple[Tensor, Tensor]:
-    """Compute the formula above without tiles, in float32; in float64 for float64 tensors."""
+    """Compute the formula above without tiles, in float32 or float64. Autocast changes nothing."""
     _, _, x, *_ = _eager_scores(q, k, slopes)
     values = v.to(x.dtype).repeat_interleave(GROUP.value, 2).transpose(1, 2)
     lse = torch.logsumexp(x, -1)
@@ -1149,6 +1150,7 @@ def _eager(q: Tensor, k: Tensor, v: Tensor, slopes: Tensor, sinks: Tensor) -> tu
     return out.transpose(1, 2).to(q.dtype).contiguous(), lse
 
 
+@torch.autocast("cpu", enabled=False)
 def _eager_backward(
     grad_out: Tensor,
     grad_lse: Tensor,
@@ -1188,6 +1190,13 @@ def _eager_backward(
 
 
 # --- interface ------------------------------------------------------------------------------------
+def _check_tensors(**given: object) -> None:
+    """Raise a TypeError that names the argument which is no tensor, such as None."""
+    for name, x in given.items():
+        if not isinstance(x, Tensor):
+            raise TypeError(f"{name}: expected a tensor, got {type(x).__name__}")
+
+
 def _check_input(
     name: str, x: Tensor, dtype: torch.dtype, shape: tuple[int, ...], axes: str, q: Tensor
 ) -> None:
@@ -1258,7 +1267,7 @@ def _forward(
 
 
 # torch.compile sees one opaque operator. The digest in its name keeps two versions apart.
-_op = torch.library.custom_op("flash4gen::trained_local_b21a31e2", _forward, mutates_args=())
+_op = torch.library.custom_op("flash4gen::trained_local_fb2c6f30", _forward, mutates_args=())
 
 
 @_op.register_fake
@@ -1287,7 +1296,7 @@ def _gradients(
 
 
 _gradients_op = torch.library.custom_op(
-    "flash4gen::trained_local_backward_b21a31e2", _gradients, mutates_args=()
+    "flash4gen::trained_local_backward_fb2c6f30", _gradients, mutates_args=()
 )
 
 
@@ -1358,6 +1367,7 @@ def trained_local(
         TypeError, ValueError: an argument does not fit; the message names it.
         RuntimeError: the tensors are on a GPU other than rtx5090.
     """
+    _check_tensors(q=q, k=k, v=v, slopes=slopes, sinks=sinks)
     tensors = (q, k, v, slopes, sinks)
     wanted = torch.is_grad_enabled() and any(x.requires_grad for x in tensors)
     if torch.compiler.is_compiling() or wanted:
