@@ -16,6 +16,7 @@ from flash4gen.schedule.blackwell.model import BlackwellSchedule, Dispatch
 from flash4gen.validate.certificate import Status
 from flash4gen.vgpu import Check, FindingKind, Policy, virtual_gpu
 from tests.ir.notation import attention
+from tests.long_matrix import slow
 from tests.schedule.variants import FULL, chosen, pinning
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def findings(what: Attention, made: Any, policy: Policy = Policy.RANDOM) -> set[
     return {finding.kind for report in gpu.reports for finding in report.findings}
 
 
-@pytest.mark.parametrize("what", [PLAIN, WIDE, PACKED], ids=lambda item: str(item.name))
+@pytest.mark.parametrize("what", [PLAIN, *slow(WIDE, PACKED)], ids=lambda item: str(item.name))
 def test_a_pair_computes_what_one_cta_does(what: Attention, tmp_path: Path) -> None:
     made = module(what, tmp_path)
     q, k, v = inputs(what)
@@ -117,7 +118,7 @@ BUGS = {
 }
 
 
-@pytest.mark.parametrize("bug", BUGS)
+@pytest.mark.parametrize("bug", [next(iter(BUGS)), *slow(*list(BUGS)[1:])])
 def test_what_is_wrong_with_a_pair_is_found(bug: str, tmp_path: Path) -> None:
     old, new, kind = BUGS[bug]
     assert kind in findings(PLAIN, module(PLAIN, tmp_path, (old, new)))

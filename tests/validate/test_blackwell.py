@@ -21,6 +21,7 @@ from flash4gen.schedule.blackwell.model import BlackwellSchedule
 from flash4gen.schedule.blackwell.short import one_tile
 from flash4gen.vgpu import Check, Policy, virtual_gpu
 from tests.ir.notation import attention
+from tests.long_matrix import slow
 from tests.schedule.variants import CAUSAL, FULL, SOFTCAP, chosen, pinning
 
 if TYPE_CHECKING:
@@ -194,7 +195,7 @@ def compare(kernel: Kernel, modules: Modules, seq_q: int, seq_k: int) -> None:
     torch.testing.assert_close(lse, expected_lse, rtol=0, atol=close_lse)
 
 
-@pytest.mark.parametrize("kernel", KERNELS, ids=str)
+@pytest.mark.parametrize("kernel", [*KERNELS[:4], *slow(*KERNELS[4:])], ids=str)
 def test_numbers_and_concurrency(kernel: Kernel, modules: Modules) -> None:
     """Four work tiles or eight, each of up to five key tiles, the last ones cut."""
     compare(kernel, modules, 150, 600)
@@ -219,7 +220,7 @@ def test_rows_without_keys(kernel: Kernel, modules: Modules) -> None:
     torch.testing.assert_close(out, expected, rtol=kernel.tolerance[0], atol=kernel.tolerance[0])
 
 
-@pytest.mark.parametrize("two", [PLAIN, pytest.param(WINDOWED, marks=pytest.mark.slow)], ids=str)
+@pytest.mark.parametrize("two", [PLAIN, *slow(WINDOWED)], ids=str)
 def test_a_query_does_not_depend_on_who_shares_its_program(two: Kernel, modules: Modules) -> None:
     """One query tile to a program, or two: which key tiles a program walks differs, no bit does."""
     one = replace(two, name=f"{two.name}, one tile", pins=ONE_TILE)
@@ -233,12 +234,14 @@ def test_a_query_does_not_depend_on_who_shares_its_program(two: Kernel, modules:
 
 CLC: Pins = {"dispatch": "clc", "pack": 2}
 SHORT = (
-    PLAIN,
-    Kernel(name="64, full, disjoint, short", widths=(64, 64), mask=FULL, pins={"plan": "disjoint"}),
     Kernel(name="launch control, packed", pins=CLC),
-    pytest.param(WINDOWED, marks=pytest.mark.slow),
-    pytest.param(
-        Kernel(name="192, softcap, short", widths=(192, 128), score=SOFTCAP), marks=pytest.mark.slow
+    *slow(
+        PLAIN,
+        Kernel(
+            name="64, full, disjoint, short", widths=(64, 64), mask=FULL, pins={"plan": "disjoint"}
+        ),
+        WINDOWED,
+        Kernel(name="192, softcap, short", widths=(192, 128), score=SOFTCAP),
     ),
 )
 

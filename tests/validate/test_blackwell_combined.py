@@ -16,6 +16,7 @@ from flash4gen.render.module import render
 from flash4gen.schedule.blackwell.model import BlackwellSchedule
 from flash4gen.vgpu import Check, Policy, virtual_gpu
 from tests.ir.notation import attention, expr
+from tests.long_matrix import slow
 from tests.schedule.variants import CAUSAL, chosen, pinning
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def compare(module: Any, given: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
     return out, second
 
 
-@pytest.mark.parametrize("lengths", [LENGTHS, BRIEF], ids=["two tiles", "one tile"])
+@pytest.mark.parametrize("lengths", [BRIEF, *slow(LENGTHS)], ids=["one tile", "two tiles"])
 def test_slopes_and_a_sink_of_packed_sequences(
     lengths: tuple[tuple[int, int], ...], tmp_path: Path
 ) -> None:
@@ -120,7 +121,7 @@ def test_packed_sequences_without_any_keys_have_the_sink_alone(tmp_path: Path) -
 
 @pytest.mark.parametrize(
     "name",
-    [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in SIGMOID],
+    [*QUICK, *slow(*(name for name in SIGMOID if name not in QUICK))],
 )
 def test_inputs_of_sigmoid_weights(name: str, tmp_path: Path) -> None:
     what = SIGMOID[name]

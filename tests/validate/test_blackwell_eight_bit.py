@@ -21,6 +21,7 @@ from flash4gen.validate.tolerance import accuracy_of
 from flash4gen.vgpu import Check, Policy, virtual_gpu
 from flash4gen.vgpu.mutate import pool
 from tests.ir.notation import attention
+from tests.long_matrix import slow
 from tests.schedule.variants import SOFTCAP, pinning
 from tests.validate.subjects import written
 
@@ -92,27 +93,35 @@ VARIANTS = {
 }
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+QUICK = "shared_s, a factor per tensor"
+"""What CI runs; the others belong to the long matrix."""
+
+
+@pytest.mark.parametrize("name", [QUICK, *slow(*(it for it in VARIANTS if it != QUICK))])
 def test_kernels_keep_the_budget(name: str, tmp_path: Path) -> None:
     assert failures(VARIANTS[name], tmp_path) == []
 
 
+FAULTS = {
+    "value factor": ("descale_v_b_hkv / row_sum", "1.0 / row_sum"),
+    "lse": ("(row_max * to_log2 - SHIFT + gl.log2", "(row_max * to_log2 + gl.log2"),
+    "score factor": (
+        "to_log2 = TO_LOG2 * (descale_q_b_hkv * descale_k_b_hkv)",
+        "to_log2 = TO_LOG2 * 1.0",
+    ),
+    "saturated": ("* -to_log2 + SHIFT", "* -to_log2 + SHIFT + 1.0"),
+    "underflow": ("* -to_log2 + SHIFT", "* -to_log2 - 5.0"),
+}
+
+
 @pytest.mark.parametrize(
-    "change",
-    [
-        ("descale_v_b_hkv / row_sum", "1.0 / row_sum"),
-        ("(row_max * to_log2 - SHIFT + gl.log2", "(row_max * to_log2 + gl.log2"),
-        ("to_log2 = TO_LOG2 * (descale_q_b_hkv * descale_k_b_hkv)", "to_log2 = TO_LOG2 * 1.0"),
-        ("* -to_log2 + SHIFT", "* -to_log2 + SHIFT + 1.0"),
-        ("* -to_log2 + SHIFT", "* -to_log2 - 5.0"),
-    ],
-    ids=["value factor", "lse", "score factor", "saturated", "underflow"],
+    "fault", ["value factor", *slow("lse", "score factor", "saturated", "underflow")]
 )
-def test_faults_show(change: tuple[str, str], tmp_path: Path) -> None:
-    assert failures(SCALED, tmp_path, change, cases=(NORMAL,)) != []
+def test_faults_show(fault: str, tmp_path: Path) -> None:
+    assert failures(SCALED, tmp_path, FAULTS[fault], cases=(NORMAL,)) != []
 
 
-@pytest.mark.parametrize("plan", ["p_in_s", "shared_s"])
+@pytest.mark.parametrize("plan", ["p_in_s", *slow("shared_s")])
 def test_no_order_of_warps_copies_and_products_matters(plan: str, tmp_path: Path) -> None:
     _, _, path = written(pinning(SCALED, plan=plan), "b200", tmp_path)
     module = load_module(path)

@@ -149,6 +149,7 @@ def test_trees_whose_words_begin_anywhere_in_a_fragment(
     compare(made(what, tmp_path), given)
 
 
+@pytest.mark.slow
 def test_sinks_of_any_size(tmp_path: Path) -> None:
     """Far above and far below all scores, −∞, and where rows have no keys; maxima may be old."""
     module = made(SUNK, tmp_path)
