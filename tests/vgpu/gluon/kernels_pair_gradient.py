@@ -62,8 +62,7 @@ def _agree(ready, i, BROKEN: gl.constexpr):
 def pair_query_gradient(q_desc, k_desc, columns_desc, out_desc, tiles, BROKEN: gl.constexpr):
     """out = (K·Qᵀ · 2⁻⁵)ᵀ·K, tile after tile of queries.
 
-    q: half of the queries in each CTA; k: half of the keys; columns: of all keys, half of the
-    columns; out: half of the queries.
+    Each CTA has half of q and out, half of k, and of all keys half of the columns.
     """
     queries: gl.constexpr = q_desc.block_type.shape[0]
     keys: gl.constexpr = k_desc.block_type.shape[0]
