@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -18,6 +20,7 @@ from flash4gen.schedule.model import Choice, Load, as_portable
 from flash4gen.vgpu import virtual_gpu
 from flash4gen.vgpu.errors import VirtualGpuError
 from tests.ir.notation import attention
+from tests.project import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -253,11 +256,29 @@ def test_an_argument_that_does_not_fit_is_named(
         modules["small_blocks"].small_blocks(**(arguments(4) | change))
 
 
+OPCHECK = """
+import sys
+from pathlib import Path
+import torch
+from flash4gen.build.load import load_module
+torch.library.opcheck(load_module(Path(sys.argv[1]))._op, torch.load(sys.argv[2]))
+"""
+
+
 @pytest.mark.parametrize("name", ["small_blocks", "packed_queries"])
-def test_torch_compile_sees_one_operator(modules: dict[str, ModuleType], name: str) -> None:
+def test_torch_compile_sees_one_operator(
+    modules: dict[str, ModuleType], name: str, tmp_path: Path
+) -> None:
+    """In a process of its own: in this one torch ends in `std::bad_alloc` now and then.
+
+    The error comes out of the dispatcher of `SchemaCheckMode`, of `small_blocks` alone, and only
+    after other tests of this file; why is not known. 1,100 checks in new processes had none.
+    """
     given = packed_arguments(4) if name == "packed_queries" else arguments(4)
     order = ("q", "k", "v", "cu_seqlens_q", "block_table", "seqused_k")
-    torch.library.opcheck(modules[name]._op, tuple(given[x] for x in order if x in given))
+    torch.save(tuple(given[x] for x in order if x in given), tmp_path / "given.pt")
+    files = [str(modules[name].__file__), str(tmp_path / "given.pt")]
+    subprocess.run([sys.executable, "-c", OPCHECK, *files], cwd=ROOT, check=True)
 
 
 def test_whole_tiles_are_never_loaded() -> None:
