@@ -94,7 +94,7 @@ def compare(module: Any, given: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
     return out, second
 
 
-@pytest.mark.parametrize("lengths", [BRIEF, *slow(LENGTHS)], ids=["one tile", "two tiles"])
+@pytest.mark.parametrize("lengths", [BRIEF, *slow((LENGTHS,))], ids=["one tile", "two tiles"])
 def test_slopes_and_a_sink_of_packed_sequences(
     lengths: tuple[tuple[int, int], ...], tmp_path: Path
 ) -> None:
