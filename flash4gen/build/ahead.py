@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import triton
+
+from flash4gen.vgpu.mutate import usable_cores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,10 +32,7 @@ def workers() -> int:
     """
     if multiprocessing.parent_process() is not None:
         return 1
-    ours = (
-        os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
-    )
-    return min(4, len(ours))
+    return min(4, usable_cores())
 
 
 def in_threads(work: Callable[[A], B], items: Sequence[A]) -> list[B]:
