@@ -83,10 +83,11 @@ def pair_query_gradient(q_desc, k_desc, columns_desc, out_desc, tiles, BROKEN: g
         gl.float32, [keys, queries],
         TensorMemoryLayout([keys // 2, queries], col_stride=1, cga_layout=rows, two_ctas=True),
     )  # fmt: skip
-    dq = allocate_tensor_memory(
-        gl.float32, [queries, dim],
-        TensorMemoryLayout([queries // 2, dim], col_stride=1, cga_layout=rows, two_ctas=True),
-    )  # fmt: skip
+    # In the place of scores that were read: 64 rows of a CTA take its 128 lanes of dim / 2 columns.
+    over_lanes: gl.constexpr = TensorMemoryLayout(
+        [queries // 2, dim], col_stride=1, cga_layout=rows, two_ctas=True
+    )
+    dq = s.slice(0, dim // 2).reinterpret(gl.float32, [queries, dim], over_lanes)
     # The second CTA waits at none of these, so that the keys have one of their own.
     kept = _barrier()
     full = _barrier()
