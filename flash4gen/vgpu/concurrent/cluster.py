@@ -412,8 +412,9 @@ class Member(Worker):
                 raise unsupported("commits to other CTAs in clusters of more than two")
             reached = range(self.ctas)
         self.begin()
-        barriers = [self.barrier(self._home(view, cta)) for view in views for cta in reached]
-        self.tensor.arrive(tuple(barriers))
+        self.tensor.arrive(
+            (cta, self.barrier(self._home(view, cta))) for view in views for cta in reached
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from flash4gen.vgpu.concurrent.jobs import Job
 from flash4gen.vgpu.engines import PendingDot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from torch import Tensor
 
@@ -56,12 +56,23 @@ class Products:
             self._open = deque(pair for pair in self._open if not pair[0].done)
         return job
 
-    def arrive(self, barriers: tuple[CheckedBarrier, ...]) -> None:
-        """Arrive at barriers when everything issued so far is done."""
-        worker, clocks = self._worker, self._machine.clocks
+    def arrive(self, barriers: Iterable[tuple[int, CheckedBarrier]]) -> None:
+        """Arrive at barriers, each with its CTA, when everything issued so far is done.
+
+        Arrivals at several CTAs are events of their own, in order on the way to each: who has seen
+        one of them does not know of the others. PTX ISA, tcgen05.commit: a multicast signals the
+        same barrier of each CTA; nothing is said of their order.
+        """
+        worker, machine = self._worker, self._machine
+        clocks = machine.clocks
         clocks.join(self.clock, worker.clock)
-        for barrier in barriers:
-            self._job(partial(_arrive, barrier, worker.actor(clocks.copy(self.clock))))
+        reached = tuple(barriers)
+        several = len({cta for cta, _ in reached}) > 1
+        for cta, barrier in reached:
+            clock = clocks.copy(self.clock)
+            if several:
+                clocks.tick(clock, machine.thread(f"arrivals at CTA {cta}", worker))
+            self._job(partial(_arrive, barrier, worker.actor(clock)))
         worker.release()
 
     def wait(self, pending: int) -> None:

@@ -381,7 +381,7 @@ class Worker(Agent):
     def commit(self, views: tuple[View, ...], *, everywhere: bool) -> None:  # noqa: ARG002
         """Arrive at barriers when all products so far are done."""
         self.begin()
-        self.tensor.arrive(tuple(self.barrier(view) for view in views))
+        self.tensor.arrive((0, self.barrier(view)) for view in views)
 
     # --- partitions ---------------------------------------------------------------------------
 

@@ -173,6 +173,7 @@ BUGS: tuple[Bug, ...] = (
     *_bugs(
         "matmul_multicast",
         ("one user counted", "", Kind.BARRIER_OVER_ARRIVAL, Kind.RACE_SMEM),
+        ("the other CTA not waited for", "tcgen05_mma(", Kind.BARRIER_OVER_ARRIVAL),
         ("buffer not waited for", "", Kind.RACE_SMEM, Kind.PHASE_OVERRUN,
          Kind.BARRIER_OVER_ARRIVAL),
         ("bytes of the whole cluster", "mbarrier.wait(full", Kind.DEADLOCK,

@@ -35,7 +35,9 @@ def matmul_cluster(
     """C = A·B on two CTAs, each with half of the rows.
 
     With `TWO_CTAS` the pair multiplies together, each holding half of B; without, each multiplies
-    for itself, and B goes to both at once if `MULTICAST`.
+    for itself, and B goes to both at once if `MULTICAST`. The first CTA then loads B for the other
+    as well, and waits until that one knows its buffer to be free: a product's arrivals at the two
+    CTAs are two events, and one of them tells nothing of the other.
     """
     tile_m: gl.constexpr = a_desc.block_type.shape[0]
     tile_k: gl.constexpr = a_desc.block_type.shape[1]
@@ -50,6 +52,7 @@ def matmul_cluster(
     acc = allocate_tensor_memory(gl.float32, [tile_m, tile_n], in_tmem)
     full = mbarrier.allocate_mbarrier(batch=STAGES, two_ctas=TWO_CTAS)
     empty = mbarrier.allocate_mbarrier(batch=STAGES)
+    ready = mbarrier.allocate_mbarrier(two_ctas=True)
     # A buffer is free when every CTA that holds a copy of it has multiplied.
     users: gl.constexpr = tcgen05_mma_barrier_count(
         [a_ring.index(0), b_ring.index(0)], MULTICAST, TWO_CTAS
@@ -57,6 +60,7 @@ def matmul_cluster(
     for slot in gl.static_range(STAGES):
         mbarrier.init(full.index(slot), count=1)
         mbarrier.init(empty.index(slot), count=1 if BROKEN == "one user counted" else users)
+    mbarrier.init(ready, count=1)
     done = mbarrier.allocate_mbarrier()
     mbarrier.init(done, count=1)
     size: gl.constexpr = a_desc.nbytes_per_cta + b_desc.nbytes_per_cta
@@ -72,6 +76,9 @@ def matmul_cluster(
             mbarrier.expect(full.index(stage), size)
         a_k = i * tile_k
         tma.async_load(a_desc, [0, a_k], full.index(stage), a_ring.index(stage))
+        if MULTICAST and BROKEN != "the other CTA not waited for":
+            mbarrier.arrive(ready, count=1)
+            mbarrier.wait(ready, i & 1)
         tma.async_load(
             b_desc, [a_k, 0], full.index(stage), b_ring.index(stage), multicast=MULTICAST
         )
