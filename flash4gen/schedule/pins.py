@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from flash4gen.diagnostics.model import Diagnostic, Label, Severity
 from flash4gen.diagnostics.suggest import did_you_mean, one_of
+from flash4gen.schedule.backward.pipeline.pair_choice import PIPELINE_DOMAINS
 from flash4gen.schedule.blackwell.model import BlackwellSchedule
 from flash4gen.schedule.blackwell.space import DOMAINS
 from flash4gen.schedule.domain import Domain
@@ -52,12 +53,15 @@ PORTABLE: dict[str, Domain] = {
 
 DOMAINS_OF: dict[Family, dict[str, Domain]] = {
     Family.PORTABLE: PORTABLE,
-    Family.BLACKWELL: DOMAINS,
+    Family.BLACKWELL: {**DOMAINS, **PIPELINE_DOMAINS},
 }
 """Every field that a spec may pin, by family, with the values that it may have."""
 
 FAMILY = Domain(tuple(Family))
-PINNABLE: tuple[str, ...] = ("family", *dict.fromkeys((*PORTABLE, *DOMAINS)))
+PINNABLE: tuple[str, ...] = (
+    "family",
+    *dict.fromkeys(it for of in DOMAINS_OF.values() for it in of),
+)
 """The names of all of them."""
 
 Pins = dict[str, Any]

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from dataclasses import replace
+from time import monotonic
 from typing import TYPE_CHECKING
 
 import pytest
 
 from flash4gen.driver import check_spec, plan_spec
-from flash4gen.driver.tune import try_schedule, tune_plan
+from flash4gen.driver.tune import _in_order, try_schedule, tune_plan
 from flash4gen.ir.library import spec_path
 from flash4gen.schedule.blackwell.model import BlackwellSchedule
 from flash4gen.schedule.blackwell.resolve import planned
+from flash4gen.schedule.blackwell.trials import Trial
 from flash4gen.schedule.blackwell.tune import nominal_shape
 
 if TYPE_CHECKING:
@@ -38,6 +41,25 @@ def test_in_little_time_nothing_is_compiled(tmp_path: Path) -> None:
     found = tune_plan(pinned, seconds=2)
     assert found.trials == ()
     assert found.schedule == found.best.schedule
+
+
+def test_no_trial_begins_that_would_end_too_late(plan: Plan) -> None:
+    """What takes longer than is left is not begun; what ends at once, all is."""
+    default = plan.choice.schedule
+    assert isinstance(default, BlackwellSchedule)
+    wanted = [replace(default, emulated=columns) for columns in (24, 16, 8, 0)]
+    begun = []
+
+    def submit(schedule: BlackwellSchedule) -> Future[Trial]:
+        begun.append(schedule)
+        future: Future[Trial] = Future()
+        future.set_result(Trial(schedule, 0, 0, "", 1.0, 1.0, 1.0))
+        return future
+
+    assert list(_in_order(submit, wanted, first=10.0, end=monotonic() + 5.0)) == []
+    assert begun == []
+    found = list(_in_order(submit, wanted, first=1.0, end=monotonic() + 5.0))
+    assert [trial.schedule for trial in found] == begun == wanted
 
 
 @pytest.mark.slow

@@ -61,6 +61,9 @@ FEWER_STAGES = 2
 FINALISTS = 12
 """Schedules that run again with shaken latencies, as far as there is time."""
 
+MANY = 100
+"""First runs that may take all of the time, where a machine is slow or busy."""
+
 FEWEST = 2
 """So many of them do in any case."""
 
@@ -152,7 +155,8 @@ def tune(
             if report is not None:
                 best = min(steps, key=_first)
                 report(len(steps), len(kernels), best[0], best[1].schedule)
-            if len(steps) >= FINALISTS and monotonic() - begun > SHARE * seconds:
+            share = SHARE if len(steps) >= MANY else 1.0
+            if len(steps) >= FINALISTS and monotonic() - begun > share * seconds:
                 break
         finalists = list(islice(_different(sorted(steps, key=_first)), FINALISTS))
         paces = _in_time(workers, [standing, *finalists], begun + seconds)
