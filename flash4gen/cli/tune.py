@@ -65,7 +65,7 @@ def _able(plan: Plan, output: Output) -> bool:
 
     if isinstance(plan.choice.schedule, Schedule):
         where = f"{plan.attention.name} on {plan.hardware.name}"
-        why = "the portable family has tried all of its schedules already"
+        why = "the portable family has ranked all of its schedules already: see `flash4gen explain`"
         if plan.hardware.backend == Backend.HIP:
             why = f"there is no model of time for AMD, and {why}"
         output.remark(f"{where}: {why}")

@@ -46,6 +46,7 @@ class Do(StrEnum):
     TMEM_STORE = "tensor memory store"
     SHARED_LOAD = "shared memory load"
     SHARED_STORE = "shared memory store"
+    RELOAD = "reload of a spilled register"
     PRODUCT = "product"
     PRODUCT_WAIT = "wait for products"
     COMMIT = "commit"
@@ -163,7 +164,7 @@ def _pieces(instructions: Sequence[Instruction]) -> tuple[Piece, ...]:
     return tuple(pieces)
 
 
-_LOADS = (Do.TMEM_LOAD, Do.SHARED_LOAD)
+_LOADS = (Do.TMEM_LOAD, Do.SHARED_LOAD, Do.RELOAD)
 
 
 def _reads(instruction: Instruction) -> list[int]:
@@ -226,8 +227,14 @@ def work_of(instruction: Instruction) -> Work:
 
 
 def _special(instruction: Instruction) -> Piece | None:
-    """Return the piece of an instruction about memory or synchronisation, None for others."""
+    """Return the piece of an instruction about memory or synchronisation, None for others.
+
+    Reloads of spilled registers come from L1, which shares its memory with shared memory (CUDA C
+    Programming Guide). That nobody waits for a spill to be stored leaves it an issue slot.
+    """
     name, kind = instruction.mnemonic, instruction.kind
+    if name.startswith("LDL"):
+        return Piece(do=Do.RELOAD, bytes=_width(name))
     if name.startswith("WARPGROUP.DEPBAR"):
         return Piece(do=Do.PRODUCT_WAIT, pending=_last_number(instruction))
     if name.startswith(("LDGDEPBAR", "UTMACMDFLUSH")):

@@ -200,7 +200,7 @@ class _Weaver:
                 return [TmemLoad(bytes=size, gives=name, label=piece.do, line=line)]
             case Do.TMEM_STORE:
                 return [TmemStore(bytes=size, label=piece.do, line=line)]
-            case Do.SHARED_LOAD:
+            case Do.SHARED_LOAD | Do.RELOAD:
                 return [SharedLoad(bytes=size, gives=name, label=piece.do, line=line)]
             case Do.SHARED_STORE:
                 return [SharedStore(bytes=size, label=piece.do, line=line)]
