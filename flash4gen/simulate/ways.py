@@ -227,14 +227,8 @@ def work_of(instruction: Instruction) -> Work:
 
 
 def _special(instruction: Instruction) -> Piece | None:
-    """Return the piece of an instruction about memory or synchronisation, None for others.
-
-    Reloads of spilled registers come from L1, which shares its memory with shared memory (CUDA C
-    Programming Guide). That nobody waits for a spill to be stored leaves it an issue slot.
-    """
+    """Return the piece of an instruction about memory or synchronisation, None for others."""
     name, kind = instruction.mnemonic, instruction.kind
-    if name.startswith("LDL"):
-        return Piece(do=Do.RELOAD, bytes=_width(name))
     if name.startswith("WARPGROUP.DEPBAR"):
         return Piece(do=Do.PRODUCT_WAIT, pending=_last_number(instruction))
     if name.startswith(("LDGDEPBAR", "UTMACMDFLUSH")):
@@ -251,12 +245,26 @@ def _special(instruction: Instruction) -> Piece | None:
         repeat = _REPEAT.search(name)
         size = (int(repeat[1]) if repeat else 1) * WARP * 4
         return Piece(do=_SIMPLE[kind], bytes=size)
-    if kind is Kind.SHARED:
-        loads = name.startswith("LDS")
-        return Piece(do=Do.SHARED_LOAD if loads else Do.SHARED_STORE, bytes=_width(name))
-    if kind is Kind.COPY:
-        return Piece(do=Do.COPY, bytes=_width(name))
+    moved = _moved(name, kind)
+    if moved is not None:
+        return Piece(do=moved, bytes=_width(name))
     return Piece(do=_SIMPLE[kind]) if kind in _SIMPLE else None
+
+
+def _moved(name: str, kind: Kind) -> Do | None:
+    """Return what an instruction does that moves as many bytes as its name says.
+
+    Reloads of spilled registers come from L1, which shares its memory with shared memory (CUDA C
+    Programming Guide). Nobody waits until one is spilled, so that this is an issue slot.
+    """
+    match kind:
+        case Kind.SHARED:
+            return Do.SHARED_LOAD if name.startswith("LDS") else Do.SHARED_STORE
+        case Kind.COPY:
+            return Do.COPY
+        case Kind.SPILL if name.startswith("LDL"):
+            return Do.RELOAD
+    return None
 
 
 _SIMPLE: dict[Kind, Do] = {
