@@ -24,6 +24,7 @@ from flash4gen.render.environment import NOTHING, environment
 from flash4gen.render.faults import blamed
 from flash4gen.render.inputs import arguments
 from flash4gen.render.pipeline import pipeline_context
+from flash4gen.render.printed import check_printed
 from flash4gen.render.provenance import Provenance, header, op_digest, provenance, seal, title
 from flash4gen.schedule.blackwell.model import BlackwellSchedule
 from flash4gen.schedule.model import Load, as_portable
@@ -88,7 +89,9 @@ def render(
         text = skeleton.render(ctx=context)
     if isinstance(schedule, BlackwellSchedule):
         text = in_gluon(text)
-    text, sealed = seal(tidied(text), origin)
+    text = tidied(text)
+    check_printed(text, overrides)
+    text, sealed = seal(text, origin)
     return RenderedModule(name=attention.name, target=hardware.name, text=text, provenance=sealed)
 
 
