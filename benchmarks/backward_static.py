@@ -68,7 +68,6 @@ COUNTED = (
     Counted("causal_192", "s", CAUSAL, "192 / 128", 8.5, 9.0),
     Counted("causal_pair", "s", CAUSAL, 128, 8.5, 9.0, ctas=2),
     Counted("full_pair", "s", "true", 128, 8.5, 9.0, ctas=2),
-    Counted("softcap_pair", "softcap(s, 30)", CAUSAL, 128, 14.0, 14.0, ctas=2),
     Counted("causal_64_pair", "s", CAUSAL, 64, 8.5, 9.0, ctas=2),
 )
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from flash4gen.diagnostics.codes import Code
 from flash4gen.diagnostics.model import DiagnosticError
+from flash4gen.driver.failures import compile_failed, import_failed
 from flash4gen.driver.model import Event, IndexPlan, Plan, Progress, StageError
 from flash4gen.ir import library
 from flash4gen.render.module import RenderedModule, render
@@ -254,13 +255,13 @@ def build_once(plan: Plan, run: Run, folder: Path, findings: Findings) -> Built 
         try:
             artefact = compile_module(file, plan.attention, plan.hardware, listed=run.listed)
         except CompileError as error:
-            findings.error(
-                Code.COMPILE_FAILED,
-                f"Triton cannot compile `{plan.attention.name}` for {plan.hardware.name}: {error}",
-                plan.attention.span,
-                notes=error.log.strip().splitlines()[-12:],
-                helps=["pin other tiles in a schedule { } block, and report this"],
-            )
+            findings.add(compile_failed(plan, error, run.template_dirs))
+            return None
+        except Exception as error:
+            failure = import_failed(error, file, run.template_dirs)
+            if failure is None:
+                raise
+            findings.add(failure)
             return None
         facts = artefact.facts
         details.append(f"{facts.registers} registers, {facts.spill_bytes} bytes spilled")

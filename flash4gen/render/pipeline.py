@@ -49,7 +49,6 @@ _PURPOSE = {
     "do_columns_full": "load → mma: the same, by columns",
     "do_columns_empty": "mma → load: dV has read it",
     "rows_full": "load → compute: lse and delta of a query tile",
-    "rows_empty": "mma → load: dK was told after they were read",
     "s_full": "mma → compute: scores are there",
     "p_ready": "compute → mma: weights stand in their place",
     "dp_full": "mma → compute: gradients of weights are there",

@@ -93,7 +93,7 @@ class PipelineSchedule:
     @property
     def row_stages(self) -> int:
         """Query tiles whose lse and delta lie in shared memory."""
-        return 2 if self.ctas > 1 else self.query_stages
+        return 2 * self.query_stages if self.ctas > 1 else self.query_stages
 
     @property
     def rest(self) -> int:

@@ -96,7 +96,6 @@ def pair_barriers(s: PipelineSchedule) -> Iterator[Barrier]:
             yield Barrier(f"{name}{kind}_full", stages, 1, ("load",))
             yield Barrier(f"{name}{kind}_empty", stages, 1, ("mma",))
     yield Barrier("rows_full", s.row_stages, 1, ("load",))
-    yield Barrier("rows_empty", s.row_stages, 1, ("mma",))
     yield Barrier("s_full", 1, 1, ("mma",))
     yield Barrier("p_ready", 1, len(compute), compute)
     yield Barrier("dp_full", 1, 1, ("mma",))
