@@ -15,7 +15,8 @@ from flash4gen.driver.model import Event, IndexPlan, Plan, Progress, StageError
 from flash4gen.ir import library
 from flash4gen.render.module import RenderedModule, render
 from flash4gen.schedule.backward.model import KernelShape
-from flash4gen.schedule.backward.space import CANDIDATES, shape_of
+from flash4gen.schedule.backward.pins import shapes_to_try
+from flash4gen.schedule.backward.space import Kernel, shape_of
 from flash4gen.schedule.choose import choose
 from flash4gen.schedule.model import Choice, Family, Searched
 from flash4gen.schedule.pins import DOMAINS_OF
@@ -199,8 +200,8 @@ def recorded_plan(plan: Plan, text: str) -> Plan:
         candidates.setdefault(record_text(ranked.schedule), ranked.schedule)
     shapes = {
         item.text: item
-        for kernel, known in CANDIDATES.items()
-        for item in (KernelShape(kernel.value, shape) for shape in known)
+        for kernel in Kernel
+        for item in (KernelShape(kernel.value, it) for it in shapes_to_try(plan.attention, kernel))
     }
     told = _RECORD.findall(text)
     excluded = tuple((candidates[name], why) for name, why in told if name in candidates)

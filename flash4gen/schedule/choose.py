@@ -31,6 +31,7 @@ from flash4gen.schedule.pins import (
     PIN_RULE,
     Request,
     families_of,
+    gradient_misfit,
     pin_error,
     pin_problems,
     read_pins,
@@ -93,7 +94,7 @@ def choose(
     problems = pin_problems(attention)
     if problems:
         return problems
-    clash = _clash(attention)
+    clash = _clash(attention) or gradient_misfit(attention, hardware)
     if clash is not None:
         return (clash,)
     allowed = [

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from flash4gen.ir.expr import Var, lookups, variables
 from flash4gen.ir.masks import never_true
 from flash4gen.schedule.backward.model import BackwardChoice
+from flash4gen.schedule.backward.pins import gradient_pins
 from flash4gen.schedule.backward.pipeline.inputs import argument_bytes, row_bytes, unread
 from flash4gen.schedule.backward.pipeline.model import KeyOrder, PipelineSchedule, QuerySum
 from flash4gen.schedule.backward.pipeline.pair_choice import pair_reasons, paired
@@ -31,7 +32,9 @@ WIDE = (192, 128)
 
 def no_pipeline(attention: Attention, hardware: Hardware) -> str:
     """Return why the pipeline has no gradients of an attention, or an empty text."""
-    known = traits(attention)
+    known, pins = traits(attention), gradient_pins(attention)
+    if pins:
+        return f"the spec pins `{pins[0].name} = {pins[0].value}`, a shape of portable gradients"
     if not attention.normalised:
         return "its backward pipeline has no sigmoid weights, and this attention has"
     widths = known.head_pad, known.value_pad
