@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +40,7 @@ attention {name} {{
     score    = {score}
     mask     = {mask}
     passes   = forward, backward
+    schedule {{ gradient_ctas = {ctas} }}
 }}
 """
 KERNEL = "_gradient_kernel"
@@ -55,6 +56,7 @@ class Counted:
     head_dim: int | str
     plain: float
     masked: float
+    ctas: int = 1
 
 
 CAUSAL = "causal(align = end)"
@@ -64,6 +66,9 @@ COUNTED = (
     Counted("softcap", "softcap(s, 30)", CAUSAL, 128, 14.0, 14.0),
     Counted("causal_64", "s", CAUSAL, 64, 8.5, 9.0),
     Counted("causal_192", "s", CAUSAL, "192 / 128", 8.5, 9.0),
+    Counted("causal_pair", "s", CAUSAL, 128, 8.5, 9.0, ctas=2),
+    Counted("full_pair", "s", "true", 128, 8.5, 9.0, ctas=2),
+    Counted("causal_64_pair", "s", CAUSAL, 64, 8.5, 9.0, ctas=2),
 )
 
 
@@ -89,7 +94,7 @@ def loops(artefact: Artefact) -> Iterator[Measured]:
 def compiled(one: Counted, target: str, folder: Path) -> Artefact:
     """Compile a variant for a target."""
     spec = folder / f"{one.name}.attn"
-    text = SPEC.format(name=one.name, head_dim=one.head_dim, score=one.score, mask=one.mask)
+    text = SPEC.format(**asdict(one))
     spec.write_text(text, encoding="utf-8")
     plans, problems = plan_spec(check_spec(spec), [target])
     if not plans:

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 def report_freshness(specs: Sequence[str], request: Request, output: Output) -> None:
     """Compare the modules of all specs with the disk, print what differs, end the command.
 
-    What names no target is compared for the targets that it has modules for, or passed over. Where
-    nothing was compared for want of targets and modules, the command has not succeeded.
+    What names no target is compared for the targets that it has modules for, or passed over, as are
+    models of other files' layers that have no index. Where nothing was compared for want of targets
+    and modules, the command has not succeeded.
     """
     found = {path: _compared(path, request) for path in spec_files(specs)}
     diagnostics = [item for one in found.values() for item in one.diagnostics]
@@ -34,7 +35,7 @@ def report_freshness(specs: Sequence[str], request: Request, output: Output) -> 
         if one.modules and _fresh(one):
             output.line(f"{path}: its modules in {request.out} are fresh")
         elif one.unnamed:
-            output.line(f"{path}: names no target, and has no module in {request.out}")
+            output.line(f"{path}: names no target of its own, and has no module in {request.out}")
         elif not one.diagnostics:
             output.line(f"{path}: nothing in it to compile")
     output.diagnostics(diagnostics)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from flash4gen.cli.output import Output
     from flash4gen.driver import Event, Progress
     from flash4gen.schedule.blackwell.model import BlackwellSchedule
+    from flash4gen.schedule.blackwell.trials import Trial
 
 
 def stage_line(event: Event) -> str:
@@ -70,5 +71,16 @@ def shown_search(where: str) -> Callable[[int, int, float, BlackwellSchedule], N
             print(f"\r\x1b[K{text[:120]}", end="\n" if ran == of else "", file=sys.stderr)
         elif ran % EVERY == 0 or ran == of:
             print(text, file=sys.stderr)
+
+    return show
+
+
+def shown_trial(where: str) -> Callable[[Trial], None]:
+    """Give the function that shows, on stderr, what came of a compile in a search."""
+    from flash4gen.schedule.text import shape_text
+
+    def show(trial: Trial) -> None:
+        told = trial.wanting or f"{trial.cycles:,.0f} cycles, modelled"
+        print(f"{where}: compiled {shape_text(trial.schedule)}: {told}", file=sys.stderr)
 
     return show

@@ -49,7 +49,8 @@ def _head(found: Simulated) -> Table:
     grid = Table.grid(padding=(0, 2), pad_edge=True)
     grid.add_column(style="cyan", no_wrap=True)
     grid.add_column(overflow="fold")
-    state = "fresh" if found.fresh else "missing or stale: compiled anew, and not written"
+    anew = "stale" if found.path.is_file() else "not there"
+    state = "fresh" if found.fresh else f"{anew}: compiled anew, and not written"
     grid.add_row("module", f"{found.path} ({state})")
     grid.add_row("schedule", shape_text(found.timed.subject.choice.schedule))
     grid.add_row("roles", _roles(found.timed))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,11 +12,12 @@ import typer
 from flash4gen.cli import options
 from flash4gen.cli.guard import guard
 from flash4gen.cli.output import Output
-from flash4gen.cli.progress import shown_search
+from flash4gen.cli.progress import shown_search, shown_trial
 
 if TYPE_CHECKING:
     from flash4gen.driver.model import Plan
-    from flash4gen.schedule.blackwell.tune import Tuned
+    from flash4gen.schedule.blackwell.trials import Trial
+    from flash4gen.schedule.blackwell.tune import Timed, Tuned
 
 _BUDGET = re.compile(r"(\d+(?:\.\d+)?)\s*(s|min|m)?")
 _SECONDS = {None: 1.0, "s": 1.0, "m": 60.0, "min": 60.0}
@@ -63,7 +65,7 @@ def _able(plan: Plan, output: Output) -> bool:
 
     if isinstance(plan.choice.schedule, Schedule):
         where = f"{plan.attention.name} on {plan.hardware.name}"
-        why = "the portable family has tried all of its schedules already"
+        why = "the portable family has ranked all of its schedules already: see `flash4gen explain`"
         if plan.hardware.backend == Backend.HIP:
             why = f"there is no model of time for AMD, and {why}"
         output.remark(f"{where}: {why}")
@@ -72,16 +74,11 @@ def _able(plan: Plan, output: Output) -> bool:
 
 
 def _tuned(plan: Plan, seconds: float, output: Output) -> Tuned:
-    from flash4gen.schedule.blackwell.tune import tune
-    from flash4gen.schedule.model import Family, Schedule
-    from flash4gen.schedule.pins import read_pins
+    from flash4gen.driver.tune import Shown, tune_plan
 
-    default = plan.choice.schedule
-    assert not isinstance(default, Schedule)
-    pins = read_pins(plan.attention, Family.BLACKWELL)
     where = f"{plan.attention.name} on {plan.hardware.name}"
-    shown = None if output.json else shown_search(where)
-    return tune(plan.attention, plan.hardware, pins, default, seconds, shown)
+    shown = None if output.json else Shown(shown_search(where), shown_trial(where))
+    return tune_plan(plan, seconds, shown)
 
 
 def _print(plan: Plan, found: Tuned, output: Output) -> None:
@@ -94,15 +91,27 @@ def _print(plan: Plan, found: Tuned, output: Output) -> None:
 def _document(plan: Plan, found: Tuned) -> dict[str, Any]:
     from flash4gen.schedule.blackwell.block import block
 
-    def timed(item: Any) -> dict[str, Any]:
-        return {"schedule": asdict(item.schedule), "modelled_cycles": [item.cycles, *item[2:]]}
+    def timed(item: Timed | Trial) -> dict[str, Any]:
+        cycles = [item.cycles, item.low, item.high]
+        known = cycles if math.isfinite(item.cycles) else None
+        return {"schedule": asdict(item.schedule), "modelled_cycles": known}
 
     return {
         "attention": plan.attention.name,
         "target": plan.hardware.name,
+        "schedule": asdict(found.schedule),
         "best": timed(found.best),
         "default": timed(found.default),
         "candidates": found.candidates,
         "evaluated": found.evaluated,
+        "compiled": [
+            {
+                **timed(trial),
+                "spill_bytes": trial.spill_bytes,
+                "loop_spills": trial.loop_spills,
+                "wanting": trial.wanting,
+            }
+            for trial in found.trials
+        ],
         "block": block(found),
     }

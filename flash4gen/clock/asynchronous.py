@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flash4gen.clock.machine import SMSPS
-from flash4gen.clock.program import Operand, SharedStore, TmaStore, TmemStore
+from flash4gen.clock.program import GlobalLoad, Operand, SharedStore, TmaStore, TmemStore
 from flash4gen.clock.state import Queued, Result
 from flash4gen.clock.timeline import Kind
 from flash4gen.clock.units import Rank, Unit, demand
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from flash4gen.clock.engine import Clock
     from flash4gen.clock.program import (
         Commit,
-        GlobalLoad,
         GlobalStore,
         Mma,
         SharedLoad,
@@ -94,7 +93,8 @@ def transfer(clock: Clock, agent: Agent, step: Step, cycles: Demand, latency: fl
         clock.after(begin - clock.now, start)
     else:
         start()
-    agent.memory.append(result)
+    copied = isinstance(step, GlobalLoad) and step.to_shared
+    (agent.copies if copied else agent.memory).append(result)
     if step.gives is not None:
         agent.results[step.gives] = result
     return result

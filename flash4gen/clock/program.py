@@ -215,7 +215,14 @@ class Arrive(Step):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fence(Step):
-    """Waits for ``needs``, or, where that is empty, for everything the role has begun in memory."""
+    """Waits for ``needs``, or, where that is empty, for what the role has begun in memory.
+
+    Attributes:
+        copies: whether that includes copies by cp.async. A fence orders what has been written; a
+            copy is written when its group has been waited for (PTX ISA, cp.async.wait_group).
+    """
+
+    copies: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

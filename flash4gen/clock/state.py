@@ -71,6 +71,7 @@ class Agent:
         at: next step.
         results: its named results.
         memory: loads and stores that it has begun.
+        copies: copies by cp.async that it has begun.
         products: its products under way, or the cycle and span of the last one.
         turns: (number, cycle).
         last: its last span.
@@ -84,6 +85,7 @@ class Agent:
     at: int = 0
     results: dict[str, Result] = field(default_factory=dict)
     memory: list[Result] = field(default_factory=list)
+    copies: list[Result] = field(default_factory=list)
     product: Result | None = None
     turns: list[tuple[int, float]] = field(default_factory=list)
     last: int | None = None

@@ -170,9 +170,11 @@ def fence(clock: Clock, agent: Agent, step: Fence) -> bool:
     """Wait for what is under way in memory (needs have been waited for already)."""
     if not step.needs:
         agent.memory = [r for r in agent.memory if r.at is None or r.at > clock.now]
-        if agent.memory:
+        agent.copies = [r for r in agent.copies if r.at is None or r.at > clock.now]
+        under_way = agent.memory + agent.copies if step.copies else agent.memory
+        if under_way:
             agent.at -= 1
-            stall(clock, agent, step, agent.memory[-1])
+            stall(clock, agent, step, under_way[-1])
             return False
     return background.pause(clock, agent, step, clock.machine.get("fence_latency"))
 

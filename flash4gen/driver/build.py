@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 
 from flash4gen.diagnostics.codes import Code
 from flash4gen.diagnostics.model import DiagnosticError
+from flash4gen.driver.failures import compile_failed, import_failed
 from flash4gen.driver.model import Event, IndexPlan, Plan, Progress, StageError
 from flash4gen.ir import library
 from flash4gen.render.module import RenderedModule, render
 from flash4gen.schedule.backward.model import KernelShape
-from flash4gen.schedule.backward.space import CANDIDATES, shape_of
+from flash4gen.schedule.backward.pins import shapes_to_try
+from flash4gen.schedule.backward.space import Kernel, shape_of
 from flash4gen.schedule.choose import choose
 from flash4gen.schedule.model import Choice, Family, Searched
 from flash4gen.schedule.pins import DOMAINS_OF
@@ -198,8 +200,8 @@ def recorded_plan(plan: Plan, text: str) -> Plan:
         candidates.setdefault(record_text(ranked.schedule), ranked.schedule)
     shapes = {
         item.text: item
-        for kernel, known in CANDIDATES.items()
-        for item in (KernelShape(kernel.value, shape) for shape in known)
+        for kernel in Kernel
+        for item in (KernelShape(kernel.value, it) for it in shapes_to_try(plan.attention, kernel))
     }
     told = _RECORD.findall(text)
     excluded = tuple((candidates[name], why) for name, why in told if name in candidates)
@@ -254,13 +256,13 @@ def build_once(plan: Plan, run: Run, folder: Path, findings: Findings) -> Built 
         try:
             artefact = compile_module(file, plan.attention, plan.hardware, listed=run.listed)
         except CompileError as error:
-            findings.error(
-                Code.COMPILE_FAILED,
-                f"Triton cannot compile `{plan.attention.name}` for {plan.hardware.name}: {error}",
-                plan.attention.span,
-                notes=error.log.strip().splitlines()[-12:],
-                helps=["pin other tiles in a schedule { } block, and report this"],
-            )
+            findings.add(compile_failed(plan, error, run.template_dirs))
+            return None
+        except Exception as error:
+            failure = import_failed(error, file, run.template_dirs)
+            if failure is None:
+                raise
+            findings.add(failure)
             return None
         facts = artefact.facts
         details.append(f"{facts.registers} registers, {facts.spill_bytes} bytes spilled")

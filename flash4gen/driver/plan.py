@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from flash4gen.diagnostics.codes import Code
@@ -138,6 +139,22 @@ def plan_indexes(
         for name in targets or model.targets or elsewhere(model.name)
         if name in checked.known_targets
     )
+
+
+def without_borrowed(checked: Checked, there: Unnamed) -> Checked:
+    """Return a file where models that were not compiled have no targets of their layers.
+
+    Layers that another file compiles for its own sake do not ask for the index of a model.
+
+    Args:
+        checked: the file.
+        there: the targets that an item has modules for, by its name.
+    """
+    models = (
+        replace(model, targets=()) if model.borrowed and not there(model.name) else model
+        for model in checked.models
+    )
+    return replace(checked, models=tuple(models))
 
 
 def without_target(checked: Checked) -> tuple[Attention | Model, ...]:

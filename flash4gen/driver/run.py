@@ -29,7 +29,7 @@ from flash4gen.driver.model import (
     emitted_for,
     succeeded,
 )
-from flash4gen.driver.plan import check_spec, plan_indexes, plan_spec
+from flash4gen.driver.plan import check_spec, plan_indexes, plan_spec, without_borrowed
 from flash4gen.render.index import render_index
 from flash4gen.render.overrides import check_overrides
 from flash4gen.schedule.model import Family
@@ -170,7 +170,8 @@ def compare_spec(
 ) -> Compared:
     """Compare as ``check_fresh`` does, and say how much there was to compare.
 
-    What names no target is compared for the targets that it has modules for.
+    What names no target is compared for the targets that it has modules for. A model whose targets
+    are those of layers from other files is compared where it has an index for one of them.
     """
     run = Run(Path(out), tuple(template_dirs), _silent)
     return _compared(path, targets, run, certificates=certificates, by_disk=True)
@@ -192,7 +193,8 @@ def _compared(
         alone.extend([] if found or name in alone else [name])
         return found
 
-    plans, indexes = _planned(path, targets, run, findings, unnamed=on_disk if by_disk else None)
+    by_modules = on_disk if by_disk and not targets else None
+    plans, indexes = _planned(path, targets, run, findings, unnamed=by_modules)
     for plan in plans:
         compare_plan(plan, run, findings, certificates=certificates)
     for index in indexes:
@@ -217,6 +219,7 @@ def _planned(
         if not checked.ok:
             return (), ()
         details.append(f"{len(checked.attentions)} attention")
+        checked = checked if unnamed is None else without_borrowed(checked, run.targets_of)
         findings.add(*check_overrides(run.template_dirs))
     with run.stage("schedule", name) as details:
         plans, problems = plan_spec(checked, targets, search=bool(search), unnamed=unnamed)

@@ -61,8 +61,13 @@ def lower_model(
         attentions=known,
         targets=named or _common_targets(known),
         pattern=plain_text(layers.span.text.partition("=")[2]),
+        borrowed=not (named or any(_same_file(item, one) for one in known)),
         span=item.name.span,
     )
+
+
+def _same_file(item: ast.Model, layer: Attention) -> bool:
+    return layer.span is not None and layer.span.source.name == item.name.span.source.name
 
 
 def _common_targets(attentions: Sequence[Attention]) -> tuple[str, ...]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from flash4gen.digest import WHERE_SET
+
 if TYPE_CHECKING:
     from flash4gen.ir.nodes import Attention
     from flash4gen.source import Span
@@ -34,6 +36,7 @@ class Model:
         attentions: what the layers have, each once, in the order of their first layer.
         targets: names of hardware items to compile for when the command line names none.
         pattern: the layers as the spec writes them.
+        borrowed: whether the model names no target: those are its layers', from other files.
         span: the item's name in the spec.
     """
 
@@ -43,6 +46,7 @@ class Model:
     attentions: tuple[Attention, ...]
     targets: tuple[str, ...]
     pattern: str
+    borrowed: bool = field(default=False, metadata=WHERE_SET)
     span: Span | None = field(default=None, compare=False, repr=False)
 
     @property

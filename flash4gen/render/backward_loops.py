@@ -184,7 +184,8 @@ def _loop(  # noqa: PLR0913 - what tells the loops apart
             upright=not transposed,
         ),
         dv="dv * DROPOUT_SCALE" if attention.dropout else "dv",
-        scales=attention.score != SCORE,
+        # A weight that softmax makes takes the scale of a plain score with its base.
+        scales=attention.score != SCORE or not attention.normalised,
     )
 
 

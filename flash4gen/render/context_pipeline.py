@@ -141,6 +141,34 @@ class RowFactors:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """What differs where two CTAs share all products.
+
+    Attributes:
+        apart: whether the queries' gradient has columns of tensor memory to itself.
+    """
+
+    apart: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fragments:
+    """How a step says which queries a fragment has: of a role's share, or of a tile.
+
+    Attributes:
+        offset: what is added to the first query of a tile.
+        column: the first query in what lies there for each query of a tile.
+        kept: the index of the fragment's weights among those that a thread keeps.
+        weights: where they go.
+    """
+
+    offset: str
+    column: str
+    kept: str
+    weights: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ComputeRole:
     """The warps that recompute weights and find the gradients of scores.
 
@@ -155,6 +183,9 @@ class ComputeRole:
         mask: how elements are masked.
         full: whether tiles may need no mask.
         rest: whether heads have columns that are multiplied by themselves.
+        pair: whether two CTAs share all products.
+        fragments: how a step says which queries a fragment has.
+        row_slots: how many query tiles have their lse and delta in shared memory, as a constant.
         parameters: of a step.
         masked_call, full_call: its arguments in the loops with and without a mask.
         inputs: the tensors that are read.
@@ -176,6 +207,9 @@ class ComputeRole:
     mask: QueryMask
     full: bool
     rest: bool
+    pair: bool
+    fragments: Fragments
+    row_slots: str
     width: str
     parameters: tuple[str, ...]
     masked_call: tuple[str, ...]
@@ -206,6 +240,8 @@ class Pipeline:
         warps, registers: of all roles but the first.
         dtype: of q, k, v and their gradients.
         rest: whether heads have columns that are multiplied by themselves.
+        pair: what differs where two CTAs share all products; None where one does them alone.
+        kernel_options: the name of its compiler options.
         fetched: what the load role is given; ``summed``: what the reduce role is, before the rest.
         width, sent: of what is multiplied of heads, and sent away of dQ, at a time, as constants.
         launch: the launcher.
@@ -225,6 +261,8 @@ class Pipeline:
     registers: tuple[str, ...]
     dtype: str
     rest: bool
+    pair: Pair | None
+    kernel_options: str
     width: str
     fetched: tuple[str, ...]
     summed: str

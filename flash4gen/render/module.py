@@ -24,6 +24,7 @@ from flash4gen.render.environment import NOTHING, environment
 from flash4gen.render.faults import blamed
 from flash4gen.render.inputs import arguments
 from flash4gen.render.pipeline import pipeline_context
+from flash4gen.render.printed import check_printed
 from flash4gen.render.provenance import Provenance, header, op_digest, provenance, seal, title
 from flash4gen.schedule.blackwell.model import BlackwellSchedule
 from flash4gen.schedule.model import Load, as_portable
@@ -88,7 +89,9 @@ def render(
         text = skeleton.render(ctx=context)
     if isinstance(schedule, BlackwellSchedule):
         text = in_gluon(text)
-    text, sealed = seal(tidied(text), origin)
+    text = tidied(text)
+    check_printed(text, overrides)
+    text, sealed = seal(text, origin)
     return RenderedModule(name=attention.name, target=hardware.name, text=text, provenance=sealed)
 
 
@@ -109,15 +112,27 @@ def _lean_norm(norm: Norm | None) -> Norm | None:
     return None if norm is None else replace(norm, weight=simplify(norm.weight))
 
 
-def in_gluon(text: str) -> str:
-    """Return text with Triton's words in Gluon's, which has the same functions by other names.
+_TRITON_WORD = re.compile(
+    r"""
+      (?P<kept>    \"{3} .*? \"{3} | "(?:\\.|[^"\\\n])*" | '(?:\\.|[^'\\\n])*' | \#[^\n]* )
+    | (?P<jit>     ^@triton\.jit$ )
+    | (?P<sigmoid> (?<![\w.]) tl\.sigmoid (?=\() )
+    | (?P<other>   (?<![\w.]) tl\. )
+    """,
+    re.VERBOSE | re.DOTALL | re.MULTILINE,
+)
+_GLUON_WORD = {"jit": "@gluon.jit", "sigmoid": "_logistic", "other": "gl."}
 
-    But for the sigmoid, which is a function of the module.
+
+def in_gluon(text: str) -> str:
+    """Return a module's text with Triton's words in Gluon's, the same functions by other names.
+
+    But for the sigmoid, which is a function of the module. Strings and comments stay: they may be
+    a user's own words.
 
     What both languages print, such as loop bounds and expressions, is written in Triton's.
     """
-    text = text.replace("@triton.jit\n", "@gluon.jit\n").replace("tl.sigmoid(", "_logistic(")
-    return re.sub(r"\btl\.", "gl.", text)
+    return _TRITON_WORD.sub(lambda found: _GLUON_WORD.get(found.lastgroup or "", found[0]), text)
 
 
 def tidied(text: str) -> str:

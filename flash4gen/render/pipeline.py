@@ -15,11 +15,12 @@ from flash4gen.render.backward_loops import query_spans
 from flash4gen.render.constants import decimal, integer
 from flash4gen.render.context import Option
 from flash4gen.render.context_blackwell import Named
-from flash4gen.render.context_pipeline import Pipeline, PipelineContext
+from flash4gen.render.context_pipeline import Pair, Pipeline, PipelineContext
 from flash4gen.render.environment import LINE, call
 from flash4gen.render.gradients import gradients
 from flash4gen.render.pipeline_compute import compute_role, gradient_factor
 from flash4gen.schedule.backward.pipeline.model import PART, KeyOrder, QuerySum
+from flash4gen.schedule.backward.pipeline.pair import SHARED, is_apart
 from flash4gen.schedule.backward.pipeline.plan import pipeline_plan
 from flash4gen.schedule.blackwell.memory import GROUP
 
@@ -40,9 +41,13 @@ _PURPOSE = {
     "k_full": "load → mma: the keys have arrived",
     "v_full": "load → mma: the values",
     "q_full": "load → mma: a query tile",
+    "q_columns_full": "load → mma: the same, by columns",
+    "q_columns_empty": "mma → load: dK has read it",
     "q_empty": "mma → load: dK has read it",
     "do_full": "load → mma: a tile of the output's gradient",
     "do_empty": "mma → load: dV has read it",
+    "do_columns_full": "load → mma: the same, by columns",
+    "do_columns_empty": "mma → load: dV has read it",
     "rows_full": "load → compute: lse and delta of a query tile",
     "s_full": "mma → compute: scores are there",
     "p_ready": "compute → mma: weights stand in their place",
@@ -52,6 +57,13 @@ _PURPOSE = {
     "dq_empty": "reduce → mma: it is in registers",
     "done": "mma → compute: dK and dV are complete",
 }
+
+_OF_PAIR = {
+    "q_empty": "mma → load: S has read it",
+    "do_empty": "mma → load: dP has read it",
+    "ds_ready": "compute → mma: those of scores, also of the other CTA",
+}
+"""The barriers that say something else where two CTAs share all products."""
 
 _ORDER = {
     KeyOrder.LONGEST_FIRST: "those that most queries see first",
@@ -87,12 +99,11 @@ def pipeline_context(
     kept = {field.name: getattr(forward, field.name) for field in fields(forward)}
     schedule: PipelineSchedule = choice.schedule  # type: ignore[assignment]
     spans = query_spans(attention)
-    compute = compute_role(attention, forward, spans, rest=schedule.rest > 0)
+    pair = schedule.ctas > 1
+    compute = compute_role(attention, forward, spans, rest=schedule.rest > 0, pair=pair)
     backward = Pipeline(
         constants=_constants(attention, choice, schedule),
-        options=(
-            Option("ROWS_OPTIONS", '{"num_warps": 4, "num_ctas": 1, "enable_fp_fusion": True}'),
-        ),
+        options=tuple(_options(schedule)),
         order=_ORDER[schedule.order],
         place=_PLACE[schedule.order],
         spans=spans,
@@ -108,6 +119,8 @@ def pipeline_context(
         ),
         dtype=compute.dtype,
         rest=compute.rest,
+        pair=Pair(apart=is_apart(schedule)) if pair else None,
+        kernel_options="GRADIENT_OPTIONS" if pair else "OPTIONS",
         width=compute.width,
         fetched=_fetched(schedule),
         summed=_summed(schedule),
@@ -127,6 +140,14 @@ def pipeline_context(
         "imports": _imports(forward, helpers),
     }
     return PipelineContext(**{**kept, **more})
+
+
+def _options(schedule: PipelineSchedule) -> Iterator[Option]:
+    """Yield the compiler options: of the kernels beside the pipeline, and of a pair's own."""
+    one = '{"num_warps": 4, "num_ctas": 1, "enable_fp_fusion": True}'
+    yield Option("ROWS_OPTIONS", one)
+    if schedule.ctas > 1:
+        yield Option("GRADIENT_OPTIONS", f'{{**OPTIONS, "num_ctas": {schedule.ctas}}}')
 
 
 def _role(part: int, schedule: PipelineSchedule, handed: tuple[str, ...]) -> str:
@@ -171,7 +192,9 @@ def _parts(schedule: PipelineSchedule, handed: tuple[str, ...]) -> Iterator[Name
 def _fetched(schedule: PipelineSchedule) -> tuple[str, ...]:
     """Return the arguments of the load role."""
     rest = ("q_rest_desc", "k_rest_desc") if schedule.rest else ()
-    loaded = ("q_desc", "k_desc", "v_desc", "do_desc", *rest)
+    columns = ("q_columns_desc", "k_columns_desc", "do_columns_desc")
+    again = columns if schedule.ctas > 1 else ()
+    loaded = ("q_desc", "k_desc", "v_desc", "do_desc", *rest, *again)
     read = ("inputs",) if schedule.row_bytes else ()
     return (*loaded, "lse_ptr", "delta_ptr", *read, "memory", "bars", "problem")
 
@@ -184,14 +207,15 @@ def _summed(schedule: PipelineSchedule) -> str:
 
 
 def _barriers(schedule: PipelineSchedule) -> tuple[Named, ...]:
+    known = {**_PURPOSE, **_OF_PAIR} if schedule.ctas > 1 else _PURPOSE
     return tuple(
-        Named(it.name, _purpose(it.name, it.arrivals), f"{it.count}, {it.arrivals}")
+        Named(
+            it.name,
+            known[it.name] + (f"; {it.arrivals}" if it.arrivals > 1 else ""),
+            f"{it.count}, {it.arrivals}" + (f", {it.name in SHARED}" if schedule.ctas > 1 else ""),
+        )
         for it in pipeline_plan(schedule).barriers
     )
-
-
-def _purpose(name: str, arrivals: int) -> str:
-    return _PURPOSE[name] + (f"; {arrivals}" if arrivals > 1 else "")
 
 
 def _constants(
@@ -208,6 +232,7 @@ def _constants(
         integer("SHARE", schedule.share, "queries of a step that one of them takes"),
         integer("Q_STAGES", schedule.query_stages, reason("query_stages")),
         integer("DO_STAGES", schedule.out_stages, reason("out_stages")),
+        *_of_pair(schedule),
         *_sent(schedule, reason),
         decimal(
             "GRADIENT_SCALE", gradient_factor(attention), "of dQ and dK: constant factors of ds"
@@ -219,6 +244,17 @@ def _constants(
     )
 
 
+def _of_pair(schedule: PipelineSchedule) -> tuple[Constant, ...]:
+    """Return what a pair of CTAs has besides."""
+    if schedule.ctas == 1:
+        return ()
+    ahead = "lse and delta of the next queries are there before the last ones are done"
+    return (
+        integer("ROW_STAGES", schedule.row_stages, ahead),
+        integer("HALF_Q", schedule.tile_q // schedule.ctas, "queries whose dQ one CTA has"),
+    )
+
+
 def _sent(schedule: PipelineSchedule, reason: Callable[[str], str]) -> tuple[Constant, ...]:
     """Return the parts in which the queries' gradient is sent away, and heads are multiplied."""
     if schedule.rest:
@@ -227,7 +263,7 @@ def _sent(schedule: PipelineSchedule, reason: Callable[[str], str]) -> tuple[Con
             integer("HEAD_WIDE", PART, wide),
             integer("HEAD_REST", schedule.rest, f"the others; of dQ, {reason('dq_slots')}"),
         )
-    return (
-        integer("DQ_COLUMNS", schedule.dq_columns, reason("dq_columns")),
-        integer("DQ_SLOTS", schedule.dq_slots, reason("dq_slots")),
-    )
+    slots = integer("DQ_SLOTS", schedule.dq_slots, reason("dq_slots"))
+    if schedule.ctas > 1:
+        return (slots,)
+    return (integer("DQ_COLUMNS", schedule.dq_columns, reason("dq_columns")), slots)

@@ -17,7 +17,7 @@ from flash4gen.ir.simplify import simplify
 from flash4gen.render import expressions
 from flash4gen.render.blackwell_formats import ELEMENT
 from flash4gen.render.context_backward import Derivatives
-from flash4gen.render.context_pipeline import ComputeRole, QueryMask
+from flash4gen.render.context_pipeline import ComputeRole, Fragments, QueryMask
 from flash4gen.render.environment import call
 from flash4gen.render.gradients import gradients
 from flash4gen.render.inputs import attention_names, outside
@@ -52,6 +52,17 @@ _ANEW = {**_NAMES, Var.SEQ_Q: "seq_q", Var.SEQ_K: "seq_k"}
 
 _BITS_RANGES = {1: ("seen",), 2: ("first", "second")}
 
+_OF_SHARE = Fragments(
+    offset=" + PART * SHARE",
+    column="PART * SHARE + first",
+    kept="first // FRAGMENT",
+    weights="weights.slice(first, FRAGMENT)",
+)
+_OF_TILE = Fragments(
+    offset="", column="first", kept="first // HALF_Q", weights="_piece(memory.s, first)"
+)
+"""Of a pair of CTAs: a role's queries are some of those whose dQ each CTA has."""
+
 
 def gradient_factor(attention: Attention) -> float:
     """Return the constant that gradients of q and k are multiplied by last."""
@@ -62,7 +73,7 @@ def gradient_factor(attention: Attention) -> float:
 
 
 def compute_role(
-    attention: Attention, forward: BlackwellContext, spans: QuerySpans, *, rest: bool
+    attention: Attention, forward: BlackwellContext, spans: QuerySpans, *, rest: bool, pair: bool
 ) -> ComputeRole:
     """Return the compute roles of a variant, simplified."""
     body = fold(attention.score, attention.scale).body
@@ -96,6 +107,9 @@ def compute_role(
         mask=mask,
         full=query_bounds(attention.mask).has_full,
         rest=rest,
+        pair=pair,
+        fragments=_OF_TILE if pair else _OF_SHARE,
+        row_slots="ROW_STAGES" if pair else "Q_STAGES",
         width="HEAD_WIDE" if rest else "HEAD_PAD",
         parameters=(*fixed, "MASKED: gl.constexpr", "PART: gl.constexpr"),
         masked_call=(*fixed, "True", "PART"),

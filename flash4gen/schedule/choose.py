@@ -15,7 +15,12 @@ from flash4gen.diagnostics.suggest import one_of
 from flash4gen.ir import library
 from flash4gen.ir.hardware import Feature
 from flash4gen.schedule.backward.choose import choose_backward, no_backward
-from flash4gen.schedule.backward.pipeline.choose import choose_pipeline, no_pipeline
+from flash4gen.schedule.backward.pipeline.choose import (
+    choose_pipeline,
+    no_pair,
+    no_pipeline,
+)
+from flash4gen.schedule.backward.pipeline.pair_choice import PIN, pins_pair
 from flash4gen.schedule.blackwell.dozen import dozen
 from flash4gen.schedule.blackwell.search import search as search_blackwell
 from flash4gen.schedule.blackwell.traits import unsupported
@@ -23,8 +28,10 @@ from flash4gen.schedule.formats import no_dtype
 from flash4gen.schedule.model import BUILD, Choice, Decision, Family, Rejected, Schedule
 from flash4gen.schedule.pins import (
     PIN_FAMILY,
+    PIN_RULE,
     Request,
     families_of,
+    gradient_misfit,
     pin_error,
     pin_problems,
     read_pins,
@@ -87,7 +94,7 @@ def choose(
     problems = pin_problems(attention)
     if problems:
         return problems
-    clash = _clash(attention)
+    clash = _clash(attention) or gradient_misfit(attention, hardware)
     if clash is not None:
         return (clash,)
     allowed = [
@@ -169,11 +176,32 @@ def _with_pipeline(
     """Return what the blackwell family chose, with its backward pass where one is asked for."""
     if not isinstance(found, Choice):
         return (found,)
+    pair = pins_pair(attention)
+    refusal = _no_pair(attention, hardware) if pair else None
+    if refusal is not None:
+        return (refusal,)
     if not attention.differentiable:
         return found
     if attention.deterministic:
         found = replace(found, decisions=(*found.decisions, IN_TURN))
-    return replace(found, backward=choose_pipeline(attention, hardware))
+    return replace(found, backward=choose_pipeline(attention, hardware, pair=pair))
+
+
+def _no_pair(attention: Attention, hardware: Hardware) -> Diagnostic | None:
+    """Return the refusal of a pair of CTAs that cannot compute gradients, or None."""
+    reason, fix = no_pair(attention, hardware), f"write `{PIN} = 1`"
+    if not attention.differentiable:
+        reason = "this attention has a forward pass only"
+        fix = "write `passes = forward, backward`, or remove the pin"
+    if not reason:
+        return None
+    return pin_error(
+        PIN_RULE,
+        f"no pair of CTAs can compute the gradients of `{attention.name}`",
+        tuple(pin for pin in attention.pins if pin.name == PIN),
+        notes=(reason,),
+        helps=(fix,),
+    )
 
 
 def _clash(attention: Attention) -> Diagnostic | None:

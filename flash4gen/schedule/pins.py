@@ -11,6 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from flash4gen.diagnostics.model import Diagnostic, Label, Severity
 from flash4gen.diagnostics.suggest import did_you_mean, one_of
+from flash4gen.schedule.backward.pins import (
+    GRADIENT_PINS,
+    KERNELS,
+    gradient_pins,
+    misfit_of,
+    pinned_sides,
+)
+from flash4gen.schedule.backward.pipeline.pair_choice import PIPELINE_DOMAINS
 from flash4gen.schedule.blackwell.model import BlackwellSchedule
 from flash4gen.schedule.blackwell.space import DOMAINS
 from flash4gen.schedule.domain import Domain
@@ -52,12 +60,15 @@ PORTABLE: dict[str, Domain] = {
 
 DOMAINS_OF: dict[Family, dict[str, Domain]] = {
     Family.PORTABLE: PORTABLE,
-    Family.BLACKWELL: DOMAINS,
+    Family.BLACKWELL: {**DOMAINS, **PIPELINE_DOMAINS},
 }
 """Every field that a spec may pin, by family, with the values that it may have."""
 
 FAMILY = Domain(tuple(Family))
-PINNABLE: tuple[str, ...] = ("family", *dict.fromkeys((*PORTABLE, *DOMAINS)))
+PINNABLE: tuple[str, ...] = (
+    "family",
+    *dict.fromkeys((*(it for of in DOMAINS_OF.values() for it in of), *GRADIENT_PINS)),
+)
 """The names of all of them."""
 
 Pins = dict[str, Any]
@@ -79,14 +90,47 @@ class Request:
 
 def pin_problems(attention: Attention) -> tuple[Diagnostic, ...]:
     """Return what is wrong with each pin taken alone."""
-    found = (_problem(pin) for pin in attention.pins)
+    found = (_problem(pin) or _idle(pin, attention) for pin in attention.pins)
     return tuple(problem for problem in found if problem is not None)
+
+
+def _idle(pin: Pin, attention: Attention) -> Diagnostic | None:
+    """Return the refusal of a pin of gradients where none are asked for."""
+    if attention.differentiable or pin.name not in GRADIENT_PINS:
+        return None
+    return pin_error(
+        PIN_RULE,
+        f"`{pin.name}` shapes a backward kernel, and `{attention.name}` has none",
+        (pin,),
+        helps=("write `passes = forward, backward`, or remove the pin",),
+    )
+
+
+def gradient_misfit(attention: Attention, hardware: Hardware) -> Diagnostic | None:
+    """Return the refusal of pins with which no shape of a backward kernel fits, if there is one."""
+    for kernel in KERNELS:
+        reason = misfit_of(attention, hardware, kernel)
+        if not reason:
+            continue
+        sides = [f"{kernel.value}_{side}" for side in pinned_sides(attention, kernel)]
+        pins = tuple(pin for pin in gradient_pins(attention) if pin.name in sides)
+        written = ", ".join(f"{pin.name} = {pin.value}" for pin in pins)
+        return pin_error(
+            PINS_DO_NOT_FIT,
+            f"no backward kernel with {written} fits {hardware.doc}",
+            pins,
+            notes=(reason,),
+            helps=("pin a smaller tile or fewer stages, or remove the pin",),
+        )
+    return None
 
 
 def families_of(pin: Pin) -> tuple[Family, ...]:
     """Return the families that can have a pin; none if it is wrong."""
     if pin.name == "family":
         return tuple(family for family in Family if family == pin.value)
+    if pin.name in GRADIENT_PINS:
+        return tuple(Family) if GRADIENT_PINS[pin.name].read(pin.value) is not None else ()
     return tuple(
         family
         for family, domains in DOMAINS_OF.items()
@@ -95,9 +139,10 @@ def families_of(pin: Pin) -> tuple[Family, ...]:
 
 
 def read_pins(attention: Attention, family: Family) -> Pins:
-    """Return the pins as values of a family's fields; all of them can be."""
+    """Return the forward pass's pins as values of a family's fields; all of them can be."""
     domains = {"family": FAMILY, **DOMAINS_OF[family]}
-    return {pin.name: domains[pin.name].read(pin.value) for pin in attention.pins}
+    pins = (pin for pin in attention.pins if pin.name not in GRADIENT_PINS)
+    return {pin.name: domains[pin.name].read(pin.value) for pin in pins}
 
 
 def _problem(pin: Pin) -> Diagnostic | None:
@@ -145,13 +190,16 @@ def _pinnable() -> tuple[str, ...]:
         f"in the {family} family also {one_of(name for name in of if name not in common)}"
         for family, of in names.items()
     )
-    return (f"a schedule block may fix {one_of(('family', *common))}", *own)
+    gradients = f"for portable backward kernels also {one_of(GRADIENT_PINS)}"
+    return (f"a schedule block may fix {one_of(('family', *common))}", *own, gradients)
 
 
 def _domains(name: str) -> dict[Family, Domain]:
     """Return the values of a field by family, without those that another family has too."""
     if name == "family":
         return {Family.PORTABLE: FAMILY}
+    if name in GRADIENT_PINS:
+        return {Family.PORTABLE: GRADIENT_PINS[name]}
     known = {family: of[name] for family, of in DOMAINS_OF.items() if name in of}
     first, *others = known.values()
     if any(other.within(first) for other in others):

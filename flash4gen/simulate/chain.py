@@ -101,7 +101,7 @@ def standing(timeline: Timeline, begin: float, end: float, turns: int) -> tuple[
     total: dict[tuple[str, int, str], float] = {}
     for span in timeline.spans:
         if span.kind in (Kind.WAIT, Kind.STALL):
-            key = span.actor, span.line, str(span.label) or UNNAMED
+            key = span.actor, span.line, _awaited(span, timeline)
             total[key] = total.get(key, 0.0) + _within(span, begin, end)
     found = [
         Standing(actor=actor, line=line, what=what, cycles=cycles / turns)
@@ -109,6 +109,12 @@ def standing(timeline: Timeline, begin: float, end: float, turns: int) -> tuple[
         if cycles / turns >= LEAST_STANDING
     ]
     return tuple(sorted(found, key=lambda one: (-one.cycles, one.actor, one.line)))
+
+
+def _awaited(span: Span, timeline: Timeline) -> str:
+    """Return what a span waits for: a barrier or other warps, or what brings a result."""
+    brings = timeline.spans[span.cause].label if span.cause is not None else ""
+    return str((brings if span.kind is Kind.STALL else "") or span.label) or UNNAMED
 
 
 def _within(span: Span, begin: float, end: float) -> float:

@@ -41,9 +41,8 @@ class Names:
     def role(self, track: Track) -> str:
         """Return what a partition is called: the function that it spends its operations in."""
         seen: Counter[str] = Counter()
-        for note in track.notes:
-            if not note.acted and len(track.notes) > _SHORT:
-                continue
+        acted = [note for note in track.notes if note.acted]
+        for note in acted if acted and len(track.notes) > _SHORT else track.notes:
             names = [self._function(frame.line) for frame in note.op.location.frames]
             # The last frame is the kernel itself, the one before the partition's own function.
             inner = [name for name in names if name]
@@ -88,7 +87,10 @@ def _mentioned(names: Names, note: Note) -> list[str]:
 def _called(name: str, votes: Counter[str] | None) -> str:
     place = _PLACE.search(name)
     index = int(place[1]) // _BARRIER_BYTES if place else 0
-    plain = votes.most_common(1)[0][0] if votes else name.lstrip("%").partition("+")[0]
+    own = name.lstrip("%").partition("+")[0]
+    # One that a compiler pass made is called after the value that it stands beside, and by number.
+    made = f"mbarrier {own.rpartition('_')[2]}"
+    plain = votes.most_common(1)[0][0] if votes else made
     return f"{plain}[{index}]"
 
 

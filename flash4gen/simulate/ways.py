@@ -46,6 +46,7 @@ class Do(StrEnum):
     TMEM_STORE = "tensor memory store"
     SHARED_LOAD = "shared memory load"
     SHARED_STORE = "shared memory store"
+    RELOAD = "reload of a spilled register"
     PRODUCT = "product"
     PRODUCT_WAIT = "wait for products"
     COMMIT = "commit"
@@ -163,7 +164,7 @@ def _pieces(instructions: Sequence[Instruction]) -> tuple[Piece, ...]:
     return tuple(pieces)
 
 
-_LOADS = (Do.TMEM_LOAD, Do.SHARED_LOAD)
+_LOADS = (Do.TMEM_LOAD, Do.SHARED_LOAD, Do.RELOAD)
 
 
 def _reads(instruction: Instruction) -> list[int]:
@@ -244,12 +245,26 @@ def _special(instruction: Instruction) -> Piece | None:
         repeat = _REPEAT.search(name)
         size = (int(repeat[1]) if repeat else 1) * WARP * 4
         return Piece(do=_SIMPLE[kind], bytes=size)
-    if kind is Kind.SHARED:
-        loads = name.startswith("LDS")
-        return Piece(do=Do.SHARED_LOAD if loads else Do.SHARED_STORE, bytes=_width(name))
-    if kind is Kind.COPY:
-        return Piece(do=Do.COPY, bytes=_width(name))
+    moved = _moved(name, kind)
+    if moved is not None:
+        return Piece(do=moved, bytes=_width(name))
     return Piece(do=_SIMPLE[kind]) if kind in _SIMPLE else None
+
+
+def _moved(name: str, kind: Kind) -> Do | None:
+    """Return what an instruction does that moves as many bytes as its name says.
+
+    Reloads of spilled registers come from L1, which shares its memory with shared memory (CUDA C
+    Programming Guide). Nobody waits until one is spilled, so that this is an issue slot.
+    """
+    match kind:
+        case Kind.SHARED:
+            return Do.SHARED_LOAD if name.startswith("LDS") else Do.SHARED_STORE
+        case Kind.COPY:
+            return Do.COPY
+        case Kind.SPILL if name.startswith("LDL"):
+            return Do.RELOAD
+    return None
 
 
 _SIMPLE: dict[Kind, Do] = {

@@ -30,6 +30,15 @@ if TYPE_CHECKING:
     from flash4gen.vgpu.record import Note
 
 
+GROUPED = {
+    Do.COPY: "ttg.async_copy_global_to_local",
+    Do.COPY_WAIT: "ttg.async_wait",
+    Do.PRODUCT: events.DOT,
+    Do.PRODUCT_WAIT: "ttng.warp_group_dot_wait",
+}
+"""Instructions of cp.async and wgmma, and the operations that they come from. ptxas keeps both in
+the order of the source, so that the first instructions are those of the first operation."""
+
 FEW_SPECIAL = 8
 """Instructions of the special function unit that addresses and lengths may need beside."""
 
@@ -119,6 +128,13 @@ def weave(way: Way, notes: Sequence[Note], place: Place, turn: int, groups: Grou
     return weaver.steps
 
 
+def _lines(do: Do, way: Way, notes: Sequence[Note], place: Place) -> list[int]:
+    """Return the line of each instruction of a kind, those of an operation in a row."""
+    noted = [place.names.line(note.op) for note in notes if note.op.name == GROUPED[do]]
+    count = way.count(do)
+    return [noted[n * len(noted) // count] for n in range(count)] if noted else []
+
+
 class _Weaver:
     def __init__(
         self, way: Way, notes: Sequence[Note], place: Place, turn: int, groups: Groups
@@ -142,9 +158,12 @@ class _Weaver:
         self._part = 0
         self._left = 0  # instructions of the product that has been issued already
         self._groups = groups
+        self._lines = {do: deque(_lines(do, way, notes, place)) for do in GROUPED}
 
     def add(self, at: int, piece: Piece) -> None:
         """Append the steps of a piece."""
+        lines = self._lines.get(piece.do)
+        self._line = (lines.popleft() if lines else 0) or self._line
         new = self._made(at, piece)
         self._line = next((step.line for step in new if step.line), self._line)
         self.steps += new
@@ -181,14 +200,14 @@ class _Weaver:
                 return [TmemLoad(bytes=size, gives=name, label=piece.do, line=line)]
             case Do.TMEM_STORE:
                 return [TmemStore(bytes=size, label=piece.do, line=line)]
-            case Do.SHARED_LOAD:
+            case Do.SHARED_LOAD | Do.RELOAD:
                 return [SharedLoad(bytes=size, gives=name, label=piece.do, line=line)]
             case Do.SHARED_STORE:
                 return [SharedStore(bytes=size, label=piece.do, line=line)]
             case Do.SYNC:
                 return [Sync(label=piece.do, line=line)]
             case Do.FENCE:
-                return [Fence(label=piece.do, line=line)]
+                return [Fence(label=piece.do, line=line, copies=False)]
         return []
 
     def _grouped(self, at: int, piece: Piece) -> list[Step]:
@@ -199,7 +218,11 @@ class _Weaver:
                 name = f"copy {self._turn}.{at}"
                 groups.open.append(name)
                 size = piece.bytes * self._place.warps
-                return [GlobalLoad(bytes=size, to_shared=True, gives=name, line=self._line)]
+                return [
+                    GlobalLoad(
+                        bytes=size, to_shared=True, gives=name, label=piece.do, line=self._line
+                    )
+                ]
             case Do.COPY_COMMIT:
                 groups.copies.append(tuple(groups.open))
                 groups.open.clear()
@@ -217,7 +240,8 @@ class _Weaver:
             self._groups.products.append(name)
             a_from = Operand.SMEM if piece.from_shared else Operand.REGISTERS
             m, n = piece.shape
-            return [Mma(m=m, n=n, count=1, a_from=a_from, gives=name, label="product")]
+            label, line = "product", self._line
+            return [Mma(m=m, n=n, count=1, a_from=a_from, gives=name, label=label, line=line)]
         if self._left:
             self._left -= 1
             return []

@@ -21,11 +21,10 @@ from flash4gen.schedule.cost import HALF, MAX_RATE
 from flash4gen.schedule.model import Schedule, TileOrder
 from flash4gen.schedule.workload import workload
 from flash4gen.simulate.model import check_floor
-from flash4gen.simulate.traffic import Program, read_from_memory
+from flash4gen.simulate.reads import programs
+from flash4gen.simulate.traffic import read_from_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from flash4gen.clock.grid import WorkTile
     from flash4gen.ir.hardware import Hardware
     from flash4gen.ir.masks import KeyBounds
@@ -227,25 +226,14 @@ def _portable_works(schedule: Schedule, bounds: KeyBounds, shape: Shape) -> list
     return tiles * (heads * entries)
 
 
-def _programs(schedule: Schedule, tiles: list[WorkTile], shape: Shape) -> Iterator[Program]:
-    """Yield the programs of ``tiles`` with their key/value heads, in the order of their numbers."""
-    rows, group = -(-shape.queries // schedule.tile_rows), shape.heads // shape.kv_heads
-    for number, tile in enumerate(tiles):
-        if schedule.order is TileOrder.LONGEST_FIRST:
-            entry, head = number // (rows * shape.heads), number % shape.heads
-        else:
-            entry, head = divmod(number // rows, shape.heads)
-        yield Program(entry * shape.kv_heads + head // group, tile.plain + tile.masked)
-
-
 def _memory(
     subject: Subject, tiles: list[WorkTile], shape: Shape, slots: int
 ) -> tuple[float, float]:
     """Return the cycles, at the highest clock, that L2 and memory need at least for a launch.
 
     Every work tile reads its queries, keys and values from L2 and writes its output there; global
-    memory delivers and takes all tensors once. Portable kernels walk all heads before they come to
-    one again: memory delivers their keys and values as often as L2 has lost them.
+    memory delivers queries and takes outputs once, and keys and values as often as L2 has lost
+    them: a kernel that walks all heads before it comes to one again loses those that do not fit.
     """
     schedule, machine = subject.choice.schedule, machine_for(subject.hardware)
     element, out = subject.attention.dtype.bytes, subject.attention.output.bytes
@@ -254,13 +242,10 @@ def _memory(
     steps = sum(work.plain + work.masked for work in tiles)
     from_l2 = steps * schedule.tile_k * keys + len(tiles) * rows_of(schedule) * queries
     from_memory = shape.total_queries * shape.heads * queries
-    again = shape.total_keys * shape.kv_heads * keys
-    if isinstance(schedule, Schedule) and not shape.lengths:
-        per_tile = schedule.tile_k * (subject.attention.head_dim + subject.attention.value_dim)
-        programs = _programs(schedule, tiles, shape)
-        l2_bytes = subject.hardware.l2_bytes
-        again = max(again, read_from_memory(programs, slots, per_tile * element, l2_bytes))
-    from_memory += again
+    per_tile = schedule.tile_k * (subject.attention.head_dim + subject.attention.value_dim)
+    read = programs(schedule, tiles, shape, subject.hardware)
+    again = read_from_memory(read, slots, per_tile * element, subject.hardware.l2_bytes)
+    from_memory += max(again, shape.total_keys * shape.kv_heads * keys)
     return (
         from_l2 / machine.l2_rate / machine.sms,
         from_memory / machine.hbm_rate / machine.sms,

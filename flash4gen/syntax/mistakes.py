@@ -247,6 +247,9 @@ def _expected(place: Place) -> Mistake:
     helps = (f"did you mean `{meant}`?",) if meant else ()
     if last is not None and last.text == "use" and place.text[:1].isalpha():
         helps = (f'write `use "{place.text}.attn"`',)
+    before = place.before(2)
+    if last is not None and before is not None and (before.text, place.text) == ("def", "="):
+        helps = (f"write `def {last.text}() = …`: a function has parentheses",)
     return _mistake(
         Code.SYNTAX,
         f"{_wanted(place)}, found `{place.text}`",

@@ -158,6 +158,16 @@ class View:
         """What messages call it."""
         return self.buffer.name
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of what kernels see; that of `data`, unless rows lie in two places."""
+        return tuple(self.data.shape)
+
+    @property
+    def elements(self) -> Tensor:
+        """What kernels see; void elements are not told apart."""
+        return self.data
+
     def derive(self, key: object, layout: str, of: Transform) -> View:
         """Return the view that `of` makes of both tensors; remembered under `key`."""
         child = self._children.get(key)
@@ -186,7 +196,8 @@ class View:
             data = buffer.data.view(self.data.dtype)
             state = buffer.state.view(int_dtype(size))
             place = self.data.shape, self.data.stride(), self.data.storage_offset()
-            other = View(buffer, data.as_strided(*place), state.as_strided(*place), self.layout)
+            kind = type(self)
+            other = kind(buffer, data.as_strided(*place), state.as_strided(*place), self.layout)
             self._children["twin", rank] = other
         return other
 
@@ -231,7 +242,7 @@ class View:
     def peek(self) -> Tensor:
         """Like `read` without the copy: for consumers that do not keep what they get."""
         if self.ready:
-            return self.data
+            return self.elements
         if self.holds(BUSY):
             raise FaultError(
                 FindingKind.IN_FLIGHT,

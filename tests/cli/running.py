@@ -87,7 +87,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def earlier_outputs(folder: Path, name: str = "small", target: str = "b200") -> dict[str, bytes]:
     """Put files where a compile of ``name`` would write, and return them."""
-    (folder / target).mkdir(parents=True)
+    (folder / target).mkdir(parents=True, exist_ok=True)
     for ending in (".py", ".certificate.json", ".ptx"):
         (folder / target / f"{name}{ending}").write_text(f"an earlier {ending}\n")
     return contents(folder)

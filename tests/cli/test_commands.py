@@ -62,8 +62,33 @@ def test_check_fresh_without_a_target(tmp_path: Path) -> None:
     assert ended.code == 1
     assert "h100/first.py is not what the spec compiles to now" in ended.stderr
     assert "1 error" in ended.stderr
-    assert f"{tmp_path / 'second.attn'}: names no target, and has no module" in ended.stdout
+    assert f"{tmp_path / 'second.attn'}: names no target of its own, and has no" in ended.stdout
     assert f"{tmp_path / 'card.attn'}: nothing in it to compile" in ended.stdout
+
+
+MODEL = 'use "small.attn"\nmodel whole { layers 2 = repeat small }\n'
+
+
+def test_check_fresh_of_a_model_whose_layers_another_file_compiles(
+    small: Path, tmp_path: Path
+) -> None:
+    """Their modules do not mean that the model was compiled; its index does, for one target too."""
+    model, out = tmp_path / "whole.attn", tmp_path / "out"
+    model.write_text(MODEL)
+    small.write_text(SPEC.replace("= b200", "= b200, h100"))
+    earlier_outputs(out, "small", "b200")
+    never = flash4gen("compile", "--check", model, "-o", out)
+    assert (never.code, "nothing was compared" in never.stderr) == (1, True)
+    assert f"{model}: names no target of its own, and has no module" in never.stdout
+    asked = flash4gen("compile", "--check", model, "-o", out, "--target", "b200")
+    assert f"{out / 'b200' / 'whole.py'} does not exist" in asked.stderr
+    earlier_outputs(out, "whole", "b200")
+    once = flash4gen("compile", "--check", model, "-o", out)
+    assert "b200/whole.py is not what the spec compiles to now" in once.stderr
+    assert f"{out / 'h100' / 'whole.py'} does not exist" in once.stderr
+    model.write_text(SPEC + MODEL.partition("\n")[2])  # a layer of the file itself: one compile
+    own = flash4gen("compile", "--check", model, "-o", tmp_path / "other")
+    assert f"{tmp_path / 'other' / 'b200' / 'whole.py'} does not exist" in own.stderr
 
 
 def test_a_shipped_spec_goes_by_its_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

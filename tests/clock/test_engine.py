@@ -13,6 +13,7 @@ from flash4gen.clock.program import (
     Commit,
     Compute,
     Fence,
+    GlobalLoad,
     Mma,
     Operand,
     Program,
@@ -162,6 +163,16 @@ def test_loads_and_stores_share_the_port_of_tensor_memory() -> None:
     both = run((4, [load, Fence()]), (4, [store, Fence()]))
     assert busy(both, "tmem") == pytest.approx(256 + 65536 / 4 / B200.get("tmem_store_rate"))
     assert both.end > busy(both, "tmem")
+
+
+def test_a_fence_orders_stores_and_waits_for_copies_only_where_it_is_told_to() -> None:
+    """PTX ISA, cp.async: a copy is there when its group has been waited for."""
+    copy = GlobalLoad(bytes=16384, to_shared=True, gives="tile")
+    passed = run((4, [copy, Fence(copies=False)]))
+    waited = run((4, [copy, Fence()]))
+    by_group = run((4, [copy, Fence(copies=False), Fence(needs=("tile",))]))
+    assert passed.of("a")[-1][1].end < B200.get("global_latency")
+    assert waited.end > B200.get("global_latency") < by_group.end
 
 
 def test_products_come_before_loads_at_shared_memory() -> None:

@@ -315,3 +315,11 @@ def test_a_sigmoid_is_a_function_of_the_module() -> None:
     assert "def _logistic(x):" in text
     assert "return _logistic(s)\n" in text
     assert "gl.sigmoid" not in text
+
+
+def test_what_a_user_says_of_triton_stays_when_code_becomes_gluon() -> None:
+    said = "see tl.sigmoid(x), and it's tl.dot"
+    code = f'"""{said}"""\n@triton.jit\nz = tl.sigmoid(tl.sigmoid(a.tl.b))  # {said}\n'
+    expected = f'"""{said}"""\n@gluon.jit\nz = _logistic(_logistic(a.tl.b))  # {said}\n'
+    assert in_gluon(code) == expected
+    assert f'"""{said}.' in text(doc=said)

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flash4gen.diagnostics import Diagnostic, DiagnosticError, Severity
+from flash4gen.diagnostics import Diagnostic, DiagnosticError, Findings, Severity
 from flash4gen.driver import check_spec, compile_spec, plan_spec
+from flash4gen.driver.build import Run, build_once
 from flash4gen.driver.run import check_fresh
 from flash4gen.render.module import render
 from flash4gen.render.overrides import check_overrides
@@ -74,6 +75,8 @@ def found(plan: Plan, folder: Path) -> tuple[Diagnostic, ...]:
         (SCORE, PLAIN.replace("s{%", "{{ 1 + 'a' }}{%"), "F4G615", 2, 1, "TypeError"),
         (SCORE, PLAIN.replace("s{%", "{{ call(c, c, c) }}{%"), "F4G615", 2, 1, "TypeError"),
         (SKELETON, f'{{% extends "{SKELETON}" %}}', "F4G615", 1, 1, "without end"),
+        (SCORE, PLAIN.replace("s{%", "_guard({{ 's' }}{%"), "F4G615", 2, 1, "'(' was never closed"),
+        (SCORE, PLAIN.replace("s{%", ",{%"), "F4G615", 1, 1, "invalid syntax"),
         ("concern/score/idntity.py.j2", PLAIN, "F4G616", 1, 1, "nothing uses"),
         (
             SKELETON,
@@ -100,6 +103,28 @@ def test_a_mistake_is_a_message_that_points_into_the_template(
     span = one.primary.span
     assert span.source.name == str(tmp_path / name)
     assert (span.line, span.column) == (line, column)
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "line", "message"),
+    [
+        (PLAIN.replace("{% endm", "import nothing_such\n{% endm", 1), "F4G615", 1, "nothing_such"),
+        (PLAIN.replace("s{%", "tl.nothing_such(s){%"), "F4G601", 2, "nothing_such"),
+    ],
+)
+def test_what_was_printed_and_cannot_be_used_points_at_the_template(
+    plan: Plan, tmp_path: Path, text: str, code: str, line: int, message: str
+) -> None:
+    put(tmp_path, SCORE, text)
+    findings = Findings()
+    run = Run(tmp_path / "out", (tmp_path,), lambda _: None)
+    assert build_once(plan, run, tmp_path / "scratch", findings) is None
+    (one,) = findings.in_order()
+    assert one.code == code
+    assert message in one.message
+    assert one.primary is not None
+    assert one.primary.span.source.name == str(tmp_path / SCORE)
+    assert one.primary.span.line == line
 
 
 def test_a_shipped_template_that_fails_for_an_override_is_shown_beside_it(

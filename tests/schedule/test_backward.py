@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
 import pytest
 
 from flash4gen.ir import library
@@ -15,6 +18,9 @@ from flash4gen.schedule.choose import choose
 from flash4gen.schedule.explain import explain, explanation
 from flash4gen.schedule.model import Choice, Load, as_portable
 from tests.ir.notation import attention
+
+if TYPE_CHECKING:
+    from flash4gen.ir.nodes import Attention
 
 TRAINED = attention(passes=(Pass.FORWARD, Pass.BACKWARD), head_dim=64, value_dim=64)
 
@@ -137,3 +143,56 @@ def test_what_spills_with_wider_heads_does_not_rule_out_what_fits_these() -> Non
     for one in (plain, capped):
         keys = as_loops(choose_backward(one, hardware).schedule).keys
         assert (keys.tile_q, keys.tile_k) == (64, 128)
+
+
+def shaped(**pins: int) -> Attention:
+    return replace(TRAINED, pins=tuple(Pin(name, value) for name, value in pins.items()))
+
+
+@pytest.mark.parametrize("target", ["h100", "b200"])
+def test_a_pinned_shape_is_kept_and_what_is_free_follows_from_what_fits(target: str) -> None:
+    choice = choose(shaped(keys_tile_q=32, queries_stages=2), library.target(target))
+    assert isinstance(choice, Choice)
+    assert choice.backward is not None
+    schedule = as_loops(choice.backward.schedule)
+    assert (schedule.keys.tile_q, schedule.queries.stages) == (32, 2)
+    assert choice.backward.reason("keys").startswith("keys_tile_q pinned; ")
+    assert "queries_stages pinned" in explain(choice, TRAINED, library.target(target))
+
+
+def test_a_pinned_kernel_that_was_compiled_before_has_a_shape_that_fits() -> None:
+    hardware = library.target("h100")
+    schedule = as_loops(choose_backward(shaped(keys_tile_q=32), hardware).schedule)
+    known = {f.shape for f in read_facts() if f.kernel is Kernel.KEYS and f.fits(hardware)}
+    assert schedule.keys in known
+
+
+def test_a_pinned_shape_that_nobody_compiled_is_tried_and_the_next_after_a_spill() -> None:
+    hardware, pinned = library.target("h100"), shaped(queries_stages=4)
+    first = as_loops(choose_backward(pinned, hardware).schedule).queries
+    assert first not in CANDIDATES[Kernel.QUERIES]
+    spills = ((KernelShape("queries", first), "spills"),)
+    second = as_loops(choose_backward(pinned, hardware, spills).schedule).queries
+    assert (second.stages, second == first) == (4, False)
+
+
+def test_pins_that_leave_a_block_no_memory_are_refused() -> None:
+    wide = replace(shaped(keys_tile_q=256, keys_stages=4), head_dim=128, value_dim=128)
+    found = choose(wide, library.target("h100"))
+    assert not isinstance(found, Choice)
+    assert found[0].code == "F4G504"
+    assert "keys_tile_q = 256, keys_stages = 4" in found[0].message
+    assert "shared memory" in found[0].notes[0]
+
+
+def test_pins_of_gradients_need_gradients() -> None:
+    found = choose(attention(pins=(Pin("keys_warps", 4),)), library.target("h100"))
+    assert not isinstance(found, Choice)
+    assert found[0].code == "F4G507"
+    assert "`passes = forward, backward`" in found[0].helps[0]
+
+
+def test_a_wrong_value_of_such_a_pin_lists_the_right_ones() -> None:
+    found = choose(shaped(queries_warps=3), library.target("h100"))
+    assert not isinstance(found, Choice)
+    assert (found[0].code, found[0].helps) == ("F4G503", ("write `4` or `8`",))

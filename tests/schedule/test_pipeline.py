@@ -9,7 +9,7 @@ import pytest
 
 from flash4gen.ir import library
 from flash4gen.ir.expr import Extent, Input, InputDType
-from flash4gen.ir.nodes import Attention, Pass, Pin, Weights
+from flash4gen.ir.nodes import Attention, Pass, Weights
 from flash4gen.schedule.backward.model import BackwardSchedule
 from flash4gen.schedule.backward.pipeline.choose import choose_pipeline, no_pipeline
 from flash4gen.schedule.backward.pipeline.model import KeyOrder, PipelineSchedule, QuerySum
@@ -47,7 +47,7 @@ def test_both_passes_are_specialised(variant: object, target: str) -> None:
 @pytest.mark.parametrize("variant", [TRAINED, WIDE], ids=["128", "192/128"])
 def test_every_field_has_a_reason(variant: Attention) -> None:
     reasons = dict(choose_pipeline(variant, B200).reasons)
-    derived = {"hardware", "head_pad", "value_pad", "argument_bytes", "row_bytes"}
+    derived = {"hardware", "head_pad", "value_pad", "argument_bytes", "row_bytes", "ctas"}
     assert {*schedule().__dataclass_fields__} - derived == {*reasons}
 
 
@@ -154,15 +154,6 @@ def test_what_must_be_the_same_bits_has_key_tiles_add_in_turn() -> None:
     assert isinstance(choice, Choice)
     told = next(decision for decision in choice.decisions if decision.field == "deterministic")
     assert "in turns" in told.reason
-
-
-def test_a_pair_of_ctas_has_no_gradients() -> None:
-    pinned = replace(TRAINED, mask=expr("true"), pins=(Pin("ctas", 2), Pin("plan", "p_in_s")))
-    found = choose(pinned, B200)
-    assert isinstance(found, tuple)
-    assert found[0].code == "F4G507"
-    assert "computed by CTAs of their own" in " ".join(found[0].notes)
-    assert isinstance(choose(replace(pinned, passes=(Pass.FORWARD,)), B200), Choice)
 
 
 def test_a_sink_is_no_hindrance() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flash4gen.clock.program import Fence, TmaStore, Wait
+from flash4gen.clock.program import Fence, GlobalLoad, Mma, TmaStore, Wait
 from flash4gen.simulate.model import Simulation, SimulationError
 from flash4gen.simulate.run import Recorded, record_module, resident_ctas, simulate_module
 from tests.ir.notation import attention
@@ -121,6 +121,14 @@ def test_lines_are_lines_of_the_module(module: Subject, simulation: Simulation) 
     assert all(0 < step.line <= len(lines) for step in waits)
     if is_blackwell(simulation):
         assert all("mbarrier.wait" in lines[step.line - 1] for step in waits)
+    else:
+        steps = [s for role in simulation.program.roles for s in role.steps]
+        copies = [s for s in steps if isinstance(s, GlobalLoad) and s.to_shared]
+        products = [s for s in steps if isinstance(s, Mma)]
+        assert simulation.target == "rtx5090" or copies or products
+        assert all("tl.load" in lines[step.line - 1] for step in copies)
+        assert all("tl.dot" in lines[step.line - 1] for step in products)
+        assert {role.name for role in simulation.roles} == {"attend"}
 
 
 def test_roles_and_barriers_have_the_names_of_the_module(simulation: Simulation) -> None:

@@ -51,6 +51,13 @@ def test_conversions_from_integers_are_in_the_alu_where_they_are_i2fp() -> None:
     assert piece.work == Work(alu=1, mufu=2, other=1)
 
 
+def test_who_reads_a_spilled_register_waits_for_it() -> None:
+    found = way("LDL.LU.64 R8, [R1+0x10]", "STL [R1], R5", "FADD R4, R2, R3", "FADD R6, R4, R9")
+    assert told(found)[0] == (Do.RELOAD, 256)
+    after, *_ = (piece for piece in found.pieces[1:] if piece.loads)
+    assert after.loads == (0,)
+
+
 def test_who_reads_what_a_load_brings_begins_a_new_piece() -> None:
     found = way(
         "LDTM.x32 R32, tmem[UR4]",

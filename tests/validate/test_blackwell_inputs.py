@@ -15,9 +15,12 @@ from flash4gen.ir.expr import lookups
 from flash4gen.ir.library import target
 from flash4gen.ir.nodes import EmptyRow
 from flash4gen.render.module import render
+from flash4gen.validate import Status
+from flash4gen.validate.concurrency import concurrency_rung
 from flash4gen.vgpu import Check, Policy, virtual_gpu
 from tests.ir.notation import attention, expr
 from tests.schedule.variants import CAUSAL, FULL, chosen, pinning
+from tests.validate.subjects import subject
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -132,21 +135,64 @@ def test_numbers_and_concurrency(name: str, tmp_path: Path) -> None:
     compare(module, tensors(VARIANTS[name], 40, 129))
 
 
+def tree(folder: Path, width: int = 64) -> Attention:
+    """Return trees of up to 160 nodes behind a prefix."""
+    spec = folder / "tree.attn"
+    spec.write_text(
+        f"attention small {{ dtype = fp16  heads = 2  head_dim = {width}\n"
+        " input bits : i32[batch, seq_q, 5]  mask = tree(bits) }"
+    )
+    (what,) = check_spec(spec).attentions
+    return what
+
+
+def drafts(what: Attention, prefix: int, nodes: int) -> dict[str, Tensor]:
+    """Return the tensors of trees whose nodes see any others."""
+    given = tensors(replace(what, inputs=()), nodes, prefix + nodes)
+    random = torch.Generator().manual_seed(nodes)
+    given["bits"] = torch.randint(-(2**31), 2**31, (BATCH, nodes, 5), generator=random).int()
+    return given
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("prefix", "nodes"), [(150, 150), (128, 97), (37, 33), (0, 40)])
 def test_trees_whose_words_begin_anywhere_in_a_fragment(
     prefix: int, nodes: int, tmp_path: Path
 ) -> None:
-    spec = tmp_path / "tree.attn"
-    spec.write_text(
-        "attention small { dtype = fp16  heads = 2  head_dim = 64\n"
-        " input bits : i32[batch, seq_q, 5]  mask = tree(bits) }"
-    )
-    (what,) = check_spec(spec).attentions
-    given = tensors(replace(what, inputs=()), nodes, prefix + nodes)
-    random = torch.Generator().manual_seed(nodes)
-    given["bits"] = torch.randint(-(2**31), 2**31, (BATCH, nodes, 5), generator=random).int()
-    compare(made(what, tmp_path), given)
+    what = tree(tmp_path)
+    compare(made(what, tmp_path), drafts(what, prefix, nodes))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("_bits_from(low, high, key - (seq_k - seq_q))", "_bits_from(low, high, key)"),
+        ("above | (high << (31 - shift) << 1)", "above"),
+        ("low.to(gl.uint32, bitcast=True) >> shift", "low.to(gl.uint32, bitcast=True) >> 0"),
+        ("_bits_below(seq_k - seq_q - key", "_bits_below(seq_k - seq_q - 1 - key"),
+        ("bits[:, None] & seen", "seen"),
+    ],
+)
+def test_a_wrong_bit_of_a_tree_shows(right: str, wrong: str, tmp_path: Path) -> None:
+    what = tree(tmp_path, 16)
+    given = drafts(what, 45, 70)
+    module = made(what, tmp_path, (right, wrong))
+    with virtual_gpu(B200.arch):
+        out, _ = module.small(**given)
+    assert not (out - module._eager(*given.values())[0]).abs().max() <= 0.02
+
+
+@pytest.mark.slow
+def test_no_mutant_of_a_tree_is_missed(tmp_path: Path) -> None:
+    proven = subject(tree(tmp_path, 16), "b200", tmp_path)
+    rung = concurrency_rung(proven, load_module(proven.path), lambda _: None, mutate=True)
+    assert rung.status is Status.PASSED, rung.details
+    score = rung.details["mutants"]
+    assert isinstance(score, dict)
+    counts = {name: count for name, count in score.items() if isinstance(count, int)}
+    assert counts["missed"] == 0
+    assert counts["flagged"] + counts["redundant"] == counts["all"] > 100
 
 
 @pytest.mark.slow

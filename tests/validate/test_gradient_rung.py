@@ -42,12 +42,13 @@ def test_other_targets_compute_the_same(target: str, tmp_path: Path) -> None:
     assert not result.failures, result.failures
 
 
-def test_sigmoid_weights(tmp_path: Path) -> None:
-    variant = training(weights=Weights.SIGMOID, score="s * slopes[h]", mask="k <= q_end")
+@pytest.mark.parametrize(("score", "more"), [("s * slopes[h]", {"slopes"}), ("s", set())])
+def test_sigmoid_weights(score: str, more: set[str], tmp_path: Path) -> None:
+    variant = training(weights=Weights.SIGMOID, score=score, mask="k <= q_end")
     subject = compiled(written(variant, "rtx5090", tmp_path))
     result = gradient_result(subject, load_module(subject.path), CASE)
     assert not result.failures, result.failures
-    assert set(result.found) == {"q", "k", "v", "slopes"}
+    assert set(result.found) == {"q", "k", "v"} | more
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,8 @@ from flash4gen.schedule.backward.model import (
     LoopShape,
     Unfit,
 )
-from flash4gen.schedule.backward.space import CANDIDATES, ROWS, Kernel
+from flash4gen.schedule.backward.pins import least_bytes, pinned_sides, shapes_to_try
+from flash4gen.schedule.backward.space import ROWS, Kernel
 from flash4gen.schedule.space import pad
 from flash4gen.schedule.units import Unit, best_unit
 
@@ -94,17 +95,28 @@ def _choose(
     kernel: Kernel, attention: Attention, hardware: Hardware, out: dict[KernelShape, str]
 ) -> tuple[LoopShape, str]:
     """Return the first shape that fits, and why the one before it does not."""
-    known = _facts_for(kernel, attention, hardware)
+    known, shapes = _facts_for(kernel, attention, hardware), shapes_to_try(attention, kernel)
     before = ""
-    for shape in CANDIDATES[kernel]:
+    for shape in shapes:
         fact = known.get(shape)
         if KernelShape(kernel.value, shape) in out:
             before = f"{shape.text}: {out[KernelShape(kernel.value, shape)]}"
         elif fact is not None and fact.fits(hardware):
-            return shape, _reason(fact, before)
+            return shape, _pinned(kernel, attention) + _reason(fact, before)
         elif fact is not None:
             before = f"{shape.text} {_misfit(fact, hardware)}"
-    return CANDIDATES[kernel][-1], f"the smallest; {before}" if before else "the smallest"
+    pinned = _pinned(kernel, attention)
+    for shape in shapes if pinned else ():
+        small = least_bytes(attention, kernel, shape) <= hardware.smem_per_block
+        if small and shape not in known and KernelShape(kernel.value, shape) not in out:
+            return shape, f"{pinned}nothing is known of such kernels"
+    return shapes[-1], f"{pinned}the smallest; {before}" if before else f"{pinned}the smallest"
+
+
+def _pinned(kernel: Kernel, attention: Attention) -> str:
+    """Return what the spec pins of a kernel, as the start of a reason; nothing where nothing is."""
+    sides = pinned_sides(attention, kernel)
+    return f"{', '.join(f'{kernel.value}_{side}' for side in sides)} pinned; " if sides else ""
 
 
 def _reason(fact: Fact, before: str) -> str:

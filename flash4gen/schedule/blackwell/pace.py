@@ -7,6 +7,7 @@ In: a ``Kernel``, that is a schedule with what it computes and where. Out: cycle
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import fmean
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
     from flash4gen.schedule.blackwell.model import BlackwellSchedule
     from flash4gen.schedule.blackwell.sketch.effort import Effort
     from flash4gen.schedule.blackwell.sketch.idioms import Idioms
+    from flash4gen.schedule.blackwell.traits import Traits
     from flash4gen.schedule.blackwell.works import Shape
+    from flash4gen.schedule.workload import Workload
 
 STEPS = 14
 """Steps of a work tile from which the steady state is read."""
@@ -94,7 +97,7 @@ def kernel(
     schedule: BlackwellSchedule, attention: Attention, hardware: Hardware, idioms: Idioms = OURS
 ) -> Kernel:
     """Return what is timed of a schedule for an attention."""
-    known, work = traits(attention), workload(attention)
+    known, work = _computed(attention)
     return Kernel(
         schedule=schedule,
         hardware=hardware,
@@ -103,6 +106,12 @@ def kernel(
         unmasked=known.unmasked,
         idioms=idioms,
     )
+
+
+@lru_cache(maxsize=8)
+def _computed(attention: Attention) -> tuple[Traits, Workload]:
+    """Return what is known of an attention: a search asks for each of hundreds of schedules."""
+    return traits(attention), workload(attention)
 
 
 def steady(what: Kernel, jitter: Jitter = STILL) -> tuple[float, ...]:

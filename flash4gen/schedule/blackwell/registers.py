@@ -101,6 +101,28 @@ def _distance(split: Split, other: Split) -> int:
     return sum(abs(a - b) for a, b in zip(split, other, strict=True))
 
 
+def nearest(
+    split: Split, query_tiles: int, hardware: Hardware, pins: Mapping[str, int | str]
+) -> list[Split]:
+    """Return the splits that keep the rules and the pins, the nearest first: itself, if it does.
+
+    The correction has what the others leave. More registers for the softmax, whose threads hold a
+    row of scores, are half as far as fewer, or as others for single warps.
+    """
+
+    def far(other: Split) -> tuple[float, int, int]:
+        more = other.softmax - split.softmax
+        steps = max(more / 2, -more) + abs(other.other - split.other)
+        return steps, -other.softmax, other.other
+
+    able = [
+        other
+        for other in splits(query_tiles, hardware)
+        if all(other[n] == pins[name] for n, name in enumerate(FIELDS) if name in pins)
+    ]
+    return sorted(able, key=far)
+
+
 def completed(
     pins: Mapping[str, int], query_tiles: int, hardware: Hardware, *, reading: bool = False
 ) -> Split:

@@ -279,16 +279,19 @@ def packed_ranges(schedule: BlackwellSchedule, traits: Traits) -> Broken | None:
 def pair_mask(schedule: BlackwellSchedule, traits: Traits) -> Broken | None:
     """Two CTAs share products in lockstep: neither may skip a key tile that the other needs.
 
-    And they have a forward pass only.
+    In a module with both passes they compute both, or neither.
     """
     if schedule.ctas == 1:
         return None
-    if traits.trained:
+    if traits.unmasked and traits.trained and not traits.paired:
         reason = (
-            "gradients are computed by CTAs of their own: in a pair, each would hand half "
-            "of the scores' gradients to the other in every step, and none of our kernels does"
+            "gradients are computed by CTAs by themselves, and what both passes call is printed "
+            "for pairs or for single CTAs"
         )
-        return Broken("pair_mask", reason, ("ctas",), "ctas = 1")
+        able = traits.head_pad == NARROW
+        return Broken(
+            "pair_mask", reason, ("ctas",), "ctas = 2  gradient_ctas = 2" if able else "ctas = 1"
+        )
     if traits.unmasked:
         return None
     reason = (

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from flash4gen.ir.expr import SCORE, Apply, Op, Type, Var, lookups, variables, walk
 from flash4gen.ir.masks import always_true, bounds, turns
+from flash4gen.schedule.backward.pipeline.pair_choice import pins_pair
 from flash4gen.schedule.blackwell.memory import TILE
 from flash4gen.schedule.blackwell.model import KeyLoops
 from flash4gen.schedule.monotone import rises
@@ -53,7 +54,7 @@ class Traits:
         key_loops: the loops over key tiles that some length and some query tile give a turn.
         integers: operations of the score on positions, conversions to floats among them.
         element: bytes of an element of q, k and v, and of a weight.
-        trained: there is a backward pass, too.
+        trained: there is a backward pass, too; ``paired``: of pairs of CTAs.
     """
 
     head_dim: int
@@ -72,6 +73,7 @@ class Traits:
     integers: int = 0
     element: int = 2
     trained: bool = False
+    paired: bool = False
 
     @property
     def head_pad(self) -> int:
@@ -114,6 +116,7 @@ def traits(attention: Attention) -> Traits:
         integers=_integers(attention.score),
         element=attention.dtype.bytes,
         trained=attention.differentiable,
+        paired=pins_pair(attention),
     )
 
 

@@ -3,7 +3,8 @@
 In: an attention, a target, and seconds. Out: ``Tuned``: the schedule that is fastest on the clock
 for a launch of a nominal shape, beside the default. Candidates are ranked by formula (``cost``),
 run on the clock in that order, and the best of these run again with shaken latencies, each in every
-order of work tiles. Pinned fields stay as they are.
+order of work tiles. Pinned fields stay as they are. Whoever may compile goes on from there
+(``trials``, ``driver.tune``).
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ from __future__ import annotations
 import itertools
 import multiprocessing
 import os
+from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import islice
 from statistics import fmean
 from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
@@ -24,6 +27,7 @@ from flash4gen.schedule.blackwell.remembered import modelled
 from flash4gen.schedule.blackwell.resolve import planned, resolve
 from flash4gen.schedule.blackwell.rules import broken
 from flash4gen.schedule.blackwell.traits import traits
+from flash4gen.schedule.blackwell.trials import pressed, winner
 from flash4gen.schedule.blackwell.works import Shape
 from flash4gen.schedule.model import TileOrder
 from flash4gen.schedule.workload import NOMINAL_LENGTH
@@ -36,6 +40,7 @@ if TYPE_CHECKING:
     from flash4gen.ir.nodes import Attention
     from flash4gen.schedule.blackwell.model import BlackwellSchedule
     from flash4gen.schedule.blackwell.pace import Kernel
+    from flash4gen.schedule.blackwell.trials import Trial
     from flash4gen.schedule.pins import Pins
 
 FREE: dict[str, tuple[int | str, ...]] = {
@@ -43,23 +48,30 @@ FREE: dict[str, tuple[int | str, ...]] = {
     "ctas": (1, 2),
     "staging": (1, 2),
     "early": (96, 0),
-    "emulated": (0, 8, 16, 24, 32, 40, 48),
+    "emulated": (0, 8, 16, 24, 32, 40, 48, 64, 96),
     "row_max": tuple(RowMax),
 }
-"""What a step depends on, and values that are tried. The rescaling threshold and tanh are left out:
-they change what is computed. Register splits are left out: those beside the default spill."""
+"""What a step depends on, and values that are tried beside the rules'. The number of query tiles
+and the order of products follow from the plan. The rescaling threshold and tanh are left out: they
+change what is computed. Register splits are tried by compiling (``trials``)."""
 
 FEWER_STAGES = 2
 """Slots that are tried beside as many as fit: one and two less."""
 
 FINALISTS = 12
-"""Schedules that run again with shaken latencies, as far as there is time; two at least."""
+"""Schedules that run again with shaken latencies, as far as there is time."""
+
+MANY = 100
+"""First runs that may take all of the time, where a machine is slow or busy."""
+
+FEWEST = 2
+"""So many of them do in any case."""
+
+ALIKE = 2
+"""Of them, those that differ in the ring alone, at most: if one spills, all do."""
 
 AGAIN = Jitter(SHAKEN.share, SHAKEN.seeds[:3])
 """How they do."""
-
-RUNS = 4
-"""First runs that a finalist's run takes as long as: with masks, and starts and ends."""
 
 SHARE = 0.6
 """Of the time, for the first runs; the finalists get the rest."""
@@ -89,6 +101,8 @@ class Tuned:
         evaluated: of them, those that ran on the clock.
         shape: of the launch that all are compared at.
         seconds: that the search took.
+        trials: what was compiled, the default first; nothing where time was short. Cycles of
+            modules and of sketches do not compare.
     """
 
     best: Timed
@@ -98,6 +112,12 @@ class Tuned:
     evaluated: int
     shape: Shape
     seconds: float
+    trials: tuple[Trial, ...] = ()
+
+    @property
+    def schedule(self) -> BlackwellSchedule:
+        """The winner: of what was compiled, where anything was."""
+        return winner(self.trials).schedule if self.trials else self.best.schedule
 
 
 def tune(
@@ -135,16 +155,15 @@ def tune(
             if report is not None:
                 best = min(steps, key=_first)
                 report(len(steps), len(kernels), best[0], best[1].schedule)
-            if len(steps) >= FINALISTS and monotonic() - begun > SHARE * seconds:
+            share = SHARE if len(steps) >= MANY else 1.0
+            if len(steps) >= FINALISTS and monotonic() - begun > share * seconds:
                 break
-        each = (monotonic() - begun) / len(steps) * RUNS * len(AGAIN.seeds)
-        count = min(FINALISTS, max(2, int((1 - SHARE) * seconds / each) - 1))
-        finalists = [what for _, what in sorted(steps, key=_first)[:count]]
-        paces = list(workers.map(_paces, [standing, *finalists]))
+        finalists = list(islice(_different(sorted(steps, key=_first)), FINALISTS))
+        paces = _in_time(workers, [standing, *finalists], begun + seconds)
     ranked = sorted(
         (
             _timed(replace(what, schedule=other), shape, cycles)
-            for what, cycles in zip(finalists, paces[1:], strict=True)
+            for what, cycles in zip(finalists, paces[1:], strict=False)
             for other in orders(what.schedule, attention, hardware, pins)
         ),
         key=lambda item: (round(item.cycles), item.schedule.smem_bytes, _changes(item, default)),
@@ -177,7 +196,12 @@ def candidates(
 ) -> tuple[BlackwellSchedule, ...]:
     """Return all schedules of the search space that keep the rules and the pins."""
     known = traits(attention)
-    free = {name: values for name, values in FREE.items() if not _pinned(name, pins)}
+    rules = resolve(known, hardware, pins)
+    free = {
+        name: tuple(dict.fromkeys((*values, getattr(rules, name))))
+        for name, values in FREE.items()
+        if not _pinned(name, pins)
+    }
     found: dict[BlackwellSchedule, None] = {}
     for values in itertools.product(*free.values()):
         chosen = {**pins, **dict(zip(free, values, strict=True))}
@@ -211,15 +235,25 @@ def _rings(schedule: BlackwellSchedule, pins: Pins) -> Iterator[BlackwellSchedul
             yield planned(replace(schedule, stages=schedule.stages - fewer * schedule.ctas))
 
 
+def _different(steps: list[tuple[float, Kernel]]) -> Iterator[Kernel]:
+    """Yield kernels in their order, few that need registers for the same."""
+    seen: Counter[tuple[object, ...]] = Counter()
+    for _, what in steps:
+        alike = pressed(what.schedule)
+        seen[alike] += 1
+        if seen[alike] <= ALIKE:
+            yield what
+
+
 def _ahead(workers: ProcessPoolExecutor, kernels: list[Kernel]) -> Iterator[float]:
     """Yield the cycles of kernels in order, so many on their way that no worker waits."""
     count = 4 * (os.cpu_count() or 1)
     waiting = iter(kernels)
-    under_way = [workers.submit(_still, what) for what in itertools.islice(waiting, count)]
+    under_way = [workers.submit(_still, what) for what in islice(waiting, count)]
     try:
         while under_way:
             yield under_way.pop(0).result()
-            under_way += [workers.submit(_still, what) for what in itertools.islice(waiting, 1)]
+            under_way += [workers.submit(_still, what) for what in islice(waiting, 1)]
     finally:
         for future in under_way:
             future.cancel()
@@ -233,6 +267,20 @@ def _still(what: Kernel) -> float:
 def _paces(what: Kernel) -> list[TileCycles]:
     """Return the cycles of a work tile, once for each seed."""
     return [pace(what, Jitter(AGAIN.share, (seed,))) for seed in AGAIN.seeds]
+
+
+def _in_time(
+    workers: ProcessPoolExecutor, kernels: list[Kernel], end: float
+) -> list[list[TileCycles]]:
+    """Return the cycles of work tiles, in order, as far as time goes; of the first few always."""
+    under_way = [workers.submit(_paces, what) for what in kernels]
+    found: list[list[TileCycles]] = []
+    for future in under_way:
+        if len(found) > FEWEST and monotonic() > end:
+            future.cancel()
+        else:
+            found.append(future.result())
+    return found
 
 
 def _timed(what: Kernel, shape: Shape, paces: list[TileCycles]) -> Timed:

@@ -7,7 +7,7 @@ that global memory and L2 need at least for all of them.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
 from flash4gen.clock.grid import Placement, WorkTile
@@ -139,15 +139,33 @@ def packed_tiles(
             there are sequences; else rounded down, and as many as there are sequences.
         least: steps of any work tile, an empty one too.
     """
+    found: list[WorkTile] = []
+    slots = _slots(shape, rows, ceil=ceil)
+    for lengths, count in zip(shape.lengths, slots, strict=True):
+        tiles = tiles_of(bounds, lengths, rows, tile_k)
+        empty = [WorkTile(0, 0)] * (count - len(tiles))
+        found += [_visited(tile, least) for tile in (*tiles, *empty)]
+    return found
+
+
+def slot_sequences(shape: Shape, rows: int, *, ceil: bool) -> list[int]:
+    """Return the number of the sequence that each slot of one head of packed sequences belongs to.
+
+    Args:
+        shape: has lengths.
+        rows: of a slot.
+        ceil: as ``packed_tiles``.
+    """
+    slots = _slots(shape, rows, ceil=ceil)
+    return [number for number, count in enumerate(slots) for _ in range(count)]
+
+
+def _slots(shape: Shape, rows: int, *, ceil: bool) -> list[int]:
+    """Return how many slots each sequence has."""
     total, batch = shape.total_queries, len(shape.lengths)
     slots = -(-total // rows) + batch - 1 if ceil else total // rows + batch
     starts = [before // rows + b for b, before in enumerate(_before(shape))]
-    found: list[WorkTile] = []
-    for lengths, first, end in zip(shape.lengths, starts, [*starts[1:], slots], strict=True):
-        tiles = tiles_of(bounds, lengths, rows, tile_k)
-        empty = [WorkTile(0, 0)] * (end - first - len(tiles))
-        found += [_visited(tile, least) for tile in (*tiles, *empty)]
-    return found
+    return [end - first for first, end in pairwise([*starts, slots])]
 
 
 def _before(shape: Shape) -> list[int]:

@@ -125,13 +125,13 @@ class Agent:
         """Return a copy of a view's elements."""
         clean = self.touch(view, write=False)
         if view.ready:
-            return view.data.clone()
+            return view.elements.clone()
         return self._filled(view, self.me, clean=clean)
 
     def value(self, view: View) -> Tensor:
         """Return a view's elements for the job that runs."""
         if view.ready:
-            return view.data
+            return view.elements
         job = self.machine.job
         return self._filled(view, Actor(job.site, self.name, 0), clean=job.clean)
 

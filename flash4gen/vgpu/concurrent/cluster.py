@@ -381,7 +381,7 @@ class Member(Worker):
         if not self._leads:
             return
         both, both_d = [self._pair(view) for view in operands], self._pair(d)
-        rows = d.data.shape[-2]
+        rows = d.shape[-2]
 
         def run() -> None:
             start = self._joined(both_d) if accumulate else None

@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from flash4gen.vgpu.dtypes import int_dtype, torch_dtype
+from flash4gen.vgpu.fold import fold, halved
 from flash4gen.vgpu.lowering import unsupported
 from flash4gen.vgpu.onchip import EMPTY, View
 
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 def reinterpret(view: View, source: MemDescType, target: MemDescType) -> View:
     """Return the view of the same memory with another shape, type and layout.
 
-    Tensor memory holds a row of at most 128 per lane, so rows keep their bytes. Swizzled shared
+    Tensor memory holds a row of at most 128 per lane, so rows keep their bytes; but 64 rows of a
+    pair of CTAs lie over all lanes, and memory may be seen so (``fold``). Swizzled shared
     memory keeps elements in place only under the same layout; otherwise nothing that was written
     can be read through the other view, and memory that holds something is refused.
     """
@@ -29,6 +31,8 @@ def reinterpret(view: View, source: MemDescType, target: MemDescType) -> View:
 
 def _reinterpreted(view: View, source: MemDescType, target: MemDescType) -> View:
     dtype = torch_dtype(target)
+    if source.space == "tmem" and halved(target) and not halved(source):
+        return fold(view, source, target)
     if source.space == "tmem":
         _check_lanes(source, target)
         width = view.data.shape[-1] * view.data.element_size()

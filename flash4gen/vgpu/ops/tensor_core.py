@@ -14,6 +14,7 @@ from torch import Tensor
 from flash4gen.vgpu.dtypes import torch_dtype
 from flash4gen.vgpu.engines import PendingDot
 from flash4gen.vgpu.errors import FaultError, FindingKind
+from flash4gen.vgpu.fold import halved
 from flash4gen.vgpu.lowering import (
     Lowered,
     Step,
@@ -219,6 +220,12 @@ def _tmem_subslice(op: Operation) -> Lowered:
     if not isinstance(axis, int) or not 0 <= axis < len(kind.shape):
         raise unsupported(f"ttng.tmem_subslice along dimension {axis}")
     extent = kind.shape[axis]
+    source = memdesc(op.operand_types[0])
+    if halved(source) and extent < source.shape[axis]:
+        # Triton 3.9 lets four warps load a part: two of them read lanes that do not hold it.
+        raise unsupported(
+            "ttng.tmem_subslice of 64 rows of a pair, whose columns lie in two halves of the lanes"
+        )
     return Step(
         lambda view: view.derive(
             ("part", axis, start, extent),

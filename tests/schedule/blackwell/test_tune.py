@@ -11,15 +11,15 @@ from flash4gen.driver import check_spec
 from flash4gen.ir.library import spec_path
 from flash4gen.schedule.blackwell.block import block, pins
 from flash4gen.schedule.blackwell.cost import estimate
-from flash4gen.schedule.blackwell.model import BlackwellSchedule, TensorPlan
+from flash4gen.schedule.blackwell.model import BlackwellSchedule, Dispatch, RowMax, TensorPlan
 from flash4gen.schedule.blackwell.pace import STILL, kernel, steady
 from flash4gen.schedule.blackwell.resolve import resolve
 from flash4gen.schedule.blackwell.rules import broken
 from flash4gen.schedule.blackwell.traits import traits
 from flash4gen.schedule.blackwell.tune import FINALISTS, Tuned, candidates, orders, tune
 from flash4gen.schedule.choose import choose
-from flash4gen.schedule.model import Choice
-from tests.schedule.blackwell.cases import B200, schedule
+from flash4gen.schedule.model import Choice, TileOrder
+from tests.schedule.blackwell.cases import B200, B300, schedule
 from tests.schedule.variants import CAUSAL, FULL, variant
 
 if TYPE_CHECKING:
@@ -35,6 +35,20 @@ def test_candidates_keep_the_rules_and_the_pins() -> None:
         assert item.plan is TensorPlan.DISJOINT
         assert not broken(item, B200, traits(what))
         assert all(not broken(other, B200, traits(what)) for other in orders(item, what, B200, {}))
+
+
+def test_every_choice_that_a_schedule_is_made_of_is_varied() -> None:
+    """Registers come later, by compiling (``test_trials``); a tile has 128 rows, and 128 keys."""
+    what = variant(mask=FULL)
+    varied = ("plan", "query_tiles", "ctas", "stages", "early", "row_max", "staging")
+    found = candidates(what, B300, {"emulated": 0})
+    few = {"plan": TensorPlan.SHARED_S, "staging": 2, "early": 0, "row_max": RowMax.LOAD}
+    shares = candidates(what, B300, few)
+    ways = list(orders(found[0], what, B300, {}))
+    assert {name for name in varied if len({getattr(it, name) for it in found}) > 1} == set(varied)
+    assert len({item.emulated for item in shares}) > 5
+    assert {item.dispatch for item in ways} == set(Dispatch)
+    assert {item.order for item in ways} == set(TileOrder)
 
 
 def test_formula_and_clock_agree_on_who_is_fast() -> None:

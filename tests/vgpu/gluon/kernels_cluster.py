@@ -36,8 +36,7 @@ def matmul_cluster(
 
     With `TWO_CTAS` the pair multiplies together, each holding half of B; without, each multiplies
     for itself, and B goes to both at once if `MULTICAST`. The first CTA then loads B for the other
-    as well, and waits until that one knows its buffer to be free: a product's arrivals at the two
-    CTAs are two events, and one of them tells nothing of the other.
+    as well, once that one knows its buffer to be free: a product's arrivals are two events.
     """
     tile_m: gl.constexpr = a_desc.block_type.shape[0]
     tile_k: gl.constexpr = a_desc.block_type.shape[1]
@@ -46,24 +45,21 @@ def matmul_cluster(
     b_ring = gl.allocate_shared_memory(b_desc.dtype, [STAGES, tile_k, tile_n], b_desc.layout)
     staging = gl.allocate_shared_memory(c_desc.dtype, [tile_m, tile_n], c_desc.layout)
     in_tmem: gl.constexpr = TensorMemoryLayout(
-        [tile_m // 2, tile_n], col_stride=1, cga_layout=c_desc.layout.cga_layout,
-        two_ctas=TWO_CTAS,
-    )  # fmt: skip
+        [tile_m // 2, tile_n], 1, c_desc.layout.cga_layout, two_ctas=TWO_CTAS)  # fmt: skip
     acc = allocate_tensor_memory(gl.float32, [tile_m, tile_n], in_tmem)
     full = mbarrier.allocate_mbarrier(batch=STAGES, two_ctas=TWO_CTAS)
     empty = mbarrier.allocate_mbarrier(batch=STAGES)
     ready = mbarrier.allocate_mbarrier(two_ctas=True)
     # A buffer is free when every CTA that holds a copy of it has multiplied.
     users: gl.constexpr = tcgen05_mma_barrier_count(
-        [a_ring.index(0), b_ring.index(0)], MULTICAST, TWO_CTAS
-    )
+        [a_ring.index(0), b_ring.index(0)], MULTICAST, TWO_CTAS)  # fmt: skip
     for slot in gl.static_range(STAGES):
         mbarrier.init(full.index(slot), count=1)
         mbarrier.init(empty.index(slot), count=1 if BROKEN == "one user counted" else users)
-    mbarrier.init(ready, count=1)
+    if MULTICAST:
+        mbarrier.init(ready, count=1)
     done = mbarrier.allocate_mbarrier()
     mbarrier.init(done, count=1)
-    size: gl.constexpr = a_desc.nbytes_per_cta + b_desc.nbytes_per_cta
     for i in range(steps):
         stage = i % STAGES
         if BROKEN == "buffer not waited for":
@@ -73,15 +69,13 @@ def matmul_cluster(
         if BROKEN == "bytes of the whole cluster":
             mbarrier.expect(full.index(stage), a_desc.block_type.nbytes + b_desc.nbytes_per_cta)
         else:
-            mbarrier.expect(full.index(stage), size)
-        a_k = i * tile_k
-        tma.async_load(a_desc, [0, a_k], full.index(stage), a_ring.index(stage))
+            mbarrier.expect(full.index(stage), a_desc.nbytes_per_cta + b_desc.nbytes_per_cta)
+        k = i * tile_k
+        tma.async_load(a_desc, [0, k], full.index(stage), a_ring.index(stage))
         if MULTICAST and BROKEN != "the other CTA not waited for":
             mbarrier.arrive(ready, count=1)
             mbarrier.wait(ready, i & 1)
-        tma.async_load(
-            b_desc, [a_k, 0], full.index(stage), b_ring.index(stage), multicast=MULTICAST
-        )
+        tma.async_load(b_desc, [k, 0], full.index(stage), b_ring.index(stage), multicast=MULTICAST)
         mbarrier.wait(full.index(stage), i // STAGES & 1)
         tcgen05_mma(
             a_ring.index(stage), b_ring.index(stage), acc, use_acc=i > 0,

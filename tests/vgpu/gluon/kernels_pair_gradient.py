@@ -83,17 +83,16 @@ def pair_query_gradient(q_desc, k_desc, columns_desc, out_desc, tiles, BROKEN: g
         gl.float32, [keys, queries],
         TensorMemoryLayout([keys // 2, queries], col_stride=1, cga_layout=rows, two_ctas=True),
     )  # fmt: skip
-    dq = allocate_tensor_memory(
+    # In the place of scores that were read: 64 rows of a CTA take its 128 lanes of dim / 2 columns.
+    dq = s.slice(0, dim // 2).reinterpret(
         gl.float32, [queries, dim],
         TensorMemoryLayout([queries // 2, dim], col_stride=1, cga_layout=rows, two_ctas=True),
     )  # fmt: skip
     # The second CTA waits at none of these, so that the keys have one of their own.
-    kept = _barrier()
-    full = _barrier()
-    ready = _barrier()
+    kept, full, ready = _barrier(), _barrier(), _barrier()
     multiplied = mbarrier.allocate_mbarrier(batch=2)
-    mbarrier.init(multiplied.index(0), count=1)
-    mbarrier.init(multiplied.index(1), count=1)
+    for i in gl.static_range(2):
+        mbarrier.init(multiplied.index(i), count=1)
     mbarrier.expect(kept, k_desc.nbytes_per_cta + columns_desc.nbytes_per_cta)
     tma.async_load(k_desc, [0, 0], kept, k)
     tma.async_load(columns_desc, [0, 0], kept, columns)

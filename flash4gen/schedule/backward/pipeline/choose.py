@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 from flash4gen.ir.expr import Var, lookups, variables
 from flash4gen.ir.masks import never_true
 from flash4gen.schedule.backward.model import BackwardChoice
+from flash4gen.schedule.backward.pins import gradient_pins
 from flash4gen.schedule.backward.pipeline.inputs import argument_bytes, row_bytes, unread
 from flash4gen.schedule.backward.pipeline.model import KeyOrder, PipelineSchedule, QuerySum
+from flash4gen.schedule.backward.pipeline.pair_choice import pair_reasons, paired
 from flash4gen.schedule.backward.pipeline.plan import pipeline_faults
 from flash4gen.schedule.backward.space import ROWS
 from flash4gen.schedule.blackwell.traits import traits
@@ -30,7 +32,9 @@ WIDE = (192, 128)
 
 def no_pipeline(attention: Attention, hardware: Hardware) -> str:
     """Return why the pipeline has no gradients of an attention, or an empty text."""
-    known = traits(attention)
+    known, pins = traits(attention), gradient_pins(attention)
+    if pins:
+        return f"the spec pins `{pins[0].name} = {pins[0].value}`, a shape of portable gradients"
     if not attention.normalised:
         return "its backward pipeline has no sigmoid weights, and this attention has"
     widths = known.head_pad, known.value_pad
@@ -49,6 +53,17 @@ def no_pipeline(attention: Attention, hardware: Hardware) -> str:
     return f"its backward pipeline does not fit: {wrong[0].reason}" if wrong else ""
 
 
+def no_pair(attention: Attention, hardware: Hardware) -> str:
+    """Return why no pair of CTAs can share the products of a pipeline, or an empty text."""
+    known = traits(attention)
+    if not {known.head_pad, known.value_pad} <= {*WIDTHS}:
+        return f"a pair has heads of 33 to {WIDTHS[-1]} columns, these have {attention.head_dim}"
+    if attention.deterministic:
+        return "a pair adds up dq in any order, and `deterministic = true` asks for one"
+    wrong = pipeline_faults(paired(_schedule(attention, hardware), hardware), hardware)
+    return f"it does not fit: {wrong[0].reason}" if wrong else ""
+
+
 def _narrower(attention: Attention) -> str:
     """Return what the pipeline has for heads of up to 128 columns only, where it is asked for."""
     read = dict.fromkeys(it.tensor.name for it in lookups(attention.score, attention.mask))
@@ -65,9 +80,19 @@ def _narrower(attention: Attention) -> str:
     return ""
 
 
-def choose_pipeline(attention: Attention, hardware: Hardware) -> BackwardChoice:
-    """Choose the schedule of an attention that ``no_pipeline`` has nothing against."""
+def choose_pipeline(
+    attention: Attention, hardware: Hardware, *, pair: bool = False
+) -> BackwardChoice:
+    """Choose the schedule of an attention that ``no_pipeline`` has nothing against.
+
+    Args:
+        attention: what to differentiate.
+        hardware: the target.
+        pair: whether two CTAs share all products; ``no_pair`` has nothing against it.
+    """
     schedule = _schedule(attention, hardware)
+    if pair:
+        schedule = paired(schedule, hardware)
     return BackwardChoice(schedule=schedule, reasons=tuple(_reasons(schedule).items()))
 
 
@@ -146,6 +171,8 @@ def _reasons(schedule: PipelineSchedule) -> dict[str, str]:
         "rows": "rows of the kernel that reads out and its gradient once, before the pipeline",
         **_reads(schedule),
     }
+    if schedule.ctas > 1:
+        return {**reasons, **pair_reasons(schedule)}
     return {**reasons, **_WIDE_REASONS} if schedule.rest else reasons
 
 

@@ -61,6 +61,8 @@ class PipelineSchedule:
         rows: queries per program of the kernel that goes before it.
         argument_bytes: addresses, strides and sizes of input tensors on their way to the roles.
         row_bytes: what is read of input tensors for each query, beside lse and delta.
+        ctas: 1 or 2 CTAs of a cluster that share every product; of a pair, each has half of the
+            keys.
     """
 
     hardware: str
@@ -81,11 +83,17 @@ class PipelineSchedule:
     rows: int
     argument_bytes: int = field(default=0, metadata=WHERE_SET)
     row_bytes: int = field(default=0, metadata=WHERE_SET)
+    ctas: int = field(default=1, metadata=WHERE_SET)
 
     @property
     def share(self) -> int:
         """Queries of a step that one compute role takes."""
         return self.tile_q // self.compute_roles
+
+    @property
+    def row_stages(self) -> int:
+        """Query tiles whose lse and delta lie in shared memory."""
+        return 2 * self.query_stages if self.ctas > 1 else self.query_stages
 
     @property
     def rest(self) -> int:
@@ -104,5 +112,5 @@ class PipelineSchedule:
         return (
             f"pipeline {self.tile_q} × {self.tile_k}, {self.compute_roles} compute roles, "
             f"{self.query_stages} stages of q, {self.out_stages} of its output's gradient, "
-            f"{self.query_sum} sums of dq"
+            f"{self.query_sum} sums of dq" + (", a pair of CTAs" if self.ctas > 1 else "")
         )

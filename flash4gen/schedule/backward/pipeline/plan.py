@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from flash4gen.schedule.backward.pipeline.pair import pair_barriers, pair_buffers, pair_regions
 from flash4gen.schedule.blackwell.memory import (
     BARRIER,
     ELEMENT,
@@ -42,6 +43,9 @@ SLACK = 640
 """Bytes for alignment. At head_dim 128 Triton 3.9 asks for 576 bytes more than the buffers and
 barriers have (measured by compiling)."""
 
+PAIR_SLACK = 848
+"""The same where roles are handed three descriptors more (measured: 832 at 128, 848 at 64)."""
+
 FRAGMENT = 32
 """Columns that a thread loads or stores in one instruction."""
 
@@ -51,7 +55,8 @@ STEP = 8
 
 def pipeline_plan(schedule: PipelineSchedule) -> MemoryPlan:
     """Return the memory plan of a schedule."""
-    barriers = tuple(_barriers(schedule))
+    pair = schedule.ctas > 1
+    barriers = tuple((pair_barriers if pair else _barriers)(schedule))
     return MemoryPlan(
         roles=(
             Role("reduce", GROUP),
@@ -59,8 +64,8 @@ def pipeline_plan(schedule: PipelineSchedule) -> MemoryPlan:
             Role("mma", 1),
             Role("load", 1),
         ),
-        buffers=_buffers(schedule, barriers),
-        regions=tuple(_regions(schedule)),
+        buffers=(_both if pair else _buffers)(schedule, barriers),
+        regions=tuple((pair_regions if pair else _regions)(schedule)),
         barriers=barriers,
     )
 
@@ -80,12 +85,17 @@ def _buffers(s: PipelineSchedule, barriers: tuple[Barrier, ...]) -> tuple[Buffer
     )
 
 
+def _both(s: PipelineSchedule, barriers: tuple[Barrier, ...]) -> tuple[Buffer, ...]:
+    """Return the buffers of each CTA of a pair."""
+    return (*pair_buffers(s, barriers), *_values(s), Buffer("alignment", PAIR_SLACK))
+
+
 def _values(s: PipelineSchedule) -> Iterator[Buffer]:
     """Yield what input tensors need: their addresses, and what they hold for each query."""
     if s.argument_bytes:
         yield Buffer("arguments of the roles", s.argument_bytes)
     if s.row_bytes:
-        yield Buffer("values of queries", s.query_stages * s.tile_q * s.row_bytes)
+        yield Buffer("values of queries", s.row_stages * s.tile_q * s.row_bytes)
 
 
 def _regions(s: PipelineSchedule) -> Iterator[Region]:
@@ -132,13 +142,15 @@ def pipeline_faults(schedule: PipelineSchedule, hardware: Hardware) -> tuple[Vio
 
 def _shape(s: PipelineSchedule) -> Iterator[Violation]:
     lanes = TILE if s.rest else s.tile_q
-    if s.tile_k != TILE or lanes != TILE:
+    if s.tile_k != TILE * s.ctas or lanes != TILE:
         yield Violation("tiles", f"tiles are {s.tile_q} × {s.tile_k}, products have {TILE} lanes")
     if s.compute_roles < 1 or s.tile_q % s.compute_roles or s.share % FRAGMENT:
         yield Violation("roles", f"{s.compute_roles} roles share {s.tile_q} queries unevenly")
     if s.dq_columns < 1 or s.head_pad % s.dq_columns:
         yield Violation("columns", f"{s.dq_columns} columns do not divide {s.head_pad}")
-    if s.query_stages < 2:
+    if s.ctas > 1 and s.share != 2 * FRAGMENT:
+        yield Violation("roles", f"{s.share} queries are no fragment of {FRAGMENT} for each CTA")
+    if s.row_stages < 2:
         yield Violation("stages", "the next queries are multiplied before the last ones are done")
     if s.out_stages < 1 or s.dq_slots < 1:
         yield Violation("stages", "there is a buffer that has no slot")

@@ -1,0 +1,105 @@
+"""The memory plan of the backward pipeline where a pair of CTAs shares all products.
+
+The two CTAs of a cluster share every product (FlashAttention-4, section 3.2 of its paper): each
+has 128 of 256 keys, half of the queries where their gradient is the result, and half of the columns
+where queries are summed over. So queries and their output's gradient come twice, by rows and by
+columns, half of each; and so do the keys. The gradients of scores are found with a key in each
+lane, and multiplied with a query in each: each CTA gives the other those of its own keys, for half
+of the queries, and adds half as much to the queries' gradient in global memory.
+
+That gradient has 64 rows in each CTA, which lie over all 128 lanes in half of the columns.
+
+In: a ``PipelineSchedule`` with ``ctas = 2``. Out: parts of its ``MemoryPlan``, those of one CTA.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flash4gen.schedule.blackwell.memory import BARRIER, ELEMENT, Barrier, Region
+from flash4gen.schedule.memory import Buffer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from flash4gen.schedule.backward.pipeline.model import PipelineSchedule
+
+SHARED = (
+    "k_full",
+    "v_full",
+    "q_full",
+    "q_columns_full",
+    "do_full",
+    "do_columns_full",
+    "p_ready",
+    "ds_ready",
+    "dq_empty",
+)
+"""Barriers at which only the first CTA of a pair waits, for both: those of the mma role."""
+
+TENSOR_COLUMNS = 512
+"""Columns of tensor memory that all of a plan may have."""
+
+FLOAT = 4
+"""Bytes of a float32."""
+
+
+def is_apart(s: PipelineSchedule) -> bool:
+    """Whether tensor memory has room for the queries' gradient beside all else."""
+    return 2 * s.tile_q + s.value_pad + s.head_pad + s.head_pad // 2 <= TENSOR_COLUMNS
+
+
+def pair_buffers(s: PipelineSchedule, barriers: tuple[Barrier, ...]) -> tuple[Buffer, ...]:
+    """Return the shared memory of each CTA."""
+    keys, queries = s.tile_k // s.ctas, s.tile_q // s.ctas
+    query, out = queries * s.head_pad * ELEMENT, queries * s.value_pad * ELEMENT
+    return (
+        Buffer("k, at last dk", keys * s.head_pad * ELEMENT),
+        Buffer("k by columns", keys * s.head_pad * ELEMENT),
+        Buffer("v, at last dv", keys * s.value_pad * ELEMENT),
+        Buffer("q", s.query_stages * query),
+        Buffer("q by columns", s.query_stages * query),
+        Buffer("do", s.out_stages * out),
+        Buffer("do by columns", s.out_stages * out),
+        Buffer("ds of both", s.tile_k * queries * ELEMENT),
+        Buffer("dq on its way out", s.dq_slots * queries * s.head_pad * FLOAT),
+        Buffer("lse and delta", 2 * s.row_stages * s.tile_q * FLOAT),
+        Buffer("barriers", sum(barrier.count for barrier in barriers) * BARRIER),
+    )
+
+
+def pair_regions(s: PipelineSchedule) -> Iterator[Region]:
+    """Yield the tensor memory of each CTA: 16-bit numbers lie where their fragment was."""
+    fragment = s.share // s.ctas
+    yield Region("s", 0, s.tile_q)
+    for first in range(0, s.tile_q, fragment):
+        yield Region(f"p of queries {first} on", first, fragment // 2, "s")
+    yield Region("dp", s.tile_q, s.tile_q)
+    yield Region("dv", 2 * s.tile_q, s.value_pad)
+    yield Region("dk", 2 * s.tile_q + s.value_pad, s.head_pad)
+    if is_apart(s):
+        for first in range(0, s.tile_q, fragment):
+            yield Region(f"ds of queries {first} on", s.tile_q + first, fragment // 2, "dp")
+        yield Region("dq", 2 * s.tile_q + s.value_pad + s.head_pad, s.head_pad // 2)
+    else:
+        # Of one place: first the gradients of scores, then, once they are read, that of queries.
+        yield Region("ds, dq", s.tile_q, s.tile_q, "dp")
+
+
+def pair_barriers(s: PipelineSchedule) -> Iterator[Barrier]:
+    """Yield the barriers of each CTA; of those in ``SHARED`` the first CTA's take all arrivals."""
+    compute = tuple(f"compute{part}" for part in range(s.compute_roles))
+    yield Barrier("k_full", 1, 1, ("load",))
+    yield Barrier("v_full", 1, 1, ("load",))
+    for name, stages in (("q", s.query_stages), ("do", s.out_stages)):
+        for kind in ("", "_columns"):
+            yield Barrier(f"{name}{kind}_full", stages, 1, ("load",))
+            yield Barrier(f"{name}{kind}_empty", stages, 1, ("mma",))
+    yield Barrier("rows_full", s.row_stages, 1, ("load",))
+    yield Barrier("s_full", 1, 1, ("mma",))
+    yield Barrier("p_ready", 1, len(compute), compute)
+    yield Barrier("dp_full", 1, 1, ("mma",))
+    yield Barrier("ds_ready", 1, len(compute), compute)
+    yield Barrier("dq_full", 1, 1, ("mma",))
+    yield Barrier("dq_empty", 1, 1, ("reduce",))
+    yield Barrier("done", 1, 1, ("mma",))

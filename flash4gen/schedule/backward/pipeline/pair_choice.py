@@ -1,0 +1,65 @@
+"""The choice of a pair of CTAs in the backward pipeline: its pin, its slots, and its reasons.
+
+In: the schedule of one CTA, and a ``Hardware``. Out: that of a pair, and why its fields are so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from flash4gen.schedule.backward.pipeline.plan import pipeline_plan
+from flash4gen.schedule.domain import Domain
+
+if TYPE_CHECKING:
+    from flash4gen.ir.hardware import Hardware
+    from flash4gen.ir.nodes import Attention
+    from flash4gen.schedule.backward.pipeline.model import PipelineSchedule
+
+PIN = "gradient_ctas"
+
+PIPELINE_DOMAINS: dict[str, Domain] = {
+    PIN: Domain((1, 2), "products of gradients are computed by one CTA or by a pair"),
+}
+"""What a spec may pin of a backward pipeline."""
+
+
+def pins_pair(attention: Attention) -> bool:
+    """Whether a spec pins a pair of CTAs for its gradients; a value that cannot be is none."""
+    return any(pin.name == PIN and pin.value == 2 for pin in attention.pins)
+
+
+SLOTS = ((2, 2, 2), (2, 2, 1), (2, 1, 1), (1, 1, 1))
+"""Slots of queries, of the output's gradient, and of dq on its way out: as many as fit."""
+
+
+def paired(alone: PipelineSchedule, hardware: Hardware) -> PipelineSchedule:
+    """Return the schedule of a pair that computes what a schedule of one CTA does."""
+    pair = replace(alone, ctas=2, tile_k=2 * alone.tile_k, dq_columns=alone.head_pad)
+    drafts = [
+        replace(pair, query_stages=queries, out_stages=out, dq_slots=slots)
+        for queries, out, slots in SLOTS
+    ]
+    room = hardware.smem_per_block
+    return next((it for it in drafts if pipeline_plan(it).smem_bytes <= room), drafts[-1])
+
+
+def pair_reasons(schedule: PipelineSchedule) -> dict[str, str]:
+    """Return why fields are what they are where they differ from those of one CTA."""
+    several, one = "as many as fit: the next arrive ahead of their turn", "shared memory has room"
+    return {
+        "ctas": "pinned: each CTA reads half as much of shared memory for a product, and adds half "
+        "as much to dq in global memory; for that, half of ds goes to the other in every step",
+        "tile_k": "of both CTAs, each with as many as tensor memory has lanes",
+        "query_stages": several
+        if schedule.query_stages > 1
+        else f"{one} for one tile, by rows and by columns; scores release the rows early",
+        "out_stages": several
+        if schedule.out_stages > 1
+        else f"{one} for one tile, by rows and by columns",
+        "dq_columns": "all of them: a CTA has 64 rows",
+        "dq_slots": "one is filled while the copy engine reads the other"
+        if schedule.dq_slots > 1
+        else f"{one} for one",
+        "reduce_registers": "half of the rows of a tile, all columns",
+    }

@@ -1,0 +1,133 @@
+"""The backward pipeline of a pair of CTAs: its pin, its plan, and what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from flash4gen.ir import library
+from flash4gen.ir.nodes import Attention, Pass, Pin
+from flash4gen.schedule.backward.pipeline.choose import choose_pipeline
+from flash4gen.schedule.backward.pipeline.model import PipelineSchedule
+from flash4gen.schedule.backward.pipeline.plan import pipeline_faults, pipeline_plan
+from flash4gen.schedule.blackwell.model import BlackwellSchedule
+from flash4gen.schedule.choose import choose
+from flash4gen.schedule.explain import explain
+from flash4gen.schedule.model import Choice
+from tests.ir.notation import attention, expr
+
+B200 = library.target("b200")
+BOTH = (Pass.FORWARD, Pass.BACKWARD)
+PAIR = Pin("gradient_ctas", 2)
+WIDE = attention(passes=BOTH, head_dim=128, value_dim=128, mask="k <= q_end", pins=(PAIR,))
+NARROW = replace(WIDE, head_dim=64, value_dim=64)
+
+
+def schedule(variant: Attention = WIDE) -> PipelineSchedule:
+    """Return what is chosen where a spec pins a pair."""
+    choice = choose(variant, B200)
+    assert isinstance(choice, Choice)
+    assert choice.backward is not None
+    assert isinstance(choice.backward.schedule, PipelineSchedule)
+    return choice.backward.schedule
+
+
+def test_a_pair_has_to_be_pinned() -> None:
+    assert schedule().ctas == 2
+    assert schedule(replace(WIDE, pins=())).ctas == 1
+    assert schedule(replace(WIDE, pins=(Pin("gradient_ctas", 1),))).ctas == 1
+
+
+@pytest.mark.parametrize("target", ["b200", "b300"])
+@pytest.mark.parametrize("variant", [WIDE, NARROW], ids=["128", "64"])
+def test_its_plan_is_sound(variant: Attention, target: str) -> None:
+    found = schedule(variant)
+    plan = pipeline_plan(found)
+    assert pipeline_faults(found, library.target(target)) == ()
+    assert plan.tmem_columns == 512
+    reasons = dict(choose_pipeline(variant, B200, pair=True).reasons)
+    derived = {"hardware", "head_pad", "value_pad", "argument_bytes", "row_bytes"}
+    assert {*found.__dataclass_fields__} - derived == {*reasons}
+
+
+def test_each_cta_has_half_of_dq_beside_all_else_or_where_gradients_of_scores_were() -> None:
+    """64 rows over 128 lanes take half as many columns as heads have."""
+    wide, narrow = (
+        {region.name: region for region in pipeline_plan(schedule(it)).regions}
+        for it in (WIDE, NARROW)
+    )
+    assert (narrow["dq"].columns, narrow["dq"].inside) == (32, "")
+    assert wide["ds, dq"].inside == "dp"
+
+
+def test_slots_are_as_many_as_fit() -> None:
+    wide, narrow = schedule(), schedule(NARROW)
+    assert (wide.query_stages, wide.out_stages, wide.dq_slots) == (1, 1, 1)
+    assert (narrow.query_stages, narrow.out_stages, narrow.dq_slots) == (2, 2, 2)
+    assert (wide.row_stages, narrow.row_stages) == (2, 4)
+
+
+@pytest.mark.parametrize(
+    ("change", "constraint"),
+    [
+        ({"tile_k": 128}, "tiles"),
+        ({"tile_q": 64}, "tiles"),
+        ({"compute_roles": 4}, "roles"),
+        ({"query_stages": 2}, "memory_plan"),
+        ({"head_pad": 256}, "memory_plan"),
+        ({"compute_registers": 160}, "registers"),
+    ],
+)
+def test_a_pair_that_cannot_be_is_found_out(change: dict[str, int], constraint: str) -> None:
+    found = pipeline_faults(replace(schedule(), **change), B200)  # type: ignore[arg-type]
+    assert constraint in {violation.constraint for violation in found}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason", "fix"),
+    [
+        ({"passes": (Pass.FORWARD,)}, "a forward pass only", "`passes = forward, backward`"),
+        ({"deterministic": True}, "adds up dq in any order", "`gradient_ctas = 1`"),
+        ({"head_dim": 192}, "heads of 33 to 128 columns", "`gradient_ctas = 1`"),
+        ({"score": expr("s + key_bias[h, k]")}, "it does not fit: buffers", "`gradient_ctas = 1`"),
+    ],
+)
+def test_what_a_pair_cannot_compute_is_refused(
+    change: dict[str, object], reason: str, fix: str
+) -> None:
+    found = choose(replace(WIDE, **change), B200)  # type: ignore[arg-type]
+    assert isinstance(found, tuple)
+    assert found[0].code == "F4G507"
+    assert reason in found[0].notes[0]
+    assert fix in found[0].helps[0]
+
+
+def test_what_no_pipeline_computes_names_the_pin() -> None:
+    found = choose(replace(WIDE, head_dim=32, value_dim=32), B200)
+    assert isinstance(found, tuple)
+    assert found[0].code == "F4G506"
+    assert "`gradient_ctas = 2` needs the blackwell family" in found[0].message
+
+
+def test_pairs_compute_both_passes_or_neither_of_them_the_first() -> None:
+    """What both passes call is printed for pairs, or for CTAs by themselves."""
+    forward = Pin("ctas", 2)
+    alone = replace(WIDE, mask=expr("true"), pins=(forward,))
+    found = choose(alone, B200)
+    assert isinstance(found, tuple)
+    assert found[0].code == "F4G507"
+    assert found[0].helps == ("write `ctas = 2  gradient_ctas = 2`",)
+    both = choose(replace(alone, pins=(forward, PAIR)), B200)
+    assert isinstance(both, Choice)
+    assert isinstance(both.schedule, BlackwellSchedule)
+    assert both.schedule.ctas == 2
+
+
+def test_the_explanation_says_that_it_is_a_pair() -> None:
+    choice = choose(WIDE, B200)
+    assert isinstance(choice, Choice)
+    text = explain(choice, WIDE, B200)
+    assert "half of ds goes to the other" in " ".join(text.split())
+    assert "k by columns" in text
+    assert max(map(len, text.splitlines())) <= 100
