@@ -8,6 +8,8 @@ from flash4gen.diagnostics.codes import Code
 from flash4gen.diagnostics.collect import Findings
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from flash4gen.build.artefact import Facts
     from flash4gen.diagnostics.model import Diagnostic
     from flash4gen.ir.hardware import Hardware
@@ -23,29 +25,35 @@ def limit_findings(facts: Facts, hardware: Hardware, at: Span | None) -> tuple[D
         at: the item of the spec that the kernel comes from.
     """
     findings = Findings()
+    for what, needed, limit in _exceeded(facts, hardware):
+        findings.error(
+            Code.OVER_LIMIT,
+            f"the kernel for {hardware.name} needs {needed} of {what}, {limit:,} are there",
+            at,
+            notes=[f"{hardware.doc}: {_source(hardware, what)}"],
+            helps=["pin a smaller tile_q, tile_k or stages in a schedule { } block"],
+        )
+    return findings.in_order()
+
+
+def over_limit(facts: Facts, hardware: Hardware) -> str:
+    """Return the first limit of the target that a kernel exceeds, in words; else an empty text."""
+    return next((f"needs {it} of {what}" for what, it, _ in _exceeded(facts, hardware)), "")
+
+
+def _exceeded(facts: Facts, hardware: Hardware) -> Iterator[tuple[str, str, int]]:
+    """Yield (what, what is needed with its unit, what there is) for each limit exceeded."""
+    file = facts.registers * facts.threads
     budgets = (
         ("shared memory", "bytes", facts.smem_bytes, hardware.smem_per_block),
         ("tensor memory", "columns", facts.tmem_columns, hardware.tmem_columns),
         ("registers", "per thread", facts.registers, hardware.registers_per_thread),
         ("threads", "per block", facts.threads, hardware.threads_per_block),
-        (
-            "the register file",
-            "registers",
-            facts.registers * facts.threads,
-            hardware.registers_per_sm,
-        ),
+        ("the register file", "registers", file, hardware.registers_per_sm),
     )
     for what, unit, needed, limit in budgets:
         if needed > limit:
-            findings.error(
-                Code.OVER_LIMIT,
-                f"the kernel for {hardware.name} needs {needed:,} {unit} of {what}, "
-                f"{limit:,} are there",
-                at,
-                notes=[f"{hardware.doc}: {_source(hardware, what)}"],
-                helps=["pin a smaller tile_q, tile_k or stages in a schedule { } block"],
-            )
-    return findings.in_order()
+            yield what, f"{needed:,} {unit}", limit
 
 
 def _source(hardware: Hardware, what: str) -> str:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from flash4gen.build.artefact import Artefact, Facts
     from flash4gen.diagnostics.collect import Findings
+    from flash4gen.diagnostics.model import Diagnostic
     from flash4gen.schedule.backward.model import Unfit
     from flash4gen.schedule.model import AnySchedule, Excluded
 
@@ -111,12 +112,13 @@ def render_plan(plan: Plan, run: Run) -> RenderedModule:
 
 
 def build_plan(plan: Plan, run: Run, scratch: Path, findings: Findings) -> Built | None:
-    """Render and compile a plan; where the kernel spills, exclude its schedule and try the next.
+    """Render and compile a plan; where a kernel spills or is too large, try the next schedule.
 
     If every attempt spills, the one that spills least is taken and a warning says so. None after
-    an error.
+    an error, as where no kernel stays within the limits of the target.
     """
     best: Built | None = None
+    beyond: tuple[Diagnostic, ...] = ()
     current: Plan | None = plan
     attempts = 0
     while current is not None and attempts < _ATTEMPTS:
@@ -125,34 +127,57 @@ def build_plan(plan: Plan, run: Run, scratch: Path, findings: Findings) -> Built
             return None
         attempts += 1
         wanting = next_plan(current, built.artefact)
-        if wanting is current:
-            _warn_of_spills(built, attempts, findings)
-            return built
-        if best is None or spilled(built.artefact) < spilled(best.artefact):
+        problems = _beyond_limits(built)
+        beyond = beyond or problems
+        fewer = best is None or spilled(built.artefact) < spilled(best.artefact)
+        if not problems and (fewer or wanting is current):
             best = built
+        if wanting is current:
+            break
         current = wanting
-    assert best is not None
-    _warn_of_spills(best, attempts, findings)
+    if best is None:
+        findings.add(*beyond)
+    else:
+        _warn_of_spills(best, attempts, findings)
     return best
 
 
-def next_plan(plan: Plan, artefact: Artefact) -> Plan | None:
-    """Return the plan to try after a compile: the same if nothing spills, None if none is left.
+def _beyond_limits(built: Built) -> tuple[Diagnostic, ...]:
+    """Return an error for each limit of the target that one of the kernels exceeds."""
+    from flash4gen.build.limits import limit_findings
 
-    Every kernel that spills has its schedule, or its shape, excluded.
+    plan, kernels = built.plan, (*built.artefact.kernels, *built.artefact.backward)
+    found = (limit_findings(it.facts, plan.hardware, plan.attention.span) for it in kernels)
+    return tuple(problem for of_kernel in found for problem in of_kernel)
+
+
+def next_plan(plan: Plan, artefact: Artefact) -> Plan | None:
+    """Return the plan to try after a compile: the same if all is well, None if none is left.
+
+    Every kernel that spills, or that cannot be launched, has its schedule, or its shape, excluded.
     """
     excluded, unfit = plan.excluded, plan.unfit
-    if spills_matter(plan.choice.schedule, artefact.facts):
-        why = f"spills {artefact.facts.spill_bytes} bytes per thread"
-        excluded += ((plan.choice.schedule, why),)
+    whys = [_wanting(plan, kernel.facts, spills=kernel is artefact) for kernel in artefact.kernels]
+    if any(whys):
+        excluded += ((plan.choice.schedule, next(why for why in whys if why)),)
     backward = plan.choice.backward
     for kernel in artefact.backward if backward is not None else ():
         shape = None if backward is None else shape_of(backward.schedule, kernel.kernel)
-        if shape is not None and spills_matter(plan.choice.schedule, kernel.facts):
-            unfit += ((shape, f"spills {kernel.facts.spill_bytes} bytes per thread"),)
+        why = _wanting(plan, kernel.facts)
+        if shape is not None and why:
+            unfit += ((shape, why),)
     if (excluded, unfit) == (plan.excluded, plan.unfit):
         return plan
     return replan(plan, excluded, unfit)
+
+
+def _wanting(plan: Plan, facts: Facts, *, spills: bool = True) -> str:
+    """Return why another schedule is worth a try, or an empty text; by spills where they count."""
+    from flash4gen.build.limits import over_limit
+
+    if spills and spills_matter(plan.choice.schedule, facts):
+        return f"spills {facts.spill_bytes} bytes per thread"
+    return over_limit(facts, plan.hardware)
 
 
 def spilled(artefact: Artefact) -> int:
@@ -240,7 +265,6 @@ def spills_matter(schedule: AnySchedule, facts: Facts) -> bool:
 def build_once(plan: Plan, run: Run, folder: Path, findings: Findings) -> Built | None:
     """Render and compile a plan with the schedule that it has; None after an error."""
     from flash4gen.build.compile import CompileError, compile_module
-    from flash4gen.build.limits import limit_findings
 
     try:
         with run.stage("render", plan.subject) as details:
@@ -266,10 +290,4 @@ def build_once(plan: Plan, run: Run, folder: Path, findings: Findings) -> Built 
             return None
         facts = artefact.facts
         details.append(f"{facts.registers} registers, {facts.spill_bytes} bytes spilled")
-    problems = [
-        problem
-        for kernel in (*artefact.kernels, *artefact.backward)
-        for problem in limit_findings(kernel.facts, plan.hardware, plan.attention.span)
-    ]
-    findings.add(*problems)
-    return None if problems else Built(plan, rendered, file, artefact)
+    return Built(plan, rendered, file, artefact)

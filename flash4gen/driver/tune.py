@@ -178,6 +178,7 @@ def _without_short(schedule: BlackwellSchedule) -> BlackwellSchedule:
 
 def _timed(built: Built, shape: Shape, schedule: BlackwellSchedule) -> Trial:
     """Return the trial of a module that is there."""
+    from flash4gen.build.limits import over_limit
     from flash4gen.driver.build import spills_matter
     from flash4gen.simulate.model import SimulationError
     from flash4gen.simulate.timed import time_module
@@ -187,6 +188,8 @@ def _timed(built: Built, shape: Shape, schedule: BlackwellSchedule) -> Trial:
     spilled = facts.spill_bytes, facts.loop_spills
     if spills_matter(schedule, facts):
         why = f"reloads or saves {facts.loop_spills} registers in its loops"
+        return Trial(schedule, *spilled, why, inf, inf, inf)
+    if why := over_limit(facts, made.hardware):
         return Trial(schedule, *spilled, why, inf, inf, inf)
     subject = Subject(
         attention=made.attention,

@@ -1,4 +1,4 @@
-"""Which spills send a build on to the next schedule: all of a loop, few of a kernel with roles."""
+"""What sends a build on to the next schedule: spills in a loop, and kernels beyond the limits."""
 
 from __future__ import annotations
 
@@ -120,6 +120,30 @@ def test_the_header_remembers_shapes_of_backward_kernels() -> None:
     assert len(rows) == 2
     header = "".join(f"# {row}\n" for row in rows)
     assert recorded_plan(plan, header).choice.backward == again.choice.backward
+
+
+def too_large(kernel: Artefact) -> Artefact:
+    """The same kernel, with more shared memory than its target has."""
+    return replace(kernel, facts=replace(kernel.facts, smem_bytes=131_896))
+
+
+def test_a_kernel_that_cannot_be_launched_gets_another_schedule() -> None:
+    plan = training_plan()
+    again = next_plan(plan, too_large(trained(keys=0, queries=0)))
+    assert again is not None
+    assert excluded(again) == {plan.choice.schedule}
+    assert again.choice.backward == plan.choice.backward
+    assert "needs 131,896 bytes of shared memory" in excluded_rows(again.choice)[0]
+
+
+def test_a_backward_kernel_that_cannot_be_launched_gets_its_next_shape_alone() -> None:
+    plan, (rows, keys, queries) = training_plan(), trained(keys=0, queries=0).backward
+    module = kernel("_forward_kernel", backward=(rows, too_large(keys), queries))
+    again = next_plan(plan, module)
+    assert again is not None
+    assert again.choice.schedule == plan.choice.schedule
+    assert again.choice.backward is not None
+    assert "needs 131,896 bytes" in again.choice.backward.reason("keys")
 
 
 def test_there_is_an_end_to_it() -> None:
