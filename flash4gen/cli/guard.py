@@ -1,4 +1,4 @@
-"""What holds around every command: Ctrl-C, the disk's errors and our own faults end in one line.
+"""What holds around every command: signals, the disk's errors and our own faults end in one line.
 
 A user never sees a traceback, except with ``flash4gen --debug``.
 """
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     from flash4gen.cli.output import Output
 
-INTERRUPTED = 130
+ENDED_BY = 128
+"""What shells add to the number of a signal that ended a program: 130 after Ctrl-C."""
 DEBUG: ContextVar[bool] = ContextVar("debug", default=False)
 _PACKAGE = Path(flash4gen.__file__).parent
 
@@ -40,10 +41,10 @@ def guard(output: Output, written: Callable[[], str] = nothing_written) -> Itera
 
     Args:
         output: of the command.
-        written: called after Ctrl-C; says what has been written so far.
+        written: called after Ctrl-C or SIGTERM; says what has been written so far.
 
     Raises:
-        typer.Exit: with 130 after Ctrl-C, with 1 after any exception.
+        typer.Exit: with 130 after Ctrl-C, 143 after SIGTERM, with 1 after any exception.
     """
     with _interrupts() as interrupted:
         try:
@@ -53,7 +54,8 @@ def guard(output: Output, written: Callable[[], str] = nothing_written) -> Itera
         except (Exception, KeyboardInterrupt) as fault:
             # Ctrl-C also reaches the assembler that Triton runs, whose failure may come first.
             if isinstance(fault, KeyboardInterrupt) or interrupted:
-                _end(output, f"interrupted: {written()}", INTERRUPTED, fault)
+                code = ENDED_BY + (interrupted[0] if interrupted else signal.SIGINT)
+                _end(output, f"interrupted: {written()}", code, fault)
             if isinstance(fault, OSError):
                 where = f" {fault.filename}" if fault.filename else ""
                 _end(output, f"error: cannot use{where}: {fault.strerror}", FINDINGS, fault)
@@ -99,7 +101,11 @@ def _end(output: Output, message: str, code: int, fault: BaseException) -> NoRet
 
 @contextmanager
 def _interrupts() -> Iterator[list[int]]:
-    """Collect the Ctrl-C signals that arrive in the block; each still raises KeyboardInterrupt."""
+    """Collect the signals that arrive in the block and end it, each by a KeyboardInterrupt.
+
+    Beside Ctrl-C that is SIGTERM, which ``timeout`` and schedulers send to this process alone: the
+    processes that it has started would live on.
+    """
     seen: list[int] = []
 
     def note(number: int, _frame: FrameType | None) -> NoReturn:
@@ -109,8 +115,9 @@ def _interrupts() -> Iterator[list[int]]:
     if threading.current_thread() is not threading.main_thread():
         yield seen
         return
-    before = signal.signal(signal.SIGINT, note)
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield seen
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

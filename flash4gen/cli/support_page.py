@@ -70,7 +70,10 @@ def print_support(cells: Sequence[Cell]) -> None:
 
     made, targets, notes = tables(cells)
     for section, table in made.items():
-        shown = Table(section, *targets, box=None, pad_edge=False, header_style="bold")
+        shown = Table(box=None, pad_edge=False, header_style="bold")
+        shown.add_column(section, no_wrap=True)
+        for target in targets:  # a narrow terminal folds their names, not those of the variants
+            shown.add_column(target, overflow="fold")
         for name, _, *signs in table:
             shown.add_row(name, *signs)
         print_rich(shown)

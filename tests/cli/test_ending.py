@@ -1,4 +1,4 @@
-"""How a run can end early: Ctrl-C, a folder that cannot be written, a fault of ours, a closed pipe.
+"""How a run can end early: signals, a folder that cannot be written, a fault of ours, a closed pipe.
 
 Never with a traceback, and never with half of the output.
 """
@@ -27,8 +27,13 @@ def small(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("stage", ["schedule", "render"])
-def test_ctrl_c_in_the_middle_of_a_compile(stage: str, small: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("stage", "number"),
+    [("schedule", signal.SIGINT), ("render", signal.SIGINT), ("render", signal.SIGTERM)],
+)
+def test_a_signal_in_the_middle_of_a_compile(
+    stage: str, number: signal.Signals, small: Path, tmp_path: Path
+) -> None:
     """The signal comes when a stage has ended: torch is being loaded, or Triton compiles."""
     out, scratch = tmp_path / "out", tmp_path / "scratch"
     scratch.mkdir()
@@ -46,10 +51,11 @@ def test_ctrl_c_in_the_middle_of_a_compile(stage: str, small: Path, tmp_path: Pa
     for line in running.stderr:
         if line.startswith(stage):
             break
-    os.killpg(running.pid, signal.SIGINT)  # as a terminal does: to the assembler as well
+    # A terminal's Ctrl-C reaches the assembler as well, SIGTERM this process alone.
+    (os.killpg if number == signal.SIGINT else os.kill)(running.pid, number)
     stdout, stderr = running.communicate(timeout=60)
 
-    assert running.returncode == 130
+    assert running.returncode == 128 + number
     assert stderr.splitlines()[-1] == "interrupted: nothing was written"
     assert "Traceback" not in stderr
     assert stdout == ""
