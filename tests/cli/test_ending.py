@@ -1,4 +1,4 @@
-"""How a run can end early: signals, a folder that cannot be written, a fault of ours, a closed pipe.
+"""How a run can end early: a signal, a folder that cannot be written, a fault, a closed pipe.
 
 Never with a traceback, and never with half of the output.
 """
