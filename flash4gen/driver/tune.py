@@ -21,6 +21,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
 
 from flash4gen.ir.nodes import Pass
+from flash4gen.schedule.blackwell.model import Dispatch
 from flash4gen.schedule.blackwell.traits import traits
 from flash4gen.schedule.blackwell.trials import Trial, following, to_compile
 from flash4gen.schedule.blackwell.tune import AGAIN, tune
@@ -70,7 +71,9 @@ def tune_plan(plan: Plan, seconds: float, shown: Shown | None = None) -> Tuned:
     pins = read_pins(attention, Family.BLACKWELL)
     told = shown.sketch if shown else None
     found = tune(attention, hardware, pins, default, SKETCHES * seconds, told)
-    ahead = [item.schedule for item in found.ranked if item.cycles < found.default.cycles]
+    faster = (item.schedule for item in found.ranked if item.cycles < found.default.cycles)
+    # The clock cannot follow modules whose programs take over work: those stay sketches.
+    ahead = [schedule for schedule in faster if schedule.dispatch is not Dispatch.CLC]
     wanted = to_compile(default, ahead or [default], traits(attention), hardware, pins)
     trials: list[Trial] = []
     for trial in _tried(plan, found.shape, wanted, begun + seconds):

@@ -16,6 +16,7 @@ from flash4gen.clock.machine import NoConstantsError, machine_for
 from flash4gen.clock.state import DeadlockError
 from flash4gen.ir.hardware import Feature
 from flash4gen.ir.nodes import Lengths
+from flash4gen.schedule.blackwell.model import BlackwellSchedule, Dispatch
 from flash4gen.simulate.chain import links, standing
 from flash4gen.simulate.model import RoleTime, Simulation, SimulationError, check_floor
 from flash4gen.simulate.program import build_program
@@ -134,6 +135,12 @@ def record_module(
     Raises:
         SimulationError: as ``simulate_module``.
     """
+    schedule = subject.choice.schedule
+    if isinstance(schedule, BlackwellSchedule) and schedule.dispatch is Dispatch.CLC:
+        raise SimulationError(
+            "with `dispatch = clc` programs ask the GPU for the work of others, and the clock "
+            "follows one program, which nobody answers; its loops are those of `dispatch = single`"
+        )
     try:
         machine = machine_for(subject.hardware)
         case = _case(subject, seq_q, seq_k)

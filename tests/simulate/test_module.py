@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from flash4gen.clock.program import Fence, GlobalLoad, Mma, TmaStore, Wait
+from flash4gen.schedule.blackwell.model import BlackwellSchedule, Dispatch
 from flash4gen.simulate.model import Simulation, SimulationError
 from flash4gen.simulate.run import Recorded, record_module, resident_ctas, simulate_module
 from tests.ir.notation import attention
@@ -180,6 +181,15 @@ def test_a_target_without_constants_is_refused(module: Subject) -> None:
     unknown = replace(module, hardware=replace(module.hardware, arch=89))
     with pytest.raises(SimulationError, match="no constants for sm_89"):
         simulate_module(unknown)
+
+
+def test_programs_that_take_over_work_are_refused_by_name(recorded: Recorded) -> None:
+    module, choice = recorded.subject, recorded.subject.choice
+    if not isinstance(choice.schedule, BlackwellSchedule):
+        pytest.skip("portable programs have one work tile each")
+    taking_over = replace(choice, schedule=replace(choice.schedule, dispatch=Dispatch.CLC))
+    with pytest.raises(SimulationError, match="`dispatch = clc`"):
+        simulate_module(replace(module, choice=taking_over))
 
 
 def test_outputs_are_stored_once_per_query_tile(recorded: Recorded) -> None:
