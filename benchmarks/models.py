@@ -80,7 +80,8 @@ def proven(
 
     None if its text is the one that is known.
     """
-    from flash4gen.validate import Subject, validate_module
+    from flash4gen.driver.build import subject_of
+    from flash4gen.validate import validate_module
 
     if known is not None and planned_text(name, attention, target) == known:
         return None
@@ -89,14 +90,7 @@ def proven(
         if built is None:
             took = processor_use()[0]
             return row, Proven(name, attention, target, "", "", row.reason, took, row.text)
-        subject = Subject(
-            attention=built.plan.attention,
-            hardware=built.plan.hardware,
-            choice=built.plan.choice,
-            rendered=built.rendered,
-            path=built.file,
-            artefact=built.artefact,
-        )
+        subject = subject_of(built)
         rungs = validate_module(subject).rungs
     passed = " ".join(rung.name for rung in rungs if rung.status is Status.PASSED)
     other = "; ".join(f"{it.name}: {it.summary}" for it in rungs if it.status is not Status.PASSED)

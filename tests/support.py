@@ -11,9 +11,8 @@ from flash4gen.build.load import load_module
 from flash4gen.cli.support import RECORD, Cell, Status, cells_text, read_cells
 from flash4gen.diagnostics import Findings
 from flash4gen.driver import check_spec, plan_spec
-from flash4gen.driver.build import Built, Run, build_plan, render_plan
+from flash4gen.driver.build import Built, Run, build_plan, render_plan, subject_of
 from flash4gen.ir.nodes import DType
-from flash4gen.validate import Subject
 from flash4gen.validate.function import function_runner, measure_of, results_of
 from flash4gen.validate.loops import CasePlan, plan_cases
 from tests.test_matrix import TARGETS, VARIANTS, WIDTHS, spec_text
@@ -103,14 +102,7 @@ def found(plan: Plan, section: str, name: str, folder: Path) -> Cell:
 def failures(built: Built) -> Iterator[str]:
     """Yield what is wrong with the results of a module."""
     plan = built.plan
-    subject = Subject(
-        attention=plan.attention,
-        hardware=plan.hardware,
-        choice=plan.choice,
-        rendered=built.rendered,
-        path=built.file,
-        artefact=built.artefact,
-    )
+    subject = subject_of(built)
     module = load_module(built.file)
     results = results_of(
         plan.attention,

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from flash4gen.diagnostics.model import Diagnostic
     from flash4gen.schedule.backward.model import Unfit
     from flash4gen.schedule.model import AnySchedule, Excluded
+    from flash4gen.validate.subject import Subject
 
 _ATTEMPTS = 6
 _SEARCHED = re.compile(
@@ -100,6 +101,21 @@ class Built:
     rendered: RenderedModule
     file: Path
     artefact: Artefact
+
+
+def subject_of(built: Built, overrides: tuple[Path, ...] = ()) -> Subject:
+    """Return what is validated, or timed, of a module; ``overrides``: template directories."""
+    from flash4gen.validate.subject import Subject
+
+    return Subject(
+        attention=built.plan.attention,
+        hardware=built.plan.hardware,
+        choice=built.plan.choice,
+        rendered=built.rendered,
+        path=built.file,
+        artefact=built.artefact,
+        overrides=overrides,
+    )
 
 
 def render_plan(plan: Plan, run: Run) -> RenderedModule:

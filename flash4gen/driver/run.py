@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from flash4gen.build.store import probe_folder, write_all
 from flash4gen.diagnostics.codes import Code
 from flash4gen.diagnostics.collect import Findings
-from flash4gen.driver.build import Built, Run, as_searched, build_plan
+from flash4gen.driver.build import Built, Run, as_searched, build_plan, subject_of
 from flash4gen.driver.fresh import compare_index, compare_plan
 from flash4gen.driver.model import (
     EMITTED_FOR,
@@ -246,20 +246,11 @@ def _gain(plan: Plan) -> str:
 def _proven(built: Built, run: Run, findings: Findings) -> Certificate:
     from flash4gen.validate.findings import findings as certificate_findings
     from flash4gen.validate.ladder import validate_module
-    from flash4gen.validate.subject import Subject
 
     plan = built.plan
     with run.stage("validate", plan.subject) as details:
         certificate = validate_module(
-            Subject(
-                attention=plan.attention,
-                hardware=plan.hardware,
-                choice=plan.choice,
-                rendered=built.rendered,
-                path=built.file,
-                artefact=built.artefact,
-                overrides=run.template_dirs,
-            ),
+            subject_of(built, run.template_dirs),
             lambda _rung, what: run.tell("validate", plan.subject, what),
             mutate=run.mutate,
         )

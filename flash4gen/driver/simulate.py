@@ -16,7 +16,15 @@ from flash4gen.diagnostics.codes import Code
 from flash4gen.diagnostics.collect import Findings
 from flash4gen.diagnostics.model import DiagnosticError
 from flash4gen.diagnostics.suggest import one_of
-from flash4gen.driver.build import Built, Run, build_once, build_plan, recorded_plan, render_plan
+from flash4gen.driver.build import (
+    Built,
+    Run,
+    build_once,
+    build_plan,
+    recorded_plan,
+    render_plan,
+    subject_of,
+)
 from flash4gen.driver.plan import check_spec, plan_spec
 from flash4gen.ir import library
 from flash4gen.render.overrides import check_overrides
@@ -161,7 +169,6 @@ def _simulated(
 ) -> Simulated | None:
     from flash4gen.simulate.model import SimulationError
     from flash4gen.simulate.timed import shape_of, time_module
-    from flash4gen.validate.subject import Subject
 
     file = run.module_path(plan)
     try:
@@ -172,15 +179,7 @@ def _simulated(
     if built is None:
         return None
     made = built.plan
-    subject = Subject(
-        attention=made.attention,
-        hardware=made.hardware,
-        choice=made.choice,
-        rendered=built.rendered,
-        path=built.file,
-        artefact=built.artefact,
-        overrides=run.template_dirs,
-    )
+    subject = subject_of(built, run.template_dirs)
     with run.stage("simulate", plan.subject) as details:
         try:
             shape = shape_of(made.attention, asked.length, asked.batch, asked.lengths)

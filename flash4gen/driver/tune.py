@@ -182,10 +182,9 @@ def _without_short(schedule: BlackwellSchedule) -> BlackwellSchedule:
 def _timed(built: Built, shape: Shape, schedule: BlackwellSchedule) -> Trial:
     """Return the trial of a module that is there."""
     from flash4gen.build.limits import over_limit
-    from flash4gen.driver.build import spills_matter
+    from flash4gen.driver.build import spills_matter, subject_of
     from flash4gen.simulate.model import SimulationError
     from flash4gen.simulate.timed import time_module
-    from flash4gen.validate.subject import Subject
 
     made, facts = built.plan, built.artefact.facts
     spilled = facts.spill_bytes, facts.loop_spills
@@ -194,15 +193,7 @@ def _timed(built: Built, shape: Shape, schedule: BlackwellSchedule) -> Trial:
         return Trial(schedule, *spilled, why, inf, inf, inf)
     if why := over_limit(facts, made.hardware):
         return Trial(schedule, *spilled, why, inf, inf, inf)
-    subject = Subject(
-        attention=made.attention,
-        hardware=made.hardware,
-        choice=made.choice,
-        rendered=built.rendered,
-        path=built.file,
-        artefact=built.artefact,
-        overrides=(),
-    )
+    subject = subject_of(built)
     try:
         timed = time_module(subject, shape, jitter=AGAIN.share, seeds=len(AGAIN.seeds))
     except SimulationError as error:

@@ -9,14 +9,14 @@ import pytest
 from flash4gen.build.load import load_module
 from flash4gen.ir.nodes import DType
 from flash4gen.schedule.backward.pipeline.model import PipelineSchedule
-from flash4gen.validate.cases import Case, Values
+from flash4gen.validate.cases import Case
 from flash4gen.validate.certificate import Status
 from flash4gen.validate.concurrency import concurrency_rung
 from flash4gen.validate.gradient_rung import gradient_result
 from flash4gen.validate.structure import compile_rung, schedule_rung
 from tests.ir.notation import expr
 from tests.validate.subjects import subject
-from tests.validate.training import SLOPES, training
+from tests.validate.training import FEW, SLOPES, assert_right, training
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -89,24 +89,17 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "two ranges and tensors": {
         "score": "s * temperature[h, q] + slopes[h] * float(k - q_end)",
         "mask": "k <= q_end and q_end - k < 40 or k < 4",
-        "sink": "slopes[h]",
+        "sink": expr("slopes[h]"),
     },
-    "a sink": {"mask": "k <= q_end", "inputs": (SLOPES,), "sink": "slopes[h]"},
+    "a sink": {"mask": "k <= q_end", "inputs": (SLOPES,), "sink": expr("slopes[h]")},
 }
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", VARIANTS)
 def test_gradients_are_right(name: str, tmp_path: Path) -> None:
-    changes = dict(VARIANTS[name])
-    if "sink" in changes:
-        changes["sink"] = expr(changes["sink"])
-    found = built(pipelined(**changes), tmp_path)
-    module = load_module(found.path)
-    few = Case(name="few", batch=2, seq_q=5, seq_k=9, values=Values.LARGE)
-    for case in (LENGTHS, few):
-        result = gradient_result(found, module, case)
-        assert not result.failures, result.failures
+    found = built(pipelined(**VARIANTS[name]), tmp_path)
+    assert_right(found, LENGTHS, FEW)
 
 
 @pytest.mark.slow

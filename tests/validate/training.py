@@ -13,6 +13,8 @@ from flash4gen.ir.nodes import DType, Pass
 from flash4gen.render.module import render
 from flash4gen.schedule.backward.model import LoopShape, as_loops
 from flash4gen.validate import Subject
+from flash4gen.validate.cases import Case, Values
+from flash4gen.validate.gradient_rung import gradient_result
 from tests.ir.notation import attention, expr
 from tests.validate.subjects import PINS, choice_for
 
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 
 SMALL = LoopShape(32, 16, 4, 2)
 """Tiles that small tensors pass."""
+
+FEW = Case(name="few", batch=2, seq_q=5, seq_k=9, values=Values.LARGE)
+"""Less than a tile."""
 
 SLOPES = Input("slopes", InputDType.F32, (Extent.HEADS,))
 
@@ -79,3 +84,11 @@ def compiled(subject: Subject) -> Subject:
 def module_of(variant: Attention, folder: Path) -> ModuleType:
     """Return a module whose CPU path is tested."""
     return load_module(written(variant, "rtx5090", folder).path)
+
+
+def assert_right(found: Subject, *cases: Case) -> None:
+    """Run a compiled module's kernels and compare all gradients."""
+    module = load_module(found.path)
+    for case in cases:
+        result = gradient_result(found, module, case)
+        assert not result.failures, result.failures

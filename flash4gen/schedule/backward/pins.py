@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from flash4gen.schedule.backward.model import LoopShape
 from flash4gen.schedule.backward.space import CANDIDATES, Kernel
 from flash4gen.schedule.domain import Domain
+from flash4gen.schedule.memory import ELEMENT
 from flash4gen.schedule.space import CHOICES, pad
 
 if TYPE_CHECKING:
@@ -27,9 +28,6 @@ GRADIENT_PINS: dict[str, Domain] = {
     f"{kernel.value}_{side}": Domain(CHOICES[side]) for kernel in KERNELS for side in SIDES
 }
 """Every field that may be pinned, with the values that it may have."""
-
-_ELEMENT = 2
-"""Bytes of an element: gradients are computed of 16-bit tensors only."""
 
 
 def gradient_pins(attention: Attention) -> tuple[Pin, ...]:
@@ -49,11 +47,7 @@ def shapes_to_try(attention: Attention, kernel: Kernel) -> tuple[LoopShape, ...]
     sides = pinned_sides(attention, kernel)
     if not sides:
         return CANDIDATES[kernel]
-    return tuple(dict.fromkeys(_with(shape, sides) for shape in CANDIDATES[kernel]))
-
-
-def _with(shape: LoopShape, sides: dict[str, int]) -> LoopShape:
-    return replace(shape, **sides)
+    return tuple(dict.fromkeys(replace(shape, **sides) for shape in CANDIDATES[kernel]))
 
 
 def least_bytes(attention: Attention, kernel: Kernel, shape: LoopShape) -> int:
@@ -63,7 +57,7 @@ def least_bytes(attention: Attention, kernel: Kernel, shape: LoopShape) -> int:
     """
     rows = shape.tile_q if kernel is Kernel.KEYS else shape.tile_k
     width = pad(attention.head_dim) + pad(attention.value_dim)
-    return max(1, shape.stages - 1) * rows * width * _ELEMENT
+    return max(1, shape.stages - 1) * rows * width * ELEMENT
 
 
 def misfit_of(attention: Attention, hardware: Hardware, kernel: Kernel) -> str:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from flash4gen.schedule.backward.pipeline.barriers import product_barriers
 from flash4gen.schedule.blackwell.memory import BARRIER, ELEMENT, Barrier, Region
 from flash4gen.schedule.memory import Buffer
 
@@ -88,7 +89,6 @@ def pair_regions(s: PipelineSchedule) -> Iterator[Region]:
 
 def pair_barriers(s: PipelineSchedule) -> Iterator[Barrier]:
     """Yield the barriers of each CTA; of those in ``SHARED`` the first CTA's take all arrivals."""
-    compute = tuple(f"compute{part}" for part in range(s.compute_roles))
     yield Barrier("k_full", 1, 1, ("load",))
     yield Barrier("v_full", 1, 1, ("load",))
     for name, stages in (("q", s.query_stages), ("do", s.out_stages)):
@@ -96,10 +96,4 @@ def pair_barriers(s: PipelineSchedule) -> Iterator[Barrier]:
             yield Barrier(f"{name}{kind}_full", stages, 1, ("load",))
             yield Barrier(f"{name}{kind}_empty", stages, 1, ("mma",))
     yield Barrier("rows_full", s.row_stages, 1, ("load",))
-    yield Barrier("s_full", 1, 1, ("mma",))
-    yield Barrier("p_ready", 1, len(compute), compute)
-    yield Barrier("dp_full", 1, 1, ("mma",))
-    yield Barrier("ds_ready", 1, len(compute), compute)
-    yield Barrier("dq_full", 1, 1, ("mma",))
-    yield Barrier("dq_empty", 1, 1, ("reduce",))
-    yield Barrier("done", 1, 1, ("mma",))
+    yield from product_barriers(s)

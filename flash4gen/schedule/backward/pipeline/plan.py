@@ -15,7 +15,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flash4gen.schedule.backward.pipeline.pair import pair_barriers, pair_buffers, pair_regions
+from flash4gen.schedule.backward.pipeline.barriers import product_barriers
+from flash4gen.schedule.backward.pipeline.pair import (
+    FLOAT,
+    pair_barriers,
+    pair_buffers,
+    pair_regions,
+)
 from flash4gen.schedule.blackwell.memory import (
     BARRIER,
     ELEMENT,
@@ -35,9 +41,6 @@ if TYPE_CHECKING:
 
     from flash4gen.ir.hardware import Hardware
     from flash4gen.schedule.backward.pipeline.model import PipelineSchedule
-
-FLOAT = 4
-"""Bytes of a float32."""
 
 SLACK = 640
 """Bytes for alignment. At head_dim 128 Triton 3.9 asks for 576 bytes more than the buffers and
@@ -114,7 +117,6 @@ def _regions(s: PipelineSchedule) -> Iterator[Region]:
 
 
 def _barriers(s: PipelineSchedule) -> Iterator[Barrier]:
-    compute = tuple(f"compute{part}" for part in range(s.compute_roles))
     yield Barrier("k_full", 1, 1, ("load",))
     yield Barrier("v_full", 1, 1, ("load",))
     yield Barrier("q_full", s.query_stages, 1, ("load",))
@@ -122,13 +124,7 @@ def _barriers(s: PipelineSchedule) -> Iterator[Barrier]:
     yield Barrier("do_full", s.out_stages, 1, ("load",))
     yield Barrier("do_empty", s.out_stages, 1, ("mma",))
     yield Barrier("rows_full", s.query_stages, 1, ("load",))
-    yield Barrier("s_full", 1, 1, ("mma",))
-    yield Barrier("p_ready", 1, len(compute), compute)
-    yield Barrier("dp_full", 1, 1, ("mma",))
-    yield Barrier("ds_ready", 1, len(compute), compute)
-    yield Barrier("dq_full", 1, 1, ("mma",))
-    yield Barrier("dq_empty", 1, 1, ("reduce",))
-    yield Barrier("done", 1, 1, ("mma",))
+    yield from product_barriers(s)
 
 
 def pipeline_faults(schedule: PipelineSchedule, hardware: Hardware) -> tuple[Violation, ...]:
