@@ -10,12 +10,12 @@ import re
 from typing import TYPE_CHECKING
 
 from flash4gen.vgpu.lowering import unsupported
-from flash4gen.vgpu.onchip import View
+from flash4gen.vgpu.merged import Merged
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from flash4gen.vgpu.onchip import Transform
+    from flash4gen.vgpu.onchip import View
     from flash4gen.vgpu.parse.tree import MemDescType
 
 HALF = 64
@@ -28,40 +28,10 @@ def halved(kind: MemDescType) -> bool:
     return rows is not None and int(rows[1]) == HALF and "twoCTAs = true" in kind.layout
 
 
-class Folded(View):
-    """64 rows over 128 lanes; `data` and `state` are [64, 2, columns / 2], elements [64, columns].
-
-    It is written and read whole.
-    """
-
-    __slots__ = ()
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Of the elements."""
-        rows, halves, columns = self.data.shape
-        return rows, halves * columns
-
-    @property
-    def elements(self) -> Tensor:
-        """A row beside another."""
-        return self.data.reshape(self.shape)
-
-    def write(self, value: Tensor) -> None:
-        """Store a tensor of the elements' shape."""
-        super().write(value.reshape(self.data.shape))
-
-    def patched(self, states: tuple[int, ...]) -> Tensor:
-        """Return the elements, those in any of the states replaced by poison."""
-        return super().patched(states).reshape(self.shape)
-
-    def derive(self, key: object, layout: str, of: Transform) -> View:  # noqa: ARG002
-        """Refuse: a part of it lies in some lanes only."""
-        raise unsupported("a part of 64 rows of a pair that lie over 128 lanes of tensor memory")
-
-
-def fold(view: View, source: MemDescType, target: MemDescType) -> Folded:
+def fold(view: View, source: MemDescType, target: MemDescType) -> Merged:
     """Return the view of a window of 128 lanes as 64 rows of each CTA of a pair.
+
+    Its data and state are [64, 2, columns / 2]. It is written and read whole.
 
     Raises:
         FaultError: the window is not that of the rows.
@@ -75,7 +45,8 @@ def fold(view: View, source: MemDescType, target: MemDescType) -> Folded:
             "128 lanes of half as many columns"
         )
     data, state = _over_lanes(view.data), _over_lanes(view.state)
-    return Folded(view.buffer, data, state, target.layout)
+    part = "a part of 64 rows of a pair that lie over 128 lanes of tensor memory"
+    return Merged(view.buffer, data, state, target.layout, (HALF, 2 * columns), part)
 
 
 def _over_lanes(lanes: Tensor) -> Tensor:

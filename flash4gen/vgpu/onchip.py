@@ -160,7 +160,7 @@ class View:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of what kernels see; that of `data`, unless rows lie in two places."""
+        """Of what kernels see; that of `data`, unless dimensions that lie apart are merged."""
         return tuple(self.data.shape)
 
     @property
@@ -196,10 +196,13 @@ class View:
             data = buffer.data.view(self.data.dtype)
             state = buffer.state.view(int_dtype(size))
             place = self.data.shape, self.data.stride(), self.data.storage_offset()
-            kind = type(self)
-            other = kind(buffer, data.as_strided(*place), state.as_strided(*place), self.layout)
+            other = self._over(buffer, data.as_strided(*place), state.as_strided(*place))
             self._children["twin", rank] = other
         return other
+
+    def _over(self, buffer: Buffer, data: Tensor, state: Tensor) -> View:
+        """Return a view of this kind over other memory."""
+        return View(buffer, data, state, self.layout)
 
     def mark(self, state: int) -> None:
         """Set the state of every element."""

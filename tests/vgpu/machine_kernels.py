@@ -19,6 +19,7 @@ from triton.experimental.gluon.language.nvidia.blackwell import (
     mul2,
     sub2,
     tcgen05_commit,
+    tcgen05_copy,
     tcgen05_mma_scaled,
     tma,
 )
@@ -170,6 +171,46 @@ def scaled_product(
     tcgen05_commit(bar)
     if not WAITS:
         sa.store(gl.load(sb_ptr + at))  # while the product may still read them
+    mbarrier.wait(bar, 1)
+    mbarrier.invalidate(bar)
+    layout: gl.constexpr = acc.get_reg_layout()
+    row = gl.arange(0, 128, gl.SliceLayout(1, layout))
+    at = row[:, None] * 128 + gl.arange(0, 128, gl.SliceLayout(0, layout))[None, :]
+    gl.store(out_ptr + at, acc.load())
+
+
+@gluon.jit
+def _matrix_of(packed):
+    """Return 128 rows of 4 scales as tcgen05.cp finds them: 32 lanes, and in each 4 rows of 4."""
+    return packed.reshape([1, 1, 32, 4, 4]).permute((0, 3, 2, 1, 4)).reshape([128, 4])
+
+
+@gluon.jit
+def copied_scales(
+    a_desc, b_desc, sa_desc, sb_desc, out_ptr, A: gl.constexpr, B: gl.constexpr, WAITS: gl.constexpr
+):
+    """The same, with scales that go from shared to tensor memory by tcgen05.cp."""
+    a = gl.allocate_shared_memory(a_desc.dtype, a_desc.block_type.shape, a_desc.layout)
+    b = gl.allocate_shared_memory(b_desc.dtype, b_desc.block_type.shape, b_desc.layout)
+    packed_a = gl.allocate_shared_memory(gl.uint8, sa_desc.block_type.shape, sa_desc.layout)
+    packed_b = gl.allocate_shared_memory(gl.uint8, sb_desc.block_type.shape, sb_desc.layout)
+    in_tmem: gl.constexpr = TensorMemoryLayout([128, 128], col_stride=1)
+    acc = allocate_tensor_memory(gl.float32, [128, 128], in_tmem)
+    sa = allocate_tensor_memory(gl.uint8, [128, 4], TensorMemoryScalesLayout())
+    sb = allocate_tensor_memory(gl.uint8, [128, 4], TensorMemoryScalesLayout())
+    bar = mbarrier.allocate_mbarrier()
+    mbarrier.init(bar, count=1)
+    mbarrier.expect(bar, 2 * a_desc.block_type.nbytes + 2 * sa_desc.block_type.nbytes)
+    tma.async_load(a_desc, [0, 0], bar, a)
+    tma.async_load(b_desc, [0, 0], bar, b)
+    tma.async_load(sa_desc, [0, 0, 0, 0, 0], bar, packed_a)
+    tma.async_load(sb_desc, [0, 0, 0, 0, 0], bar, packed_b)
+    if WAITS:
+        mbarrier.wait(bar, 0)
+    tcgen05_copy(_matrix_of(packed_a), sa)
+    tcgen05_copy(_matrix_of(packed_b), sb)
+    tcgen05_mma_scaled(a, b.permute((1, 0)), acc, sa, sb, A, B, use_acc=False)
+    tcgen05_commit(bar)
     mbarrier.wait(bar, 1)
     mbarrier.invalidate(bar)
     layout: gl.constexpr = acc.get_reg_layout()

@@ -42,13 +42,23 @@ def scales(seed: int) -> Tensor:
     return torch.randint(120, 135, (SIZE, SCALES), generator=generator).to(torch.uint8)
 
 
-def multiply(a: str, b: str, *, waits: bool = True, **settings: Any) -> tuple[Report, Tensor]:
+def packed(scales: Tensor) -> TensorDescriptor:
+    """Return a descriptor of scales as tcgen05.cp reads them: in each of 32 lanes 4 rows of 4."""
+    lanes = scales.view(4, 32, SCALES).permute(1, 0, 2).reshape(1, 1, 1, 2, 256).contiguous()
+    layout = NVMMASharedLayout(0, 8, rank=5)
+    return TensorDescriptor.from_tensor(lanes, [1, 1, 1, 2, 256], layout)
+
+
+def multiply(
+    a: str, b: str, *, waits: bool = True, copied: bool = False, **settings: Any
+) -> tuple[Report, Tensor]:
     """Run the kernel on random elements and return its report and by how much it is off."""
     (a_desc, left), (b_desc, right) = matrix(a, 1), matrix(b, 2)
     sa, sb, out = scales(3), scales(4), torch.zeros(SIZE, SIZE)
-    kernel: Any = machine_kernels.scaled_product
+    kernel: Any = machine_kernels.copied_scales if copied else machine_kernels.scaled_product
+    given = (packed(sa), packed(sb)) if copied else (sa, sb)
     with virtual_gpu(100, check=Check(**settings)) as gpu:
-        kernel[(1,)](a_desc, b_desc, sa, sb, out, a, b, waits, **PINNED)
+        kernel[(1,)](a_desc, b_desc, *given, out, a, b, waits, **PINNED)
     block = SIZE // SCALES
     left = left * torch.exp2(sa.float() - 127).repeat_interleave(block, 1)
     right = right * torch.exp2(sb.float() - 127).repeat_interleave(block, 1)
@@ -73,6 +83,21 @@ def test_scales_are_read_by_the_product(policy: Policy) -> None:
     assert (found.kind, found.op) == (FindingKind.RACE_TMEM, "ttng.tmem_store")
     assert found.other is not None
     assert found.other.op == "ttng.tc_gen5_mma_scaled"
+
+
+@pytest.mark.parametrize("policy", Policy)
+@pytest.mark.parametrize("form", ["e4m3", "e2m1"])
+def test_scales_that_are_copied_from_shared_memory(form: str, policy: Policy) -> None:
+    report, error = multiply(form, form, copied=True, policy=policy)
+    assert report.findings == ()
+    assert float(error) < 1e-6
+
+
+@pytest.mark.parametrize("policy", Policy)
+def test_a_copy_of_scales_that_have_not_arrived(policy: Policy) -> None:
+    report, _ = multiply("e4m3", "e4m3", copied=True, waits=False, policy=policy)
+    found = [finding for finding in report.findings if finding.kind is FindingKind.RACE_SMEM]
+    assert {finding.op for finding in found} == {"ttng.tmem_copy", "ttng.tc_gen5_mma_scaled"}
 
 
 def test_every_e2m1_number_in_its_place() -> None:

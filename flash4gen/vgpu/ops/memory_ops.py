@@ -23,6 +23,7 @@ from flash4gen.vgpu.lowering import (
     unsupported,
 )
 from flash4gen.vgpu.memory import poison
+from flash4gen.vgpu.merged import reshaped
 from flash4gen.vgpu.ops.reinterpret import reinterpret
 from flash4gen.vgpu.parse.tree import (
     MemDescType,
@@ -299,12 +300,7 @@ def _trans(op: Operation) -> Lowered:
 @operation("ttg.memdesc_reshape")
 def _memdesc_reshape(op: Operation) -> Lowered:
     kind = memdesc(result_type(op))
-    shape = kind.shape
-
-    def reshape(view: View) -> View:
-        return view.derive(("shape", shape), kind.layout, lambda tensor: tensor.view(shape))
-
-    return Step(reshape, op.operands)
+    return Step(lambda view: reshaped(view, kind.layout, kind.shape), op.operands)
 
 
 @operation("ttg.memdesc_reinterpret")

@@ -194,7 +194,8 @@ def _tmem_load(op: Operation) -> Lowered:
 @operation("ttng.tmem_copy")
 def _tmem_copy(op: Operation) -> Lowered:
     source, target = (memdesc(kind) for kind in op.operand_types[:2])
-    if source.shape != target.shape or "tensor_memory_encoding" not in target.layout:
+    known = ("tensor_memory_encoding", "tensor_memory_scales_encoding")
+    if source.shape != target.shape or not any(name in target.layout for name in known):
         raise unsupported(f"ttng.tmem_copy from {source} to {target} of {target.layout}")
     if len(op.operands) != 2:
         raise unsupported("ttng.tmem_copy with a barrier is not supported")
