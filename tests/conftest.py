@@ -9,11 +9,17 @@ import platform
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.golden_files import USED, Golden, SuiteGoldens
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+# A machine that is busy draws its examples slowly; that says nothing of what is tested.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
