@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import jinja2
 
+from flash4gen.render.languages import in_triton
 from flash4gen.resources import resource_dir
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ def _made(overrides: tuple[Path, ...]) -> jinja2.Environment:
     env.filters["call"] = call
     env.filters["optional"] = optional
     env.filters["beside"] = beside
+    env.filters["in_triton"] = in_triton
     return env
 
 

@@ -1,0 +1,57 @@
+"""What the templates of a module see whose forward kernel is in Gluon and gradients in Triton."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from flash4gen.render.context_blackwell import BlackwellContext
+
+if TYPE_CHECKING:
+    from flash4gen.render.context import Arithmetic, Constant, LoadText, Mask, Option, Score
+    from flash4gen.render.context_backward import Backward
+    from flash4gen.render.context_inputs import Inputs
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Which elements of a tile of rows exist: ``store_mask`` is an expression."""
+
+    store_mask: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beside:
+    """What both languages have, once more in Triton.
+
+    Attributes:
+        constants: those that have another value than in the forward kernel, or are not there.
+        options: what all launches have in common.
+        arithmetic: functions that expressions call.
+        load: how tiles come from global memory.
+        inputs: the tensors that are read; their functions on the host where the forward pass has
+            none.
+        score: the score expression, where a loop recomputes it without derivatives.
+        mask: the mask expression.
+        epilogue: which rows and columns of the output exist.
+    """
+
+    constants: tuple[Constant, ...]
+    options: tuple[Option, ...]
+    arithmetic: Arithmetic
+    load: LoadText
+    inputs: Inputs
+    score: Score
+    mask: Mask
+    epilogue: Stored
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MixedContext(BlackwellContext):
+    """What a module with a warp-specialised forward kernel and portable gradients is printed from.
+
+    Templates know it as ``ctx``.
+    """
+
+    backward: Backward
+    beside: Beside
