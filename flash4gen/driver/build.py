@@ -174,21 +174,29 @@ def next_plan(plan: Plan, artefact: Artefact) -> Plan | None:
     Every kernel that spills, or that cannot be launched, has its schedule, or its shape, excluded.
     """
     excluded, unfit = plan.excluded, plan.unfit
-    schedule, backward, hardware = plan.choice.schedule, plan.choice.backward, plan.hardware
+    schedule, hardware = plan.choice.schedule, plan.hardware
     whys = [
         _wanting(schedule, kernel.facts, hardware, spills=kernel is artefact)
         for kernel in artefact.kernels
     ]
     if any(whys):
         excluded += ((schedule, next(why for why in whys if why)),)
-    for kernel in artefact.backward if backward is not None else ():
-        shape = shape_of(backward.schedule, kernel.kernel)
-        why = _wanting(backward.schedule, kernel.facts, hardware)
+    for kernel, backward in _of_gradients(plan, artefact):
+        shape = shape_of(backward, kernel.kernel)
+        why = _wanting(backward, kernel.facts, hardware)
         if shape is not None and why:
             unfit += ((shape, why),)
     if (excluded, unfit) == (plan.excluded, plan.unfit):
         return plan
     return replan(plan, excluded, unfit)
+
+
+def _of_gradients(
+    plan: Plan, artefact: Artefact
+) -> tuple[tuple[Artefact, AnyBackwardSchedule], ...]:
+    """Return the kernels of the backward pass, each with its schedule: maybe of another family."""
+    backward = plan.choice.backward
+    return () if backward is None else tuple((it, backward.schedule) for it in artefact.backward)
 
 
 def _wanting(
@@ -212,10 +220,9 @@ def spilled(artefact: Artefact) -> int:
 
 
 def _warn_of_spills(best: Built, attempts: int, findings: Findings) -> None:
-    plan, backward = best.plan, best.plan.choice.backward
-    for kernel in (best.artefact, *best.artefact.backward):
-        forward = backward is None or kernel is best.artefact
-        schedule = plan.choice.schedule if forward else backward.schedule
+    plan = best.plan
+    forward = best.artefact, plan.choice.schedule
+    for kernel, schedule in (forward, *_of_gradients(plan, best.artefact)):
         if not spills_matter(schedule, kernel.facts):
             continue
         name = "the kernel" if kernel is best.artefact else f"`{kernel.kernel}`"

@@ -78,9 +78,7 @@ def backward_text(attention: Attention, choice: BackwardChoice, found: Gradients
 
 
 def _host(attention: Attention, found: Gradients) -> BackwardLaunch:
-    return backward_eager.launch(
-        attention, found, backward_loops.pair_gradients(attention, found)
-    )
+    return backward_eager.launch(attention, found, backward_loops.pair_gradients(attention, found))
 
 
 def _constants(choice: BackwardChoice, *, pairs: bool) -> tuple[Constant, ...]:

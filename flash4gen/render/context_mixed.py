@@ -21,19 +21,19 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Beside:
-    """What both languages have, once more in Triton.
+class InTriton:
+    """What both passes compute with, in the language of the second.
 
     Attributes:
-        constants: those that have another value than in the forward kernel, or are not there.
+        constants: those that the forward pass has not, or with another value.
         options: what all launches have in common.
         arithmetic: functions that expressions call.
         load: how tiles come from global memory.
         inputs: the tensors that are read; their functions on the host where the forward pass has
             none.
         score: the score expression, where a loop recomputes it without derivatives.
-        mask: the mask expression.
-        epilogue: which rows and columns of the output exist.
+        mask: the mask expression; ``masks``: whether it hides any key.
+        stored: which rows and columns of the output exist.
     """
 
     constants: tuple[Constant, ...]
@@ -43,7 +43,8 @@ class Beside:
     inputs: Inputs
     score: Score
     mask: Mask
-    epilogue: Stored
+    masks: bool
+    stored: Stored
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,4 +55,4 @@ class MixedContext(BlackwellContext):
     """
 
     backward: Backward
-    beside: Beside
+    triton: InTriton

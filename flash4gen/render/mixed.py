@@ -1,7 +1,7 @@
-"""A warp-specialised forward kernel with portable gradients: two languages in one module.
+"""What templates see of a warp-specialised forward kernel with portable gradients, in one module.
 
-A function of Triton cannot call one of Gluon, so what both passes compute with is printed twice.
-The second time it lies between two marks, and names that the first has too get an ending.
+A function of Triton cannot call one of Gluon, so that what both passes compute with is printed
+twice; ``languages`` tells their names apart.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from flash4gen.render import expressions
 from flash4gen.render.backward import backward_text, differentiable
 from flash4gen.render.constants import exponent, integer
 from flash4gen.render.context import LoadText, Option, Score
-from flash4gen.render.context_mixed import Beside, MixedContext, Stored
+from flash4gen.render.context_mixed import InTriton, MixedContext, Stored
 from flash4gen.render.gradients import gradients
 from flash4gen.schedule.backward.model import as_loops
 
@@ -45,16 +45,16 @@ def mixed_context(
         "interface": differentiable(attention, found, forward.interface),
         "imports": _imports(forward, helpers),
         "backward": backward_text(attention, choice, found),
-        "beside": _beside(attention, choice, forward, helpers),
+        "triton": _in_triton(attention, choice, forward, helpers),
     }
     return MixedContext(**{**kept, **more})
 
 
-def _beside(
+def _in_triton(
     attention: Attention, choice: BackwardChoice, forward: BlackwellContext, helpers: Arithmetic
-) -> Beside:
+) -> InTriton:
     schedule = as_loops(choice.schedule)
-    read = expressions.input_tensors(attention)
+    read, mask = expressions.input_tensors(attention), expressions.mask(attention)
     plain = attention.score == SCORE or gradients(attention).moving
     exact = schedule.value_pad == attention.value_dim
     own = (
@@ -62,19 +62,16 @@ def _beside(
         integer("HEAD_PAD", schedule.head_pad, "HEAD_DIM, up to the power of two tl.dot needs"),
         integer("VALUE_PAD", schedule.value_pad, "VALUE_DIM, likewise"),
     )
-    return Beside(
+    return InTriton(
         constants=tuple(_others(own, forward)),
         options=(Option("num_ctas", "1"), Option("enable_fp_fusion", "True")),
         arithmetic=helpers,
         load=LoadText("pointer", "an address per element, so that Triton can use cp.async", GROUP),
-        inputs=replace(
-            read,
-            by_element=read.by_element and not forward.inputs.by_element,
-            by_rows=False,
-        ),
+        inputs=replace(read, by_element=read.by_element and not forward.inputs.by_element),
         score=Score(impl="identity") if plain else expressions.score(attention),
-        mask=expressions.mask(attention),
-        epilogue=Stored("row < rows_left" if exact else "(row < rows_left) & (column < VALUE_DIM)"),
+        mask=mask,
+        masks=mask.impl == "expr",
+        stored=Stored("row < rows_left" if exact else "(row < rows_left) & (column < VALUE_DIM)"),
     )
 
 
