@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 
-_BEGIN, _END = "\1\n", "\2\n"
-"""Lines around what stays in Triton; no module has them in the end."""
+from flash4gen.ir.module_names import IN_TRITON
+from flash4gen.render.environment import BEGIN_TRITON, END_TRITON
+from flash4gen.render.fitting import fitted
 
 _TRITON_WORD = re.compile(
     r"""
@@ -33,26 +34,22 @@ def in_gluon(text: str) -> str:
     return _TRITON_WORD.sub(lambda found: _GLUON_WORD.get(found.lastgroup or "", found[0]), text)
 
 
-def in_triton(text: str) -> str:
-    """Mark what a skeleton prints for the other language."""
-    return _BEGIN + text.strip("\n") + "\n" + _END
-
-
 def in_its_languages(text: str) -> str:
     """Return a module's text in Gluon, but for what is marked to be in Triton.
 
     A function of Triton cannot call one of Gluon: what both compute with is printed twice, and
     what is marked has an ending at the names that stand before it as well.
     """
-    before, _, rest = text.partition(_BEGIN)
-    between, _, after = rest.partition(_END)
+    before, _, rest = text.partition(BEGIN_TRITON)
+    between, _, after = rest.partition(END_TRITON)
     return in_gluon(before) + told_apart(between, before) + in_gluon(after)
 
 
 def told_apart(text: str, other: str) -> str:
     """Return text with an ending at the names that other text defines as well."""
     both = _defined(text) & _defined(other)
-    return "".join(_ended(part, both - _parameters(part)) for part in _BETWEEN.split(text))
+    parts = _BETWEEN.split(text)
+    return fitted("".join(_ended(part, both - _parameters(part)) for part in parts))
 
 
 _BETWEEN = re.compile(r"(\n{3,})")
@@ -74,4 +71,8 @@ def _ended(text: str, names: set[str]) -> str:
     if not names:
         return text
     known = re.compile(rf"\b({'|'.join(sorted(names))})\b")
-    return known.sub(lambda found: found[1] + ("_TL" if found[1].isupper() else "_tl"), text)
+    return known.sub(lambda found: found[1] + _ending(found[1]), text)
+
+
+def _ending(name: str) -> str:
+    return IN_TRITON if name.isupper() else IN_TRITON.lower()
