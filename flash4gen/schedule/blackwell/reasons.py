@@ -20,7 +20,7 @@ from flash4gen.schedule.blackwell.registers import (
     Split,
     equation,
 )
-from flash4gen.schedule.blackwell.resolve import FAST_EXP2, most_stages
+from flash4gen.schedule.blackwell.resolve import FAST_EXP2, NARROW, most_stages
 from flash4gen.schedule.blackwell.space import MOST_STAGES
 from flash4gen.schedule.blackwell.winners import winner
 from flash4gen.schedule.decisions import ORDER, padding
@@ -204,6 +204,11 @@ def _emulated(schedule: BlackwellSchedule, traits: Traits, hardware: Hardware) -
             f"{FA4} on sm_103: {hardware.exp2_rate} exponentials per clock keep up with the tensor "
             "cores"
         )
+    if traits.head_pad == NARROW and not schedule.early and not traits.grows:
+        return (
+            f"of {TILE}: with weights that are released at once, 24 (FlashAttention-4) take more "
+            "registers than a warp has"
+        )
     work = "under masks whose work grows" if traits.grows else "where all tiles take as long"
     if traits.widest:
         work = "at head_dim 256"
@@ -215,7 +220,10 @@ def _emulated(schedule: BlackwellSchedule, traits: Traits, hardware: Hardware) -
 
 def _early(schedule: BlackwellSchedule) -> str:
     if not schedule.early:
-        return "all weights are released at once"
+        return (
+            "all weights are released at once: a row would wait longer for the release than it "
+            "gains"
+        )
     return f"{FA4}: the product with the values starts on three quarters of the weights"
 
 

@@ -42,6 +42,9 @@ THRESHOLD = 8
 FAST_EXP2 = 32
 """Exponentials per clock and SM from which on a polynomial costs more than it relieves."""
 
+NARROW = 64
+"""Padded width at which a search found that weights are better released at once."""
+
 WISHED_STAGES = 3
 """Slots that a second staging buffer may not cost: a key and a value in use, and one on its way."""
 
@@ -52,6 +55,7 @@ def resolve(traits: Traits, hardware: Hardware, pins: Pins) -> BlackwellSchedule
     query_tiles = pins.get("query_tiles") or _query_tiles(traits, plan)
     ctas = pins.get("ctas", 1)
     plan = plan or _plan(traits, hardware, query_tiles, ctas)
+    early = pins.get("early", _early(traits, plan))
     split = completed(pins, query_tiles, hardware, reading=traits.reads_keys)
     short_queries = pins.get("short_queries", TILE if able(query_tiles, ctas, plan) else 0)
     short = Split(*DEFAULTS[1]) if short_queries else Split(0, 0, 0)
@@ -74,8 +78,8 @@ def resolve(traits: Traits, hardware: Hardware, pins: Pins) -> BlackwellSchedule
         short_softmax_registers=short.softmax,
         short_correction_registers=short.correction,
         short_other_registers=short.other,
-        emulated=_emulated(traits, hardware, pins),
-        early=pins.get("early", EARLY),
+        emulated=_emulated(traits, hardware, early, pins),
+        early=early,
         rescale_threshold=pins.get("rescale_threshold", _threshold(traits)),
         row_max=pins.get("row_max") or _row_max(traits, hardware),
         tanh=pins.get("tanh", Tanh.EXACT),
@@ -154,7 +158,17 @@ def _row_max(traits: Traits, hardware: Hardware) -> RowMax:
     return RowMax.LOAD if able else RowMax.REDUCE
 
 
-def _emulated(traits: Traits, hardware: Hardware, pins: Pins) -> int:
+def _early(traits: Traits, plan: TensorPlan) -> int:
+    """Return 0 where nothing waits for the first weights, and the rows for their release.
+
+    At head_dim 64 scores have columns of their own and the tensor core is half idle on B200.
+    Compiled modules are modelled 1.11 times as fast, at least (docs/time_accuracy.md).
+    """
+    idle = plan is TensorPlan.DISJOINT and traits.head_pad == NARROW
+    return 0 if idle and traits.normalised and not traits.tanh else EARLY
+
+
+def _emulated(traits: Traits, hardware: Hardware, early: int, pins: Pins) -> int:
     """Return the emulated columns: FlashAttention-4's tuning table, where nothing is pinned."""
     if "emulated" in pins:
         return int(pins["emulated"])
@@ -168,4 +182,5 @@ def _emulated(traits: Traits, hardware: Hardware, pins: Pins) -> int:
         return 36
     if traits.head_dim == WIDE[0]:
         return 8 if traits.grows else 24
-    return 16 if traits.grows else 24
+    at_once = traits.head_pad == NARROW and not early  # 24 would spill
+    return 16 if traits.grows or at_once else 24

@@ -64,12 +64,6 @@ CONTRADICTED = {
         "causal mask they gained a third of what the model says, on B300 they lost; with more "
         "of them modules of head_dim 64 spill, which a sketch does not see"
     ),
-    "early": (
-        "nobody has measured what the early release of three quarters of the weights is worth, and "
-        "FlashAttention-4 has it at every width; compiled modules of head_dim 64 gain as much as "
-        "sketches: it is the next default there, when the text of modules changes "
-        "(docs/time_accuracy.md)"
-    ),
 }
 """What speaks against rivals that the model has ahead, by what they change."""
 

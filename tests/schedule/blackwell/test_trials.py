@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from flash4gen.schedule.blackwell.model import BlackwellSchedule
 
 WHAT = variant(64, mask=FULL)
-DEFAULT = schedule(WHAT)
 
 
 def changed(item: BlackwellSchedule, **fields: Any) -> BlackwellSchedule:
@@ -29,6 +28,7 @@ def changed(item: BlackwellSchedule, **fields: Any) -> BlackwellSchedule:
     return planned(replace(item, **fields))
 
 
+DEFAULT = changed(schedule(WHAT), early=96, emulated=24)
 LATE = changed(DEFAULT, early=0)
 OTHER = changed(DEFAULT, emulated=32)
 MORE = changed(LATE, softmax_registers=200, correction_registers=88)
