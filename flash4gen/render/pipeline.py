@@ -201,9 +201,9 @@ def _fetched(schedule: PipelineSchedule) -> tuple[str, ...]:
 
 def _summed(schedule: PipelineSchedule) -> str:
     """Return the first arguments of the reduce role."""
-    if schedule.query_sum is QuerySum.ORDERED:
-        return "dq_desc, turn_ptr"
-    return "dq_desc, dq_rest_desc" if schedule.rest else "dq_desc"
+    parts = ("dq_desc", "dq_rest_desc") if schedule.rest else ("dq_desc",)
+    turns = ("turn_ptr",) if schedule.query_sum is QuerySum.ORDERED else ()
+    return ", ".join((*parts, *turns))
 
 
 def _barriers(schedule: PipelineSchedule) -> tuple[Named, ...]:

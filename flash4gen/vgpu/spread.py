@@ -41,6 +41,7 @@ _MOVES = (
     "ttng.tmem_store",
 )
 _SLICES = ("ttg.memdesc_subslice", "ttng.tmem_subslice")
+_RELEASES = frozenset({"release", "acq_rel"})
 _PRODUCTS = ("ttng.warp_group_dot", "ttng.tc_gen5_mma", "ttng.tc_gen5_mma_scaled", "tt.dot")
 
 
@@ -67,8 +68,8 @@ def spread(op: Operation, compiler: RegionCompiler, ctas: int) -> Lowered:
     lowered = lower(local, compiler)
     if op.name == "tt.store":
         return _by_the_first(lowered, split_of(op.operand_types[0], ctas))
-    if op.name in ("tt.atomic_rmw", "tt.atomic_cas"):
-        return _once(lowered, split_of(op.operand_types[0], ctas))
+    if op.name in ("tt.atomic_rmw", "tt.atomic_cas", "tt.atomic_poll"):
+        return _once(op, lowered, split_of(op.operand_types[0], ctas))
     return lowered
 
 
@@ -182,16 +183,25 @@ def _by_the_first(lowered: Lowered, split: Split) -> Lowered:
     return replace(lowered, call=run)
 
 
-def _once(lowered: Lowered, split: Split) -> Lowered:
-    """Let the first of the CTAs with the same elements change them, and tell the others."""
+def _once(op: Operation, lowered: Lowered, split: Split) -> Lowered:
+    """Let the first of the CTAs with the same elements change or await them, and tell the others.
+
+    Triton has all CTAs of a program meet before what they release, and after what they acquire or
+    poll. After a mere release they learn nothing of each other.
+    """
     if not isinstance(lowered, Step) or len(set(split.places)) == len(split.places):
         return lowered
-    call = lowered.call
+    call, blocks = lowered.call, lowered.blocks
+    releases, merely = not _RELEASES.isdisjoint(op.words), "release" in op.words
 
     def run(member: Member, *values: Any) -> Generator[None, None, Any]:
-        first = split.first(member.rank)
-        own = call(member, *values) if first == member.rank else None
-        left = yield from member.meet((own,))
+        first, own = split.first(member.rank), None
+        if releases:
+            member.publish()
+            yield from member.meet()
+        if first == member.rank:
+            own = (yield from call(member, *values)) if blocks else call(member, *values)
+        left = yield from member.meet((own,), ordered=not merely)
         return left[first][0]
 
     return replace(lowered, call=run, blocks=True)

@@ -2,9 +2,9 @@
 #     flash4gen compile full.attn --target b200
 # spec       sha256:58ec69a615fbb5c5
 # target     sha256:fca41d18a5ab7fdc  NVIDIA B200 (Blackwell, sm_100)
-# schedule   sha256:4b801aeebb778e86  blackwell, 2×128×128, disjoint, 10 stages, 192/104/24
+# schedule   sha256:4edd1d0f02b91c7f  blackwell, 2×128×128, disjoint, 10 stages, 192/104/24
 #                                     registers, 16 emulated, static query_tiles_first
-# text       sha256:d8674bbc55ffbab8  templates api 1
+# text       sha256:4811a8a8a0b814b3  templates api 1
 """Bidirectional attention.
 
 Forward attention. For query q of head h and the keys k of key/value head h:
@@ -866,7 +866,7 @@ def _forward(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # torch.compile sees one opaque operator. The digest in its name keeps two versions apart.
-_op = torch.library.custom_op("flash4gen::full_d8674bbc", _forward, mutates_args=())
+_op = torch.library.custom_op("flash4gen::full_4811a8a8", _forward, mutates_args=())
 
 
 @_op.register_fake

@@ -2,9 +2,9 @@
 #     flash4gen compile gpt_oss_local.attn --target b200
 # spec       sha256:75f392ebe9e87d4f
 # target     sha256:fca41d18a5ab7fdc  NVIDIA B200 (Blackwell, sm_100)
-# schedule   sha256:7a3489fa97268522  blackwell, 2×128×128, disjoint, 10 stages, 192/104/24
+# schedule   sha256:529320b0ca6ae196  blackwell, 2×128×128, disjoint, 10 stages, 192/104/24
 #                                     registers, 16 emulated, single longest_first
-# text       sha256:de587e8a70b13904  templates api 1
+# text       sha256:e44e94bd70e1883b  templates api 1
 """gpt-oss, its sliding-window layers, without sinks.
 
 Forward attention. For query q of head h and the keys k of key/value head h // 8:
@@ -900,7 +900,7 @@ def _forward(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # torch.compile sees one opaque operator. The digest in its name keeps two versions apart.
-_op = torch.library.custom_op("flash4gen::gpt_oss_local_de587e8a", _forward, mutates_args=())
+_op = torch.library.custom_op("flash4gen::gpt_oss_local_e44e94bd", _forward, mutates_args=())
 
 
 @_op.register_fake

@@ -2,9 +2,9 @@
 #     flash4gen compile gpt_oss_local_sinks.attn --target b200
 # spec       sha256:3652af794db53c53
 # target     sha256:fca41d18a5ab7fdc  NVIDIA B200 (Blackwell, sm_100)
-# schedule   sha256:7a3489fa97268522  blackwell, 2×128×128, disjoint, 10 stages, 192/104/24
+# schedule   sha256:529320b0ca6ae196  blackwell, 2×128×128, disjoint, 10 stages, 192/104/24
 #                                     registers, 16 emulated, single longest_first
-# text       sha256:0f067e242156d8a3  templates api 1
+# text       sha256:05296e82d52e649a  templates api 1
 """gpt-oss, its sliding-window layers, with sinks.
 
 Forward attention. For query q of head h and the keys k of key/value head h // 8:
@@ -969,7 +969,7 @@ def _forward(q: Tensor, k: Tensor, v: Tensor, sinks: Tensor) -> tuple[Tensor, Te
 
 
 # torch.compile sees one opaque operator. The digest in its name keeps two versions apart.
-_op = torch.library.custom_op("flash4gen::gpt_oss_local_sinks_0f067e24", _forward, mutates_args=())
+_op = torch.library.custom_op("flash4gen::gpt_oss_local_sinks_05296e82", _forward, mutates_args=())
 
 
 @_op.register_fake

@@ -2,9 +2,9 @@
 #     flash4gen compile full.attn --target b300
 # spec       sha256:58ec69a615fbb5c5
 # target     sha256:0b9588c591fa9144  NVIDIA B300 (Blackwell Ultra, sm_103)
-# schedule   sha256:3cb6642961217268  blackwell, 2×128×128, disjoint, 10 stages, 192/104/24
+# schedule   sha256:64323ff2492978b8  blackwell, 2×128×128, disjoint, 10 stages, 192/104/24
 #                                     registers, 0 emulated, static query_tiles_first
-# text       sha256:469d176505d424b8  templates api 1
+# text       sha256:c385ac71eb540f3b  templates api 1
 """Bidirectional attention.
 
 Forward attention. For query q of head h and the keys k of key/value head h:
@@ -812,7 +812,7 @@ def _forward(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # torch.compile sees one opaque operator. The digest in its name keeps two versions apart.
-_op = torch.library.custom_op("flash4gen::full_469d1765", _forward, mutates_args=())
+_op = torch.library.custom_op("flash4gen::full_c385ac71", _forward, mutates_args=())
 
 
 @_op.register_fake

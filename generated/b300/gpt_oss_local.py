@@ -2,9 +2,9 @@
 #     flash4gen compile gpt_oss_local.attn --target b300
 # spec       sha256:75f392ebe9e87d4f
 # target     sha256:0b9588c591fa9144  NVIDIA B300 (Blackwell Ultra, sm_103)
-# schedule   sha256:cfd60c9ba4c102ee  blackwell, 2×128×128, disjoint, 10 stages, 192/104/24
+# schedule   sha256:d53b186dc5cbc030  blackwell, 2×128×128, disjoint, 10 stages, 192/104/24
 #                                     registers, 0 emulated, single longest_first
-# text       sha256:878e2c77adc9bf69  templates api 1
+# text       sha256:460c027cbacfac1f  templates api 1
 """gpt-oss, its sliding-window layers, without sinks.
 
 Forward attention. For query q of head h and the keys k of key/value head h // 8:
@@ -846,7 +846,7 @@ def _forward(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # torch.compile sees one opaque operator. The digest in its name keeps two versions apart.
-_op = torch.library.custom_op("flash4gen::gpt_oss_local_878e2c77", _forward, mutates_args=())
+_op = torch.library.custom_op("flash4gen::gpt_oss_local_460c027c", _forward, mutates_args=())
 
 
 @_op.register_fake

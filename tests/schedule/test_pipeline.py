@@ -105,8 +105,14 @@ def test_a_schedule_that_cannot_be_is_found_out(change: dict[str, int], constrai
         ({"score": "s * key_bias[h, k]"}, "the gradient of `key_bias[h, k]`"),
         ({"score": "s * slopes[h] + slopes[h]"}, "the gradient of `slopes[h]`"),
         ({"head_dim": 256, "value_dim": 256}, "head_dim 256 with value_dim 256"),
-        ({**WIDER, "score": "s + slopes[h]"}, "at 192 / 128 columns"),
-        ({**WIDER, "deterministic": True}, "at 192 / 128 columns"),
+        (
+            {
+                **WIDER,
+                "score": "s * temperature[h, q]",
+                "mask": "docs[b, q] == docs[b, k] and q_docs[b, q] < 4",
+            },
+            "does not fit: buffers have 232,880 bytes, a block may have 232,448",
+        ),
         ({"head_dim": 32, "value_dim": 32}, "heads of 33 to 128 columns"),
         ({"mask": "k < 0"}, "scores that move with q and k"),
     ],
@@ -136,23 +142,30 @@ def test_what_it_cannot_compute_has_portable_gradients_and_says_why(
         ({"score": "s * temperature[h, q] + slopes[h]", "mask": "docs[b, q_end] == docs[b, k]"}, 8),
     ],
 )
+@pytest.mark.parametrize("head_dim", [128, 192])
 def test_tensors_are_read_by_head_by_key_or_by_query(
-    change: dict[str, object], row_bytes: int
+    change: dict[str, object], row_bytes: int, head_dim: int
 ) -> None:
-    variant = attention(**{"passes": BOTH, "head_dim": 128, "value_dim": 128, **change})
+    variant = attention(**{"passes": BOTH, "head_dim": head_dim, "value_dim": 128, **change})
     assert no_pipeline(variant, B200) == ""
     found = schedule(variant)
     assert found.row_bytes == row_bytes
     assert pipeline_faults(found, B200) == ()
-    assert "argument_bytes" in dict(choose_pipeline(variant, B200).reasons)
+    reasons = dict(choose_pipeline(variant, B200).reasons)
+    assert "argument_bytes" in reasons
+    assert ("a thread holds 32 weights" in reasons["compute_registers"]) == (head_dim == 192)
 
 
-def test_what_must_be_the_same_bits_has_key_tiles_add_in_turn() -> None:
+@pytest.mark.parametrize("variant", [TRAINED, NARROW, WIDE], ids=["128", "64", "192/128"])
+def test_what_must_be_the_same_bits_has_key_tiles_add_in_turn(variant: Attention) -> None:
     """From the last on: a program waits for those with lower numbers only, which have started."""
-    found = schedule(replace(TRAINED, deterministic=True))
+    found = schedule(replace(variant, deterministic=True))
     assert (found.query_sum, found.order) == (QuerySum.ORDERED, KeyOrder.SHORTEST_FIRST)
-    choice = choose(replace(TRAINED, deterministic=True), B200)
+    assert pipeline_faults(found, B200) == ()
+    choice = choose(replace(variant, deterministic=True), B200)
     assert isinstance(choice, Choice)
+    assert choice.backward is not None
+    assert choice.backward.schedule == found
     told = next(decision for decision in choice.decisions if decision.field == "deterministic")
     assert "in turns" in told.reason
 

@@ -9,7 +9,7 @@ import pytest
 from flash4gen.ir import library
 from flash4gen.ir.nodes import Attention, Pass, Pin
 from flash4gen.schedule.backward.pipeline.choose import choose_pipeline
-from flash4gen.schedule.backward.pipeline.model import PipelineSchedule
+from flash4gen.schedule.backward.pipeline.model import KeyOrder, PipelineSchedule, QuerySum
 from flash4gen.schedule.backward.pipeline.plan import pipeline_faults, pipeline_plan
 from flash4gen.schedule.blackwell.model import BlackwellSchedule
 from flash4gen.schedule.choose import choose
@@ -68,6 +68,21 @@ def test_slots_are_as_many_as_fit() -> None:
     assert (wide.row_stages, narrow.row_stages) == (2, 4)
 
 
+@pytest.mark.parametrize("variant", [WIDE, NARROW], ids=["128", "64"])
+def test_a_pair_adds_to_dq_in_turns_where_bits_must_be_the_same(variant: Attention) -> None:
+    """One slot: what is in it has been written before the next turn. It takes a pair to meet."""
+    ordered = replace(variant, deterministic=True)
+    found, free = schedule(ordered), schedule(variant)
+    assert (found.query_sum, found.order) == (QuerySum.ORDERED, KeyOrder.SHORTEST_FIRST)
+    assert (found.dq_slots, found.query_stages) == (1, free.query_stages)
+    assert pipeline_faults(found, B200) == ()
+    names = [{it.name for it in pipeline_plan(one).buffers} for one in (found, free)]
+    assert names[0] - names[1] == {"meetings of both CTAs"}
+    reasons = dict(choose_pipeline(ordered, B200, pair=True).reasons)
+    assert "before the next turn" in reasons["dq_slots"]
+    assert "whose turn it is" in reasons["query_sum"]
+
+
 @pytest.mark.parametrize(
     ("change", "constraint"),
     [
@@ -88,7 +103,6 @@ def test_a_pair_that_cannot_be_is_found_out(change: dict[str, int], constraint: 
     ("change", "reason", "fix"),
     [
         ({"passes": (Pass.FORWARD,)}, "a forward pass only", "`passes = forward, backward`"),
-        ({"deterministic": True}, "adds up dq in any order", "`gradient_ctas = 1`"),
         ({"head_dim": 192}, "heads of 33 to 128 columns", "`gradient_ctas = 1`"),
         ({"score": expr("s + key_bias[h, k]")}, "it does not fit: buffers", "`gradient_ctas = 1`"),
     ],

@@ -105,11 +105,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "documents": {"mask": "docs[b, q] == docs[b, k]"},
     "widths": {"head_dim": 24, "value_dim": 16, "mask": "k <= q_end"},
     "256 columns": {"head_dim": 256, "value_dim": 256, "scale": 0.0625, "mask": "k <= q_end"},
-    "192 and 128, slopes": {
+    "192 and 128, a bias": {
         "head_dim": 192,
         "value_dim": 128,
         "scale": 0.07,
-        "score": "s * slopes[h]",
+        "score": "s + bias[h, q, k]",
         "mask": "k <= q_end",
     },
     "a bias": {"head_dim": 64, "value_dim": 64, "scale": 0.125, "score": "s + bias[h, q, k]"},

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ from triton.experimental.gluon.language.nvidia.hopper import fence_async_shared,
 from triton.experimental.gluon.nvidia.hopper import TensorDescriptor
 
 from flash4gen.vgpu import FindingKind, check_ttgir, virtual_gpu
-from flash4gen.vgpu.check import Order
+from flash4gen.vgpu.check import Order, Policy
 from flash4gen.vgpu.launch import HostDescriptor, copied
 
 if TYPE_CHECKING:
@@ -25,8 +25,15 @@ if TYPE_CHECKING:
     from flash4gen.vgpu import Launch, Report
 
 PROGRAMS, SIZE = 4, 32
-LAYOUT = gl.BlockedLayout([1, 4], [4, 8], [4, 1], [1, 0])
-SHARED = gl.NVMMASharedLayout.get_default_for([SIZE, SIZE], gl.float32)
+
+
+def layouts(ctas: int) -> tuple[Any, Any]:
+    """Return how a tile lies in registers and in shared memory: some of its rows in each CTA."""
+    halves = [[1, 0]] if ctas > 1 else []
+    return (
+        gl.BlockedLayout([1, 4], [4, 8], [4, 1], [1, 0], cga_layout=halves),
+        gl.NVMMASharedLayout.get_default_for([SIZE, SIZE], gl.float32, cga_layout=halves or None),
+    )
 
 
 @gluon.jit
@@ -52,34 +59,48 @@ def tensors() -> tuple[Tensor, Tensor, Tensor]:
 
 
 @cache
-def launched() -> Launch:
+def launched(ctas: int) -> Launch:
     total, x, turn = tensors()
+    registers, shared = layouts(ctas)
     with virtual_gpu(100, keep=True) as gpu:
-        desc = TensorDescriptor.from_tensor(total, [SIZE, SIZE], SHARED)
-        add_in_turns[(PROGRAMS,)](desc, x, turn, PROGRAMS, LAYOUT, SIZE, enable_fp_fusion=False)
+        desc = TensorDescriptor.from_tensor(total, [SIZE, SIZE], shared)
+        add_in_turns[(PROGRAMS,)](
+            desc, x, turn, PROGRAMS, registers, SIZE, num_ctas=ctas, enable_fp_fusion=False
+        )
     return gpu.launches[-1]
 
 
-def text() -> str:
-    return str(launched().asm["ttgir"])
+def text(ctas: int = 1) -> str:
+    return str(launched(ctas).asm["ttgir"])
 
 
-def run(order: Order, *changes: tuple[str, str], turn: int = 0) -> tuple[Report, Tensor]:
-    changed = text()
+def run(
+    order: Order,
+    *changes: tuple[str, str],
+    turn: int = 0,
+    ctas: int = 1,
+    policy: Policy = Policy.IN_ORDER,
+) -> tuple[Report, Tensor]:
+    changed = text(ctas)
     for old, new in changes:
         assert old in changed
         changed = changed.replace(old, new)
-    given = [copied(argument) for argument in launched().arguments]
+    given = [copied(argument) for argument in launched(ctas).arguments]
     (desc,) = (it for it in given if isinstance(it, HostDescriptor))
     (word,) = (it for it in given if isinstance(it, torch.Tensor) and it.dtype == torch.int32)
     desc.base.zero_()
     word.fill_(turn)
-    return check_ttgir(changed, given, (PROGRAMS,), order=order), desc.base
+    return check_ttgir(changed, given, (PROGRAMS,), order=order, policy=policy), desc.base
 
 
+@pytest.mark.parametrize("ctas", [1, 2])
+@pytest.mark.parametrize("policy", Policy)
 @pytest.mark.parametrize("order", Order)
-def test_the_sum_has_one_order_whatever_the_order_of_programs(order: Order) -> None:
-    report, total = run(order)
+def test_the_sum_has_one_order_whatever_the_order_of_programs(
+    order: Order, policy: Policy, ctas: int
+) -> None:
+    """Both CTAs of a pair have added before either's turn is over, whoever is ahead."""
+    report, total = run(order, ctas=ctas, policy=policy)
     assert not report.findings, report.findings
     expected = torch.zeros(SIZE, SIZE)
     for x in tensors()[1]:
@@ -109,8 +130,9 @@ def test_a_program_may_not_wait_for_one_that_has_not_started() -> None:
     assert report.findings[0].kind is FindingKind.DEADLOCK
 
 
-def test_a_release_before_the_writes_are_there_is_a_race() -> None:
+@pytest.mark.parametrize("ctas", [1, 2])
+def test_a_release_before_the_writes_are_there_is_a_race(ctas: int) -> None:
     only_read = " {pendings = 0 : i32}", " {pendings = 0 : i32, read_only}"
-    report, _ = run(Order.FIRST_TO_LAST, only_read)
+    report, _ = run(Order.FIRST_TO_LAST, only_read, ctas=ctas)
     assert report.findings[0].kind is FindingKind.RACE_GLOBAL
     assert "while TMA stores may still write" in report.findings[0].message

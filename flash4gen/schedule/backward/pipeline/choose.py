@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flash4gen.ir.expr import Var, lookups, variables
+from flash4gen.ir.expr import Var, variables
 from flash4gen.ir.masks import never_true
 from flash4gen.schedule.backward.model import BackwardChoice
 from flash4gen.schedule.backward.pins import gradient_pins
@@ -38,7 +38,7 @@ def no_pipeline(attention: Attention, hardware: Hardware) -> str:
     if not attention.normalised:
         return "its backward pipeline has no sigmoid weights, and this attention has"
     widths = known.head_pad, known.value_pad
-    reading = unread(attention) or (_narrower(attention) if widths == WIDE else "")
+    reading = unread(attention)
     if reading:
         return reading
     if widths != WIDE and not {*widths} <= {*WIDTHS}:
@@ -58,26 +58,8 @@ def no_pair(attention: Attention, hardware: Hardware) -> str:
     known = traits(attention)
     if not {known.head_pad, known.value_pad} <= {*WIDTHS}:
         return f"a pair has heads of 33 to {WIDTHS[-1]} columns, these have {attention.head_dim}"
-    if attention.deterministic:
-        return "a pair adds up dq in any order, and `deterministic = true` asks for one"
     wrong = pipeline_faults(paired(_schedule(attention, hardware), hardware), hardware)
     return f"it does not fit: {wrong[0].reason}" if wrong else ""
-
-
-def _narrower(attention: Attention) -> str:
-    """Return what the pipeline has for heads of up to 128 columns only, where it is asked for."""
-    read = dict.fromkeys(it.tensor.name for it in lookups(attention.score, attention.mask))
-    if attention.deterministic:
-        return (
-            f"at {WIDE[0]} / {WIDE[1]} columns its backward pipeline adds up dq in any order, and "
-            "`deterministic = true` asks for one"
-        )
-    if read:
-        return (
-            f"at {WIDE[0]} / {WIDE[1]} columns its backward pipeline reads no input tensors but "
-            f"sinks, and this attention has {', '.join(read)}"
-        )
-    return ""
 
 
 def choose_pipeline(
@@ -101,6 +83,7 @@ def _schedule(attention: Attention, hardware: Hardware) -> PipelineSchedule:
     narrow = known.head_pad + known.value_pad <= 2 * WIDTHS[0]
     of_rows, reads = row_bytes(attention), argument_bytes(attention)
     wide = (known.head_pad, known.value_pad) == WIDE
+    crowded = reads > 0 and not wide
     return PipelineSchedule(
         hardware=hardware.name,
         tile_q=64 if wide else 128,
@@ -112,9 +95,9 @@ def _schedule(attention: Attention, hardware: Hardware) -> PipelineSchedule:
         dq_slots=1 if wide else 2,
         head_pad=known.head_pad,
         value_pad=known.value_pad,
-        compute_registers=176 if reads else 152,
-        reduce_registers=64 if reads else 96,
-        other_registers=96 if reads else 112,
+        compute_registers=176 if crowded else 152,
+        reduce_registers=64 if crowded else 96,
+        other_registers=96 if crowded else 112,
         order=_order(attention),
         query_sum=QuerySum.ORDERED if attention.deterministic else QuerySum.ATOMIC,
         rows=ROWS,
@@ -173,7 +156,10 @@ def _reasons(schedule: PipelineSchedule) -> dict[str, str]:
     }
     if schedule.ctas > 1:
         return {**reasons, **pair_reasons(schedule)}
-    return {**reasons, **_WIDE_REASONS} if schedule.rest else reasons
+    if not schedule.rest:
+        return reasons
+    ordered = schedule.query_sum is QuerySum.ORDERED
+    return {**reasons, **_WIDE_REASONS, **(_WIDE_AND_ORDERED if ordered else {})}
 
 
 def _reads(schedule: PipelineSchedule) -> dict[str, str]:
@@ -189,8 +175,15 @@ def _reads(schedule: PipelineSchedule) -> dict[str, str]:
         "reduce_registers": "16 columns at a time",
     }
     found = {name: reason for name, reason in reasons.items() if getattr(schedule, name)}
+    if found and schedule.rest:
+        return {**found, "compute_registers": _WIDE_SPLIT}
     return {**found, **split} if found else {}
 
+
+_WIDE_SPLIT = (
+    "2·compute + reduce + other = 512; a thread holds 32 weights, which leaves room for positions "
+    "and for what tensors hold"
+)
 
 _WIDE_REASONS = {
     "tile_q": "dk and dv leave 192 columns of tensor memory: scores, their gradients, and a third "
@@ -205,3 +198,6 @@ _WIDE_REASONS = {
     "reduce_registers": "32 queries at a time",
 }
 """What is otherwise where heads have more columns than a product has lanes."""
+
+_WIDE_AND_ORDERED = {"dq_slots": "two parts have a buffer each, and are sent in one turn"}
+"""And what is where they add in turns besides."""

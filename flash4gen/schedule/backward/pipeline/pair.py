@@ -17,6 +17,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flash4gen.schedule.backward.pipeline.barriers import product_barriers
+from flash4gen.schedule.backward.pipeline.model import QuerySum
 from flash4gen.schedule.blackwell.memory import BARRIER, ELEMENT, Barrier, Region
 from flash4gen.schedule.memory import Buffer
 
@@ -44,6 +45,9 @@ TENSOR_COLUMNS = 512
 FLOAT = 4
 """Bytes of a float32."""
 
+MEETING = 24
+"""Bytes with which Triton has both CTAs meet around an atomic: two barriers, and a count."""
+
 
 def is_apart(s: PipelineSchedule) -> bool:
     """Whether tensor memory has room for the queries' gradient beside all else."""
@@ -65,8 +69,15 @@ def pair_buffers(s: PipelineSchedule, barriers: tuple[Barrier, ...]) -> tuple[Bu
         Buffer("ds of both", s.tile_k * queries * ELEMENT),
         Buffer("dq on its way out", s.dq_slots * queries * s.head_pad * FLOAT),
         Buffer("lse and delta", 2 * s.row_stages * s.tile_q * FLOAT),
+        *_turns(s),
         Buffer("barriers", sum(barrier.count for barrier in barriers) * BARRIER),
     )
+
+
+def _turns(s: PipelineSchedule) -> Iterator[Buffer]:
+    """Yield what it takes that both CTAs add to the queries' gradient in one turn."""
+    if s.query_sum is QuerySum.ORDERED:
+        yield Buffer("meetings of both CTAs", MEETING)
 
 
 def pair_regions(s: PipelineSchedule) -> Iterator[Region]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from flash4gen.schedule.backward.pipeline.model import QuerySum
 from flash4gen.schedule.backward.pipeline.plan import pipeline_plan
 from flash4gen.schedule.domain import Domain
 
@@ -30,7 +31,10 @@ def pins_pair(attention: Attention) -> bool:
 
 
 SLOTS = ((2, 2, 2), (2, 2, 1), (2, 1, 1), (1, 1, 1))
-"""Slots of queries, of the output's gradient, and of dq on its way out: as many as fit."""
+"""Slots of queries, of the output's gradient, and of dq on its way out: as many as fit.
+
+Where key tiles add to dq in turns, each has been written before the next is, and one does.
+"""
 
 
 def paired(alone: PipelineSchedule, hardware: Hardware) -> PipelineSchedule:
@@ -39,6 +43,7 @@ def paired(alone: PipelineSchedule, hardware: Hardware) -> PipelineSchedule:
     drafts = [
         replace(pair, query_stages=queries, out_stages=out, dq_slots=slots)
         for queries, out, slots in SLOTS
+        if slots == 1 or alone.query_sum is QuerySum.ATOMIC
     ]
     room = hardware.smem_per_block
     return next((it for it in drafts if pipeline_plan(it).smem_bytes <= room), drafts[-1])
@@ -58,8 +63,14 @@ def pair_reasons(schedule: PipelineSchedule) -> dict[str, str]:
         if schedule.out_stages > 1
         else f"{one} for one tile, by rows and by columns",
         "dq_columns": "all of them: a CTA has 64 rows",
-        "dq_slots": "one is filled while the copy engine reads the other"
-        if schedule.dq_slots > 1
-        else f"{one} for one",
+        "dq_slots": _dq_slots(schedule, one),
         "reduce_registers": "half of the rows of a tile, all columns",
     }
+
+
+def _dq_slots(schedule: PipelineSchedule, one: str) -> str:
+    if schedule.query_sum is QuerySum.ORDERED:
+        return "it has been written before the next turn, of the same CTA and of others"
+    if schedule.dq_slots > 1:
+        return "one is filled while the copy engine reads the other"
+    return f"{one} for one"
