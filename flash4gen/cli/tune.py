@@ -85,7 +85,7 @@ def _print(plan: Plan, found: Tuned, output: Output) -> None:
     from flash4gen.schedule.blackwell.block import block
 
     output.line(f"# {plan.attention.name} on {plan.hardware.name}, {found.seconds:.0f} s")
-    output.line(block(found).rstrip())
+    output.line(block(found, plan.attention).rstrip())
 
 
 def _document(plan: Plan, found: Tuned) -> dict[str, Any]:
@@ -113,5 +113,5 @@ def _document(plan: Plan, found: Tuned) -> dict[str, Any]:
             }
             for trial in found.trials
         ],
-        "block": block(found),
+        "block": block(found, plan.attention),
     }

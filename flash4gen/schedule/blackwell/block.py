@@ -14,6 +14,7 @@ from flash4gen.schedule.blackwell.trials import winner
 from flash4gen.schedule.text import difference, shape_text
 
 if TYPE_CHECKING:
+    from flash4gen.ir.nodes import Attention
     from flash4gen.schedule.blackwell.model import BlackwellSchedule
     from flash4gen.schedule.blackwell.trials import Trial
     from flash4gen.schedule.blackwell.tune import Timed, Tuned
@@ -21,10 +22,11 @@ if TYPE_CHECKING:
 WIDTH = 96
 
 
-def block(found: Tuned) -> str:
-    """Return the block of a search's winner."""
+def block(found: Tuned, attention: Attention) -> str:
+    """Return the block of a search's winner, with what the spec pins of its backward pass."""
     lines = [f"# {line}" for text in evidence(found) for line in textwrap.wrap(text, WIDTH - 6)]
-    lines += [f"{name} = {value}" for name, value in pins(found.schedule).items()]
+    fixed = {**_beyond(attention), **pins(found.schedule)}
+    lines += [f"{name} = {value}" for name, value in fixed.items()]
     return "\n".join(("schedule {", *(f"    {line}" for line in lines), "}")) + "\n"
 
 
@@ -35,6 +37,11 @@ def pins(schedule: BlackwellSchedule) -> dict[str, int | str]:
         "family": str(schedule.family),
         **{name: getattr(schedule, name) for name in names},
     }
+
+
+def _beyond(attention: Attention) -> dict[str, int | float | str]:
+    """Return the pins of a spec that are none of the forward pass."""
+    return {pin.name: pin.value for pin in attention.pins if pin.name not in DOMAINS}
 
 
 def evidence(found: Tuned) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from flash4gen.schedule.blackwell.tune import FINALISTS, Tuned, candidates, orde
 from flash4gen.schedule.choose import choose
 from flash4gen.schedule.model import Choice, TileOrder
 from tests.schedule.blackwell.cases import B200, B300, schedule
-from tests.schedule.variants import CAUSAL, FULL, variant
+from tests.schedule.variants import CAUSAL, FULL, pinning, variant
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -85,10 +85,17 @@ def test_the_winner_is_no_slower_than_the_default(tuned: Tuned) -> None:
 
 
 def test_the_block_pins_exactly_the_winner(tuned: Tuned, tmp_path: Path) -> None:
-    text = block(tuned)
+    text = block(tuned, variant(mask=CAUSAL))
     assert "modelled, not measured" in text
     assert max(map(len, text.splitlines())) <= 100
     assert parsed(text, tmp_path) == tuned.best.schedule
+
+
+def test_pins_of_the_backward_pass_stay(tuned: Tuned) -> None:
+    pair = pinning(variant(mask=CAUSAL), gradient_ctas=2, family="blackwell")
+    text = block(tuned, pair)
+    assert text.count("gradient_ctas = 2") == 1
+    assert text.count("family = blackwell") == 1
 
 
 def test_every_free_field_is_pinned() -> None:
