@@ -40,6 +40,7 @@ attention {name} {{
     score    = {score}
     mask     = {mask}
     passes   = forward, backward
+    deterministic = {deterministic}
     schedule {{ gradient_ctas = {ctas} }}
 }}
 """
@@ -57,6 +58,7 @@ class Counted:
     plain: float
     masked: float
     ctas: int = 1
+    deterministic: str = "false"
 
 
 CAUSAL = "causal(align = end)"
@@ -69,6 +71,9 @@ COUNTED = (
     Counted("causal_pair", "s", CAUSAL, 128, 8.5, 9.0, ctas=2),
     Counted("full_pair", "s", "true", 128, 8.5, 9.0, ctas=2),
     Counted("causal_64_pair", "s", CAUSAL, 64, 8.5, 9.0, ctas=2),
+    Counted("causal_in_turns", "s", CAUSAL, 128, 8.5, 9.0, deterministic="true"),
+    Counted("causal_192_in_turns", "s", CAUSAL, "192 / 128", 8.5, 9.0, deterministic="true"),
+    Counted("causal_pair_in_turns", "s", CAUSAL, 128, 8.5, 9.0, ctas=2, deterministic="true"),
 )
 
 
