@@ -22,6 +22,7 @@ from flash4gen.render import (
     context_blackwell,
     context_dropout,
     context_inputs,
+    context_mixed,
     context_pipeline,
     context_rows,
 )
@@ -54,6 +55,7 @@ CONTEXT_OF = {
     "backward/interface.py.j2": context_backward.GradientInterface,
     "backward/key_steps.py.j2": context_backward.GradientLoop,
     "backward/keys.py.j2": context_backward.GradientLoop,
+    "backward/kernels.py.j2": context_backward.Backward,
     "backward/launch.py.j2": context_backward.BackwardLaunch,
     "backward/pairs.py.j2": context_backward.PairGradient,
     "backward/queries.py.j2": context_backward.GradientLoop,
@@ -104,6 +106,7 @@ CONTEXT_OF = {
     "shared/launch.py.j2": context_blackwell.Specialised,
     "shared/sizes.py.j2": context.Launch,
     "shared/specialised.py.j2": context_blackwell.Specialised,
+    "shared/predicate.py.j2": context.Mask,
     "shared/tiles.py.j2": context.Mask,
     "shared/reciprocal.py.j2": context.Impl,
     "shared/row_keys.py.j2": context_blackwell.KeyMask,
@@ -117,6 +120,7 @@ SKELETONS: dict[str, tuple[Any, ...]] = {
     "portable_training": (context_backward.TrainingContext,),
     "blackwell_forward": (context_blackwell.BlackwellContext,),
     "blackwell_training": (context_pipeline.PipelineContext,),
+    "blackwell_mixed": (context_mixed.MixedContext,),
 }
 """What `ctx` may be in a skeleton: what all modules share reads either."""
 

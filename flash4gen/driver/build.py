@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from flash4gen.build.artefact import Artefact, Facts
     from flash4gen.diagnostics.collect import Findings
     from flash4gen.diagnostics.model import Diagnostic
-    from flash4gen.schedule.backward.model import Unfit
+    from flash4gen.ir.hardware import Hardware
+    from flash4gen.schedule.backward.model import AnyBackwardSchedule, Unfit
     from flash4gen.schedule.model import AnySchedule, Excluded
     from flash4gen.validate.subject import Subject
 
@@ -173,13 +174,16 @@ def next_plan(plan: Plan, artefact: Artefact) -> Plan | None:
     Every kernel that spills, or that cannot be launched, has its schedule, or its shape, excluded.
     """
     excluded, unfit = plan.excluded, plan.unfit
-    whys = [_wanting(plan, kernel.facts, spills=kernel is artefact) for kernel in artefact.kernels]
+    schedule, hardware = plan.choice.schedule, plan.hardware
+    whys = [
+        _wanting(schedule, kernel.facts, hardware, spills=kernel is artefact)
+        for kernel in artefact.kernels
+    ]
     if any(whys):
-        excluded += ((plan.choice.schedule, next(why for why in whys if why)),)
-    backward = plan.choice.backward
-    for kernel in artefact.backward if backward is not None else ():
-        shape = None if backward is None else shape_of(backward.schedule, kernel.kernel)
-        why = _wanting(plan, kernel.facts)
+        excluded += ((schedule, next(why for why in whys if why)),)
+    for kernel, backward in _of_gradients(plan, artefact):
+        shape = shape_of(backward, kernel.kernel)
+        why = _wanting(backward, kernel.facts, hardware)
         if shape is not None and why:
             unfit += ((shape, why),)
     if (excluded, unfit) == (plan.excluded, plan.unfit):
@@ -187,13 +191,27 @@ def next_plan(plan: Plan, artefact: Artefact) -> Plan | None:
     return replan(plan, excluded, unfit)
 
 
-def _wanting(plan: Plan, facts: Facts, *, spills: bool = True) -> str:
+def _of_gradients(
+    plan: Plan, artefact: Artefact
+) -> tuple[tuple[Artefact, AnyBackwardSchedule], ...]:
+    """Return the kernels of the backward pass, each with its schedule: maybe of another family."""
+    backward = plan.choice.backward
+    return () if backward is None else tuple((it, backward.schedule) for it in artefact.backward)
+
+
+def _wanting(
+    schedule: AnySchedule | AnyBackwardSchedule,
+    facts: Facts,
+    hardware: Hardware,
+    *,
+    spills: bool = True,
+) -> str:
     """Return why another schedule is worth a try, or an empty text; by spills where they count."""
     from flash4gen.build.limits import over_limit
 
-    if spills and spills_matter(plan.choice.schedule, facts):
+    if spills and spills_matter(schedule, facts):
         return f"spills {facts.spill_bytes} bytes per thread"
-    return over_limit(facts, plan.hardware)
+    return over_limit(facts, hardware)
 
 
 def spilled(artefact: Artefact) -> int:
@@ -203,8 +221,9 @@ def spilled(artefact: Artefact) -> int:
 
 def _warn_of_spills(best: Built, attempts: int, findings: Findings) -> None:
     plan = best.plan
-    for kernel in (best.artefact, *best.artefact.backward):
-        if not spills_matter(plan.choice.schedule, kernel.facts):
+    forward = best.artefact, plan.choice.schedule
+    for kernel, schedule in (forward, *_of_gradients(plan, best.artefact)):
+        if not spills_matter(schedule, kernel.facts):
             continue
         name = "the kernel" if kernel is best.artefact else f"`{kernel.kernel}`"
         findings.warning(
@@ -266,10 +285,10 @@ def as_searched(plan: Plan, text: str) -> Plan:
     return replace(plan, choice=choice) if isinstance(choice, Choice) else plan
 
 
-def spills_matter(schedule: AnySchedule, facts: Facts) -> bool:
-    """Whether a module's first kernel spills so much that another schedule is worth a try.
+def spills_matter(schedule: AnySchedule | AnyBackwardSchedule, facts: Facts) -> bool:
+    """Whether a kernel spills so much that another schedule is worth a try.
 
-    The portable kernel is one loop, where every spill counts. The roles of a warp-specialised one
+    A portable kernel is one loop, where every spill counts. The roles of a warp-specialised one
     save what they were handed before their loops, which costs nothing to speak of. What is launched
     for short queries has one role less, and more registers for each of the others.
     """

@@ -31,6 +31,10 @@ MODULE_NAMES = frozenset((_IMPORTED + _DEFINED + _CONSTANTS).split())
 """Beside these, helpers begin with an underscore, which ``check_item_name`` refuses."""
 
 
+IN_TRITON = "_TL"
+"""The end of a constant's name where it has another value beside kernels in Gluon."""
+
+
 def taken(name: str) -> bool:
     """Whether a generated module means something else by a name."""
-    return name in MODULE_NAMES or hasattr(builtins, name)
+    return name.removesuffix(IN_TRITON) in MODULE_NAMES or hasattr(builtins, name)

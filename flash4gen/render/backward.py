@@ -16,7 +16,9 @@ from flash4gen.schedule.backward.model import as_loops
 
 if TYPE_CHECKING:
     from flash4gen.ir.nodes import Attention
-    from flash4gen.render.context import Constant, RenderContext
+    from flash4gen.render.context import Constant, Interface, RenderContext
+    from flash4gen.render.context_backward import BackwardLaunch
+    from flash4gen.render.gradients import Gradients
     from flash4gen.schedule.backward.model import BackwardChoice, LoopShape
 
 
@@ -31,11 +33,34 @@ def training_context(
         forward: the context of its forward pass.
     """
     found = gradients(attention)
+    kept = {field.name: getattr(forward, field.name) for field in fields(forward)}
+    derived = [by for _, by in found.moving]
+    return TrainingContext(
+        **{
+            **kept,
+            "interface": differentiable(attention, found, forward.interface),
+            "arithmetic": arithmetic_of(attention, derived),
+            "backward": backward_text(attention, choice, found),
+        }
+    )
+
+
+def differentiable(attention: Attention, found: Gradients, face: Interface) -> Interface:
+    """Return the public function of a forward pass with what makes it differentiable."""
+    host = _host(attention, found)
+    return replace(
+        face,
+        element="dtype",
+        gradients=backward_eager.interface(attention, found, host, face.name, face.digest),
+    )
+
+
+def backward_text(attention: Attention, choice: BackwardChoice, found: Gradients) -> Backward:
+    """Return everything that the kernels of a backward pass are printed from."""
     pairs = backward_loops.pair_gradients(attention, found)
-    host = backward_eager.launch(attention, found, pairs)
+    host = _host(attention, found)
     zero = attention.empty_row is EmptyRow.ZERO
-    name, digest = forward.interface.name, forward.interface.digest
-    backward = Backward(
+    return Backward(
         weights=Impl("softmax" if attention.normalised else "sigmoid"),
         common=Common(
             constants=_constants(choice, pairs=bool(pairs)),
@@ -50,21 +75,10 @@ def training_context(
         launch=host,
         eager=backward_eager.eager(attention, found, host, "0.0" if zero else 'float("nan")'),
     )
-    faced = replace(
-        forward.interface,
-        element="dtype",
-        gradients=backward_eager.interface(attention, found, host, name, digest),
-    )
-    kept = {field.name: getattr(forward, field.name) for field in fields(forward)}
-    derived = [by for _, by in found.moving]
-    return TrainingContext(
-        **{
-            **kept,
-            "interface": faced,
-            "arithmetic": arithmetic_of(attention, derived),
-            "backward": backward,
-        }
-    )
+
+
+def _host(attention: Attention, found: Gradients) -> BackwardLaunch:
+    return backward_eager.launch(attention, found, backward_loops.pair_gradients(attention, found))
 
 
 def _constants(choice: BackwardChoice, *, pairs: bool) -> tuple[Constant, ...]:

@@ -34,7 +34,7 @@ def constants(attention: Attention, hardware: Hardware, choice: Choice) -> Const
     """Return all constants, those of the variant first."""
     options = (*_options(choice), *(_wave_options() if hardware.has(Feature.MFMA) else ()))
     capped = as_portable(choice.schedule).capped
-    variant = _capped(attention) if capped else _exponent(attention)
+    variant = _capped(attention) if capped else exponent(attention)
     return Constants((*described(attention, hardware), *variant), _schedule(choice), options)
 
 
@@ -84,12 +84,13 @@ def _natural() -> Constant:
     return decimal("TO_LOG2", math.log2(math.e), "log2(e): gradients go by scores in base e")
 
 
-def _exponent(attention: Attention) -> tuple[Constant, ...]:
-    exponent = attention.scale if attention.score == SCORE else 1.0
+def exponent(attention: Attention) -> tuple[Constant, ...]:
+    """Return the constants by which scores become powers of two."""
+    factor = attention.scale if attention.score == SCORE else 1.0
     return (
         decimal(
             "TO_LOG2",
-            exponent * math.log2(math.e),
+            factor * math.log2(math.e),
             "SCALE · log2(e): e^(SCALE · s) = 2^(TO_LOG2 · s), one multiply-add before exp2"
             if attention.score == SCORE
             else "log2(e): e^x = 2^(TO_LOG2 · x), one multiply-add before exp2",

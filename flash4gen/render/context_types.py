@@ -11,6 +11,7 @@ from flash4gen.render import (
     context_blackwell,
     context_dropout,
     context_inputs,
+    context_mixed,
     context_pipeline,
     context_rows,
 )
@@ -23,6 +24,7 @@ MODULES = (
     context_blackwell,
     context_backward,
     context_pipeline,
+    context_mixed,
 )
 
 TYPES: dict[str, Any] = {

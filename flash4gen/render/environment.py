@@ -63,6 +63,7 @@ def _made(overrides: tuple[Path, ...]) -> jinja2.Environment:
     env.filters["call"] = call
     env.filters["optional"] = optional
     env.filters["beside"] = beside
+    env.filters["in_triton"] = in_triton
     return env
 
 
@@ -98,6 +99,15 @@ def call(args: Sequence[str], prefix: str, suffix: str = ")", indent: int = 0) -
 
 NOTHING = "\0"
 """Stands where a macro has printed nothing: the line is removed from the module."""
+
+
+BEGIN_TRITON, END_TRITON = "\1\n", "\2\n"
+"""Lines around what stays in Triton where the rest is in Gluon; no module has them in the end."""
+
+
+def in_triton(text: str) -> str:
+    """Mark what a skeleton prints for the other language; ``languages`` reads it."""
+    return BEGIN_TRITON + text.strip("\n") + "\n" + END_TRITON
 
 
 def optional(text: str, indent: int) -> str:

@@ -23,6 +23,8 @@ from flash4gen.render.context import Impl, Interface, Launch, RenderContext, Seq
 from flash4gen.render.environment import NOTHING, environment
 from flash4gen.render.faults import blamed
 from flash4gen.render.inputs import arguments
+from flash4gen.render.languages import in_its_languages
+from flash4gen.render.mixed import mixed_context
 from flash4gen.render.pipeline import pipeline_context
 from flash4gen.render.printed import check_printed
 from flash4gen.render.provenance import Provenance, header, op_digest, provenance, seal, title
@@ -78,21 +80,28 @@ def render(
         head, face = header(short, hardware, choice, origin), _interface(short, hardware, origin)
         context = blackwell_context(short, hardware, choice, head, face)
         if choice.backward is not None:
-            context = pipeline_context(short, choice.backward, context)
+            both = mixed_context if choice.mixed else pipeline_context
+            context = both(short, choice.backward, context)
     else:
         context = _context(short, hardware, choice, origin)
         if choice.backward is not None:
             context = training_context(short, choice.backward, context)
     with blamed(overrides):
-        passes = "training" if attention.differentiable else "forward"
-        skeleton = env.get_template(f"skeleton/{schedule.family.value}_{passes}.py.j2")
+        skeleton = env.get_template(f"skeleton/{schedule.family.value}_{_passes(choice)}.py.j2")
         text = skeleton.render(ctx=context)
     if isinstance(schedule, BlackwellSchedule):
-        text = in_gluon(text)
+        text = in_its_languages(text)
     text = tidied(text)
     check_printed(text, overrides)
     text, sealed = seal(text, origin)
     return RenderedModule(name=attention.name, target=hardware.name, text=text, provenance=sealed)
+
+
+def _passes(choice: Choice) -> str:
+    """Return what the skeleton of a choice is called after its family."""
+    if choice.backward is None:
+        return "forward"
+    return "mixed" if choice.mixed else "training"
 
 
 def lean(attention: Attention) -> Attention:
@@ -110,29 +119,6 @@ def lean(attention: Attention) -> Attention:
 
 def _lean_norm(norm: Norm | None) -> Norm | None:
     return None if norm is None else replace(norm, weight=simplify(norm.weight))
-
-
-_TRITON_WORD = re.compile(
-    r"""
-      (?P<kept>    \"{3} .*? \"{3} | "(?:\\.|[^"\\\n])*" | '(?:\\.|[^'\\\n])*' | \#[^\n]* )
-    | (?P<jit>     ^@triton\.jit$ )
-    | (?P<sigmoid> (?<![\w.]) tl\.sigmoid (?=\() )
-    | (?P<other>   (?<![\w.]) tl\. )
-    """,
-    re.VERBOSE | re.DOTALL | re.MULTILINE,
-)
-_GLUON_WORD = {"jit": "@gluon.jit", "sigmoid": "_logistic", "other": "gl."}
-
-
-def in_gluon(text: str) -> str:
-    """Return a module's text with Triton's words in Gluon's, the same functions by other names.
-
-    But for the sigmoid, which is a function of the module. Strings and comments stay: they may be
-    a user's own words.
-
-    What both languages print, such as loop bounds and expressions, is written in Triton's.
-    """
-    return _TRITON_WORD.sub(lambda found: _GLUON_WORD.get(found.lastgroup or "", found[0]), text)
 
 
 def tidied(text: str) -> str:

@@ -22,7 +22,7 @@ from flash4gen.render.context import API, Header
 from flash4gen.render.environment import LINE
 from flash4gen.render.gradients import gradients
 from flash4gen.schedule.choose import BUILD
-from flash4gen.schedule.model import Schedule
+from flash4gen.schedule.model import Family, Schedule
 from flash4gen.schedule.text import record_text
 
 if TYPE_CHECKING:
@@ -115,8 +115,13 @@ def header(attention: Attention, hardware: Hardware, choice: Choice, origin: Pro
             *excluded_rows(choice),
         ),
         title=title(attention),
-        meaning=meaning(attention, in_turn=not isinstance(choice.schedule, Schedule)),
+        meaning=meaning(attention, in_turn=_in_turn(choice)),
     )
+
+
+def _in_turn(choice: Choice) -> bool:
+    """Whether key tiles add to the gradient of queries in turn, where it is deterministic."""
+    return choice.backward is not None and choice.backward.schedule.family is Family.BLACKWELL
 
 
 def _what(schedule: AnySchedule) -> list[str]:

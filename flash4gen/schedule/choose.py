@@ -106,7 +106,7 @@ def choose(
             attention, hardware, read_pins(attention, Family.BLACKWELL), exclude, searched
         )
         if not isinstance(found, str):
-            return _with_pipeline(found, attention, hardware)
+            return _with_gradients(found, attention, hardware, unfit)
         declined = f"{DECLINED}{found}"
     if Family.PORTABLE not in allowed:
         return (_refused(attention, hardware, declined),)
@@ -170,25 +170,46 @@ def _portable(
     return replace(found, backward=choose_backward(attention, hardware, unfit))
 
 
-def _with_pipeline(
-    found: Choice | Diagnostic, attention: Attention, hardware: Hardware
+def _with_gradients(
+    found: Choice | Diagnostic, attention: Attention, hardware: Hardware, unfit: Unfit
 ) -> Choice | tuple[Diagnostic, ...]:
-    """Return what the blackwell family chose, with its backward pass where one is asked for."""
+    """Return what the blackwell family chose, with a backward pass where one is asked for.
+
+    Gradients that the family's pipeline does not compute are those of the portable family.
+    """
     if not isinstance(found, Choice):
         return (found,)
-    pair = pins_pair(attention)
-    refusal = _no_pair(attention, hardware) if pair else None
+    refusal = _no_pair(attention, hardware) if pins_pair(attention) else None
     if refusal is not None:
         return (refusal,)
     if not attention.differentiable:
         return found
+    declined = no_pipeline(attention, hardware)
+    if declined:
+        portable = Decision("backward", Family.PORTABLE.value, f"{DECLINED}{declined}")
+        found = replace(found, decisions=(*found.decisions, portable))
+        backward = choose_backward(attention, hardware, unfit)
+    else:
+        backward = choose_pipeline(attention, hardware, pair=pins_pair(attention))
     if attention.deterministic:
-        found = replace(found, decisions=(*found.decisions, IN_TURN))
-    return replace(found, backward=choose_pipeline(attention, hardware, pair=pair))
+        why = DETERMINISTIC if declined else IN_TURN
+        found = replace(found, decisions=(*found.decisions, why))
+    return replace(found, backward=backward)
 
 
 def _no_pair(attention: Attention, hardware: Hardware) -> Diagnostic | None:
     """Return the refusal of a pair of CTAs that cannot compute gradients, or None."""
+    pins = tuple(pin for pin in attention.pins if pin.name == PIN)
+    declined = no_pipeline(attention, hardware) if attention.differentiable else ""
+    if declined:
+        return pin_error(
+            PIN_FAMILY,
+            f"`{PIN} = 2` needs the blackwell family's backward pipeline, which cannot compute the "
+            f"gradients of `{attention.name}`",
+            pins,
+            notes=(declined,),
+            helps=("remove the pin: portable kernels compute them",),
+        )
     reason, fix = no_pair(attention, hardware), f"write `{PIN} = 1`"
     if not attention.differentiable:
         reason = "this attention has a forward pass only"
@@ -198,7 +219,7 @@ def _no_pair(attention: Attention, hardware: Hardware) -> Diagnostic | None:
     return pin_error(
         PIN_RULE,
         f"no pair of CTAs can compute the gradients of `{attention.name}`",
-        tuple(pin for pin in attention.pins if pin.name == PIN),
+        pins,
         notes=(reason,),
         helps=(fix,),
     )
@@ -233,8 +254,6 @@ def _declined(attention: Attention, hardware: Hardware, allowed: list[Family]) -
             return "pinned by the spec"
         return f"{DECLINED}the spec pins `{pin.name} = {pin.value}`, which it does not have"
     why = unsupported(attention)
-    if not why and attention.differentiable:
-        why = no_pipeline(attention, hardware)
     return f"{DECLINED}{why}" if why else ""
 
 

@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from flash4gen.schedule.backward.model import LoopShape
+from flash4gen.schedule.backward.model import BackwardSchedule, LoopShape
 from flash4gen.schedule.backward.pipeline.explain import pipeline_data, pipeline_tables
 from flash4gen.schedule.blackwell import explain as blackwell
 from flash4gen.schedule.constraints import CONSTRAINTS
@@ -49,7 +49,8 @@ def explain(choice: Choice, attention: Attention, hardware: Hardware) -> str:
     """
     if not isinstance(choice.schedule, Schedule):
         text = blackwell.explain(choice, choice.schedule, attention, hardware)
-        return "\n\n".join((text.rstrip("\n"), *pipeline_tables(choice, hardware))) + "\n"
+        gradients = (*pipeline_tables(choice, hardware), *backward_tables(choice))
+        return "\n\n".join((text.rstrip("\n"), *gradients)) + "\n"
     data = explanation(choice, attention, hardware)
     sections = (
         _headline(choice, attention, hardware),
@@ -75,8 +76,8 @@ def explain(choice: Choice, attention: Attention, hardware: Hardware) -> str:
 
 
 def backward_tables(choice: Choice) -> tuple[str, ...]:
-    """Return the table of the backward kernels, if there are any."""
-    if choice.backward is None:
+    """Return the table of the portable backward kernels, if there are any."""
+    if choice.backward is None or not isinstance(choice.backward.schedule, BackwardSchedule):
         return ()
     schedule = choice.backward.schedule
     rows = ((name, _shape(getattr(schedule, name)), why) for name, why in choice.backward.reasons)
@@ -89,7 +90,7 @@ def _shape(value: LoopShape | int | str) -> str:
 
 def backward_data(choice: Choice) -> dict[str, Any]:
     """Return the same as plain data: an entry ``backward``, if there is anything in it."""
-    if choice.backward is None:
+    if choice.backward is None or not isinstance(choice.backward.schedule, BackwardSchedule):
         return {}
     data = asdict(choice.backward.schedule)
     return {"backward": {"schedule": data, "reasons": dict(choice.backward.reasons)}}
@@ -100,7 +101,7 @@ def explanation(choice: Choice, attention: Attention, hardware: Hardware) -> dic
     schedule = choice.schedule
     if not isinstance(schedule, Schedule):
         data = blackwell.explanation(choice, schedule, attention, hardware)
-        return data | pipeline_data(choice)
+        return data | pipeline_data(choice) | backward_data(choice)
     work = workload(attention)
     spent = cost(schedule, work, hardware)
     return {

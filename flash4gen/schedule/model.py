@@ -178,6 +178,11 @@ class Choice:
     backward: BackwardChoice | None = None
     searched: Searched | None = None
 
+    @property
+    def mixed(self) -> bool:
+        """Whether the kernels of the two passes are of different families."""
+        return self.backward is not None and self.backward.schedule.family != self.schedule.family
+
 
 def as_portable(schedule: AnySchedule) -> Schedule:
     """Return a schedule that must be of the portable family.

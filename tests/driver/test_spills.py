@@ -162,3 +162,17 @@ def test_what_is_emitted_of_backward_kernels_has_their_names() -> None:
         ".key_gradient",
         ".query_gradient",
     ]
+
+
+def test_each_pass_is_judged_by_its_own_family() -> None:
+    """A few reloads of a warp-specialised kernel are harmless, of a portable one beside it none."""
+    what = replace(variant(32), passes=(Pass.FORWARD, Pass.BACKWARD))
+    plan = Plan(what, B200, chosen(what, B200))
+    assert plan.choice.mixed
+    forward = kernel("_forward_kernel", 12, trained(keys=0, queries=0).backward)
+    assert next_plan(plan, forward) is plan
+    again = next_plan(plan, replace(forward, backward=trained(keys=4, queries=0).backward))
+    assert again is not None
+    assert again.choice.schedule == plan.choice.schedule
+    assert again.choice.backward != plan.choice.backward
+    assert again.choice.mixed

@@ -13,7 +13,8 @@ from triton.experimental.gluon import language as gl
 
 from flash4gen.ir.library import target
 from flash4gen.ir.nodes import DType, EmptyRow, Lengths, Scales, Weights, descales
-from flash4gen.render.module import in_gluon, render
+from flash4gen.render.languages import in_gluon
+from flash4gen.render.module import render
 from flash4gen.render.source_expr import TRITON
 from flash4gen.schedule.model import Family
 from tests.ir.notation import attention, expr

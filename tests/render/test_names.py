@@ -62,6 +62,13 @@ def pipelined() -> str:
     return render(what, target("b200"), chosen(what, target("b200"))).text
 
 
+def mixed() -> str:
+    """Return a module in two languages."""
+    widths = {"head_dim": 32, "value_dim": 16}
+    what = attention(name=NAME, passes=tuple(Pass), mask=CAUSAL, score=SOFTCAP, **widths)
+    return render(what, target("b200"), chosen(what, target("b200"))).text
+
+
 def modules() -> Iterator[str]:
     """Yield modules of both families that differ in what they print."""
     for pins, changes in MODULES.values():
@@ -75,6 +82,7 @@ def modules() -> Iterator[str]:
     yield portable("h100", "pointer", block_size=16)
     yield trained()
     yield pipelined()
+    yield mixed()
     for weights in Weights:
         eight = {"dtype": DType.FP8_E4M3, "out_dtype": DType.BF16, "weights": weights}
         yield portable("h100", "tma", **eight)

@@ -9,7 +9,7 @@ import pytest
 
 from flash4gen.ir import library
 from flash4gen.ir.expr import Literal
-from flash4gen.ir.nodes import Pass, Pin, Weights
+from flash4gen.ir.nodes import Pass, Pin
 from flash4gen.schedule.backward.choose import choose_backward
 from flash4gen.schedule.backward.facts import Variant, read_facts
 from flash4gen.schedule.backward.model import KernelShape, as_loops
@@ -62,12 +62,10 @@ def test_both_passes_are_portable_and_load_by_pointers(target: str) -> None:
 
 
 def test_a_pinned_blackwell_family_is_refused_with_the_reason() -> None:
-    pinned = attention(
-        passes=TRAINED.passes, weights=Weights.SIGMOID, pins=(Pin("family", "blackwell"),)
-    )
+    pinned = attention(passes=TRAINED.passes, head_dim=160, pins=(Pin("family", "blackwell"),))
     found = choose(pinned, library.target("b200"))
     assert not isinstance(found, Choice)
-    assert "no sigmoid weights" in found[0].notes[0]
+    assert "has no memory plan" in found[0].notes[0]
 
 
 def test_amd_has_no_backward_pass_yet() -> None:

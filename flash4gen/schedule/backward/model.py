@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 from flash4gen.digest import WHERE_SET
+from flash4gen.schedule.model import Family
 
 if TYPE_CHECKING:
     from flash4gen.schedule.backward.pipeline.model import PipelineSchedule
@@ -74,6 +75,11 @@ class BackwardSchedule:
     rows: int
     head_pad: int
     value_pad: int
+
+    @property
+    def family(self) -> Family:
+        """The family of its kernels."""
+        return Family.PORTABLE
 
     @property
     def tile_q(self) -> int:

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from flash4gen.digest import WHERE_SET
 from flash4gen.schedule.backward.model import LoopShape
+from flash4gen.schedule.model import Family
 
 PART = 128
 """The widest part of a head that one product multiplies: an instruction has as many lanes."""
@@ -84,6 +85,11 @@ class PipelineSchedule:
     argument_bytes: int = field(default=0, metadata=WHERE_SET)
     row_bytes: int = field(default=0, metadata=WHERE_SET)
     ctas: int = field(default=1, metadata=WHERE_SET)
+
+    @property
+    def family(self) -> Family:
+        """The family of its kernels."""
+        return Family.BLACKWELL
 
     @property
     def share(self) -> int:

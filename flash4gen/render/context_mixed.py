@@ -1,0 +1,58 @@
+"""What the templates of a module see whose forward kernel is in Gluon and gradients in Triton."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from flash4gen.render.context_blackwell import BlackwellContext
+
+if TYPE_CHECKING:
+    from flash4gen.render.context import Arithmetic, Constant, LoadText, Mask, Option, Score
+    from flash4gen.render.context_backward import Backward
+    from flash4gen.render.context_inputs import Inputs
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Which elements of a tile of rows exist: ``store_mask`` is an expression."""
+
+    store_mask: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InTriton:
+    """What both passes compute with, in the language of the second.
+
+    Attributes:
+        constants: those that the forward pass has not, or with another value.
+        options: what all launches have in common.
+        arithmetic: functions that expressions call.
+        load: how tiles come from global memory.
+        inputs: the tensors that are read; their functions on the host where the forward pass has
+            none.
+        score: the score expression, where a loop recomputes it without derivatives.
+        mask: the mask expression; ``masks``: whether it hides any key.
+        stored: which rows and columns of the output exist.
+    """
+
+    constants: tuple[Constant, ...]
+    options: tuple[Option, ...]
+    arithmetic: Arithmetic
+    load: LoadText
+    inputs: Inputs
+    score: Score
+    mask: Mask
+    masks: bool
+    stored: Stored
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MixedContext(BlackwellContext):
+    """What a module with a warp-specialised forward kernel and portable gradients is printed from.
+
+    Templates know it as ``ctx``.
+    """
+
+    backward: Backward
+    triton: InTriton
