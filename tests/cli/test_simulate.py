@@ -62,7 +62,9 @@ def test_text_says_how_long_and_that_it_is_modelled(narrow: Ended) -> None:
 
 
 def test_text_names_units_and_the_lines_that_wait(narrow: Ended) -> None:
-    units = [line for line in narrow.stdout.splitlines() if line.startswith(("tensor", "mufu"))]
+    table = narrow.stdout.partition("units, share of")[2].partition("\n\n")[0]
+    units = [line for line in table.splitlines() if line.startswith(("tensor", "mufu"))]
+    assert len(units) == 2
     assert all("%" in line for line in units)
     waits = narrow.stdout.partition("where roles wait")[2]
     assert "mbarrier.wait(bars." in waits
