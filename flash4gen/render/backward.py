@@ -35,19 +35,21 @@ def training_context(
     found = gradients(attention)
     kept = {field.name: getattr(forward, field.name) for field in fields(forward)}
     derived = [by for _, by in found.moving]
+    backward = backward_text(attention, choice, found)
     return TrainingContext(
         **{
             **kept,
-            "interface": differentiable(attention, found, forward.interface),
+            "interface": differentiable(attention, found, backward.launch, forward.interface),
             "arithmetic": arithmetic_of(attention, derived),
-            "backward": backward_text(attention, choice, found),
+            "backward": backward,
         }
     )
 
 
-def differentiable(attention: Attention, found: Gradients, face: Interface) -> Interface:
+def differentiable(
+    attention: Attention, found: Gradients, host: BackwardLaunch, face: Interface
+) -> Interface:
     """Return the public function of a forward pass with what makes it differentiable."""
-    host = _host(attention, found)
     return replace(
         face,
         element="dtype",
@@ -58,7 +60,7 @@ def differentiable(attention: Attention, found: Gradients, face: Interface) -> I
 def backward_text(attention: Attention, choice: BackwardChoice, found: Gradients) -> Backward:
     """Return everything that the kernels of a backward pass are printed from."""
     pairs = backward_loops.pair_gradients(attention, found)
-    host = _host(attention, found)
+    host = backward_eager.launch(attention, found, pairs)
     zero = attention.empty_row is EmptyRow.ZERO
     return Backward(
         weights=Impl("softmax" if attention.normalised else "sigmoid"),
@@ -75,10 +77,6 @@ def backward_text(attention: Attention, choice: BackwardChoice, found: Gradients
         launch=host,
         eager=backward_eager.eager(attention, found, host, "0.0" if zero else 'float("nan")'),
     )
-
-
-def _host(attention: Attention, found: Gradients) -> BackwardLaunch:
-    return backward_eager.launch(attention, found, backward_loops.pair_gradients(attention, found))
 
 
 def _constants(choice: BackwardChoice, *, pairs: bool) -> tuple[Constant, ...]:

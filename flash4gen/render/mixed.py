@@ -41,21 +41,27 @@ def mixed_context(
     found = gradients(attention)
     kept = {field.name: getattr(forward, field.name) for field in fields(forward)}
     helpers = expressions.arithmetic_of(attention, [by for _, by in found.moving])
+    backward = backward_text(attention, choice, found)
     more = {
-        "interface": differentiable(attention, found, forward.interface),
+        "interface": differentiable(attention, found, backward.launch, forward.interface),
         "imports": _imports(forward, helpers),
-        "backward": backward_text(attention, choice, found),
-        "triton": _in_triton(attention, choice, forward, helpers),
+        "backward": backward,
+        "triton": _in_triton(attention, choice, forward, helpers, moving=bool(found.moving)),
     }
     return MixedContext(**{**kept, **more})
 
 
 def _in_triton(
-    attention: Attention, choice: BackwardChoice, forward: BlackwellContext, helpers: Arithmetic
+    attention: Attention,
+    choice: BackwardChoice,
+    forward: BlackwellContext,
+    helpers: Arithmetic,
+    *,
+    moving: bool,
 ) -> InTriton:
     schedule = as_loops(choice.schedule)
     read, mask = expressions.input_tensors(attention), expressions.mask(attention)
-    plain = attention.score == SCORE or gradients(attention).moving
+    plain = attention.score == SCORE or moving
     exact = schedule.value_pad == attention.value_dim
     own = (
         *exponent(attention),
