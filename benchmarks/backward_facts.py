@@ -23,7 +23,7 @@ from flash4gen.build.load import load_module
 from flash4gen.ir import library
 from flash4gen.render.module import render
 from flash4gen.schedule.backward.facts import COLUMNS, FACTS, Fact, Key, Variant, read_facts
-from flash4gen.schedule.backward.space import CANDIDATES, Kernel
+from flash4gen.schedule.backward.space import Kernel, candidates
 from flash4gen.schedule.choose import choose
 from flash4gen.schedule.model import Choice
 from flash4gen.source import SourceFile
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from flash4gen.ir.nodes import Attention
     from flash4gen.schedule.backward.model import LoopShape
 
-TARGETS = ("a100", "rtx4090", "h100", "b200", "rtx5090")
+TARGETS = ("a100", "rtx4090", "h100", "b200", "rtx5090", "mi300x", "mi355x")
 WIDTHS = ((64, 64), (128, 128))
 HEADS = 4
 
@@ -111,7 +111,7 @@ def compiled(
     (launch,) = gpu.launches
     facts = artefact_of(launch, hardware).facts
     return Fact(
-        arch=int(hardware.arch),
+        arch=hardware.arch,
         kernel=kernel,
         head_dim=attention.head_dim,
         value_dim=attention.value_dim,
@@ -160,15 +160,18 @@ def sweep(
     kernel: Kernel,
     variant: Variant,
 ) -> None:
-    """Compile a kernel's shapes until one fits; what is known is not compiled again."""
+    """Compile a kernel's shapes until one fits, for AMD all of them: a second each.
+
+    What is known is not compiled again.
+    """
     widths = attention.head_dim, attention.value_dim
-    for shape in CANDIDATES[kernel]:
-        key = (int(hardware.arch), kernel, *widths, shape, variant)
+    for shape in candidates(hardware, kernel):
+        key = (hardware.arch, kernel, *widths, shape, variant)
         if key not in known:
             known[key] = compiled(attention, hardware, kernel, shape, variant)
             write(list(known.values()))
         print(hardware.name, known[key], flush=True)
-        if known[key].fits(hardware):
+        if known[key].fits(hardware) and isinstance(hardware.arch, int):
             break
 
 
@@ -177,7 +180,8 @@ def write(facts: list[Fact]) -> None:
     with FACTS.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(COLUMNS)
-        table.writerows(sorted(fact.row for fact in facts))
+        in_order = sorted(facts, key=lambda fact: (isinstance(fact.arch, str), fact.row))
+        table.writerows(fact.row for fact in in_order)
 
 
 if __name__ == "__main__":

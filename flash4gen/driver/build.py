@@ -261,7 +261,8 @@ def recorded_plan(plan: Plan, text: str) -> Plan:
     shapes = {
         item.text: item
         for kernel in Kernel
-        for item in (KernelShape(kernel.value, it) for it in shapes_to_try(plan.attention, kernel))
+        for shape in shapes_to_try(plan.attention, plan.hardware, kernel)
+        for item in (KernelShape(kernel.value, shape),)
     }
     told = _RECORD.findall(text)
     excluded = tuple((candidates[name], why) for name, why in told if name in candidates)

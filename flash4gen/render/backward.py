@@ -10,7 +10,7 @@ from flash4gen.render import backward_eager, backward_loops
 from flash4gen.render.constants import integer
 from flash4gen.render.context import Impl, Option
 from flash4gen.render.context_backward import Backward, Common, TrainingContext
-from flash4gen.render.expressions import arithmetic_of
+from flash4gen.render.expressions import arithmetic_of, sigmoid_form, tanh_form
 from flash4gen.render.gradients import gradients
 from flash4gen.schedule.backward.model import as_loops
 
@@ -35,12 +35,13 @@ def training_context(
     found = gradients(attention)
     kept = {field.name: getattr(forward, field.name) for field in fields(forward)}
     derived = [by for _, by in found.moving]
-    backward = backward_text(attention, choice, found)
+    waves = forward.launch.any_size
+    backward = backward_text(attention, choice, found, waves=waves)
     return TrainingContext(
         **{
             **kept,
             "interface": differentiable(attention, found, backward.launch, forward.interface),
-            "arithmetic": arithmetic_of(attention, derived),
+            "arithmetic": arithmetic_of(attention, derived, tanh_form(waves=waves)),
             "backward": backward,
         }
     )
@@ -57,13 +58,18 @@ def differentiable(
     )
 
 
-def backward_text(attention: Attention, choice: BackwardChoice, found: Gradients) -> Backward:
-    """Return everything that the kernels of a backward pass are printed from."""
+def backward_text(
+    attention: Attention, choice: BackwardChoice, found: Gradients, *, waves: bool = False
+) -> Backward:
+    """Return everything that the kernels of a backward pass are printed from.
+
+    ``waves``: for AMD.
+    """
     pairs = backward_loops.pair_gradients(attention, found)
-    host = backward_eager.launch(attention, found, pairs)
+    host = replace(backward_eager.launch(attention, found, pairs), any_size=waves)
     zero = attention.empty_row is EmptyRow.ZERO
     return Backward(
-        weights=Impl("softmax" if attention.normalised else "sigmoid"),
+        weights=Impl("softmax" if attention.normalised else sigmoid_form(waves=waves)),
         common=Common(
             constants=_constants(choice, pairs=bool(pairs)),
             options=_options(choice, pairs=bool(pairs), rows=attention.normalised),

@@ -163,6 +163,7 @@ class BackwardLaunch:
         pairs: those that have kernels of their own.
         sinks: the lines that give the gradient of the sink's logit.
         placed: the lines that bring gradients of inputs into the inputs' shapes, and the return.
+        any_size: as for ``Launch``.
     """
 
     signature: tuple[str, ...]
@@ -174,6 +175,7 @@ class BackwardLaunch:
     pairs: tuple[PairGradient, ...]
     sinks: tuple[str, ...]
     placed: tuple[str, ...]
+    any_size: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -108,10 +108,22 @@ def arithmetic(attention: Attention, score: Expr | None = None, tanh: str = "tan
     return _helpers_of([score or attention.score, *attention.expressions[1:], *bound], tanh)
 
 
-def arithmetic_of(attention: Attention, derivatives: Sequence[Expr]) -> Arithmetic:
+def arithmetic_of(
+    attention: Attention, derivatives: Sequence[Expr], tanh: str = "tanh"
+) -> Arithmetic:
     """Return the same for a module with derivatives and query ranges of key tiles."""
     bound = _bound_exprs(bounds(attention.mask)) + _bound_exprs(query_bounds(attention.mask))
-    return _helpers_of([*attention.expressions, *derivatives, *bound], "tanh")
+    return _helpers_of([*attention.expressions, *derivatives, *bound], tanh)
+
+
+def tanh_form(*, waves: bool) -> str:
+    """Return the form of a hyperbolic tangent in Triton; ``waves``: AMD's have no fast quotient."""
+    return "tanh_reciprocal" if waves else "tanh"
+
+
+def sigmoid_form(*, waves: bool) -> str:
+    """Return the file of sigmoid weights, by the same."""
+    return "sigmoid_reciprocal" if waves else "sigmoid"
 
 
 def _helpers_of(printed: Sequence[Expr], tanh: str) -> Arithmetic:

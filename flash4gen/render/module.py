@@ -149,8 +149,7 @@ def _context(
     waves = hardware.backend == Backend.HIP
     # A capped score has its tanh in itself.
     printed = SCORE if schedule.capped else attention.score
-    helpers = expressions.arithmetic(attention, printed, "tanh_reciprocal" if waves else "tanh")
-    sigmoid = "sigmoid_reciprocal" if waves else "sigmoid"
+    helpers = expressions.arithmetic(attention, printed, expressions.tanh_form(waves=waves))
     score = formats.score(attention, schedule, asm=not waves)
     load = formats.load(schedule, _purpose(hardware))
     epilogue = formats.epilogue(attention, schedule, empty_value)
@@ -172,7 +171,7 @@ def _context(
         norm=rows.norm(attention),
         score=score,
         mask=expressions.mask(attention),
-        softmax=formats.softmax(attention, schedule, sigmoid),
+        softmax=formats.softmax(attention, schedule, expressions.sigmoid_form(waves=waves)),
         attend=formats.attend(attention, schedule, names),
         output=rows.output(attention, epilogue.out),
         epilogue=replace(epilogue, out="acc") if attention.epilogue is not None else epilogue,

@@ -88,7 +88,7 @@ def choose(
     Returns:
         The choice and its log; diagnostics if a pin is wrong or nothing fits.
     """
-    lacking = no_dtype(attention, hardware) or no_backward(attention, hardware)
+    lacking = no_dtype(attention, hardware) or no_backward(attention)
     if lacking is not None:
         return (lacking,)
     problems = pin_problems(attention)

@@ -13,7 +13,7 @@ from flash4gen.ir.nodes import Pass, Pin
 from flash4gen.schedule.backward.choose import choose_backward
 from flash4gen.schedule.backward.facts import Variant, read_facts
 from flash4gen.schedule.backward.model import KernelShape, as_loops
-from flash4gen.schedule.backward.space import CANDIDATES, Kernel
+from flash4gen.schedule.backward.space import CANDIDATES, WAVE_CANDIDATES, Kernel
 from flash4gen.schedule.choose import choose
 from flash4gen.schedule.explain import explain, explanation
 from flash4gen.schedule.model import Choice, Load, as_portable
@@ -30,7 +30,7 @@ def test_a_chosen_shape_was_compiled_without_spills() -> None:
     schedule = as_loops(choose_backward(TRAINED, hardware).schedule)
     facts = {(f.arch, f.kernel, f.shape): f for f in read_facts() if f.head_dim == 64}
     for kernel, shape in ((Kernel.KEYS, schedule.keys), (Kernel.QUERIES, schedule.queries)):
-        assert facts[hardware.arch, kernel, shape].fits(hardware)  # type: ignore[index]
+        assert facts[hardware.arch, kernel, shape].fits(hardware)
 
 
 def test_the_reason_names_what_came_before() -> None:
@@ -68,12 +68,31 @@ def test_a_pinned_blackwell_family_is_refused_with_the_reason() -> None:
     assert "has no memory plan" in found[0].notes[0]
 
 
-def test_amd_has_no_backward_pass_yet() -> None:
-    amd = next(item for item in library.targets() if item.backend == "hip")
-    found = choose(TRAINED, amd)
-    assert not isinstance(found, Choice)
-    assert found[0].code == "F4G107"
-    assert "NVIDIA" in found[0].helps[0]
+@pytest.mark.parametrize("head_dim", [64, 128])
+@pytest.mark.parametrize("target", ["mi300x", "mi355x"])
+def test_shapes_for_amd_were_compiled_for_that_very_target(target: str, head_dim: int) -> None:
+    hardware = library.target(target)
+    trained = attention(passes=TRAINED.passes, head_dim=head_dim, value_dim=head_dim)
+    choice = choose_backward(trained, hardware)
+    schedule = as_loops(choice.schedule)
+    swept = {(f.kernel, f.shape) for f in read_facts() if f.arch == hardware.arch and f.stack == 0}
+    assert {(Kernel.KEYS, schedule.keys), (Kernel.QUERIES, schedule.queries)} <= swept
+    assert "no spills" in choice.reason("keys")
+
+
+def test_every_shape_for_amd_has_16_rows_for_each_warp() -> None:
+    for kernel, shapes in WAVE_CANDIDATES.items():
+        for shape in shapes:
+            rows = shape.tile_k if kernel is Kernel.KEYS else shape.tile_q
+            assert rows >= 16 * shape.warps
+
+
+def test_an_amd_shape_that_spills_is_replaced_by_the_next() -> None:
+    hardware = library.target("mi300x")
+    first = as_loops(choose_backward(TRAINED, hardware).schedule).keys
+    second = choose_backward(TRAINED, hardware, ((KernelShape("keys", first), "spills"),))
+    assert as_loops(second.schedule).keys == WAVE_CANDIDATES[Kernel.KEYS][1]
+    assert "spills" in second.reason("keys")
 
 
 def test_what_has_no_gradient_kernels_is_refused_with_what_works() -> None:

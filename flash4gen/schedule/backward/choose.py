@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from flash4gen.diagnostics.codes import Code
 from flash4gen.diagnostics.model import Diagnostic, Label, Severity
 from flash4gen.ir.expr import SCORE
-from flash4gen.ir.hardware import Backend
 from flash4gen.schedule.backward.facts import Fact, Variant, read_facts
 from flash4gen.schedule.backward.model import (
     BackwardChoice,
@@ -30,7 +29,7 @@ from flash4gen.schedule.units import Unit, best_unit
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from flash4gen.ir.hardware import Hardware
+    from flash4gen.ir.hardware import Arch, Hardware
     from flash4gen.ir.nodes import Attention
 
 _UNIT_OF = {90: Unit.WGMMA, 100: Unit.TCGEN05}
@@ -39,13 +38,11 @@ _UNIT_OF = {90: Unit.WGMMA, 100: Unit.TCGEN05}
 _ROWS_REASON = "rows of the kernel that reads out and its gradient once, before the others"
 
 
-def no_backward(attention: Attention, hardware: Hardware) -> Diagnostic | None:
+def no_backward(attention: Attention) -> Diagnostic | None:
     """Return the refusal of a backward pass that has no kernels yet, None where there are some."""
     if not attention.differentiable:
         return None
-    if hardware.backend != Backend.CUDA:
-        lacking, instead = f"for {hardware.doc}", "compile for a GPU of NVIDIA's"
-    elif attention.paged:
+    if attention.paged:
         lacking, instead = "of keys in pages", "pass keys and values as whole tensors"
     elif attention.q_norm is not None or attention.k_norm is not None:
         lacking, instead = "of norms", "normalise q and k in PyTorch"
@@ -95,7 +92,8 @@ def _choose(
     kernel: Kernel, attention: Attention, hardware: Hardware, out: dict[KernelShape, str]
 ) -> tuple[LoopShape, str]:
     """Return the first shape that fits, and why the one before it does not."""
-    known, shapes = _facts_for(kernel, attention, hardware), shapes_to_try(attention, kernel)
+    known = _facts_for(kernel, attention, hardware)
+    shapes = shapes_to_try(attention, hardware, kernel)
     before = ""
     for shape in shapes:
         fact = known.get(shape)
@@ -163,10 +161,7 @@ def _known(
     kernel: Kernel, attention: Attention, hardware: Hardware, variant: Variant
 ) -> dict[LoopShape, Fact]:
     facts = [fact for fact in read_facts() if fact.kernel is kernel and fact.variant is variant]
-    unit = best_unit(hardware)
-    same = [fact for fact in facts if _UNIT_OF.get(fact.arch, Unit.MMA_SYNC) is unit]
-    near = same or facts if variant is Variant.CAPPED else same
-    arch = _nearest(sorted({fact.arch for fact in near}), int(hardware.arch))
+    arch = _nearest(facts, hardware, variant)
     own = [fact for fact in facts if fact.arch == arch]
     wide = [
         (fact.head_dim, fact.value_dim)
@@ -179,6 +174,17 @@ def _known(
     return {fact.shape: fact for fact in own if (fact.head_dim, fact.value_dim) == widths}
 
 
-def _nearest(known: Sequence[int], arch: int) -> int | None:
-    before = [one for one in known if one <= arch]
+def _nearest(facts: Sequence[Fact], hardware: Hardware, variant: Variant) -> Arch | None:
+    """Return whose facts stand in for a target's: AMD's are all swept, and have none but their own.
+
+    Of compute capabilities it is the last one before with the same matrix unit; where that has no
+    facts, the most demanding variant is known of others as well.
+    """
+    if isinstance(hardware.arch, str):
+        return hardware.arch
+    unit = best_unit(hardware)
+    swept = {fact.arch for fact in facts if isinstance(fact.arch, int)}
+    same = {arch for arch in swept if _UNIT_OF.get(arch, Unit.MMA_SYNC) is unit}
+    known = sorted(same or swept if variant is Variant.CAPPED else same)
+    before = [one for one in known if one <= hardware.arch]
     return before[-1] if before else next(iter(known), None)

@@ -11,13 +11,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from flash4gen.ir.hardware import Arch, Hardware
 from flash4gen.schedule.backward.model import LoopShape
 from flash4gen.schedule.backward.space import Kernel
-
-if TYPE_CHECKING:
-    from flash4gen.ir.hardware import Hardware
 
 FACTS = Path(__file__).with_name("facts.csv")
 """The measured table."""
@@ -35,7 +32,7 @@ class Variant(StrEnum):
     gradients then need not pass through registers between the heads of a group."""
 
 
-Key = tuple[int, Kernel, int, int, LoopShape, Variant]
+Key = tuple[Arch, Kernel, int, int, LoopShape, Variant]
 
 
 COLUMNS = (
@@ -47,21 +44,21 @@ COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """What ptxas made of one kernel with one shape.
+    """What ptxas, or LLVM for AMD, made of one kernel with one shape.
 
     Attributes:
-        arch: compute capability, as Triton writes it.
+        arch: compute capability or AMD's processor, as Triton writes it.
         kernel: which kernel.
         head_dim, value_dim: widths of the heads.
         shape: its shape.
         variant: what it was compiled for.
         registers: per thread.
         stack: bytes of spilled registers per thread.
-        smem: bytes of shared memory of a block.
+        smem: bytes of shared memory of a block, AMD's LDS.
         tmem: columns of tensor memory of a block.
     """
 
-    arch: int
+    arch: Arch
     kernel: Kernel
     head_dim: int
     value_dim: int
@@ -103,7 +100,7 @@ def read_facts() -> tuple[Fact, ...]:
     with FACTS.open(newline="", encoding="utf-8") as file:
         return tuple(
             Fact(
-                int(row["arch"]),
+                int(row["arch"]) if row["arch"].isdigit() else row["arch"],
                 Kernel(row["kernel"]),
                 int(row["head_dim"]),
                 int(row["value_dim"]),

@@ -10,7 +10,7 @@ from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
 from flash4gen.schedule.backward.model import LoopShape
-from flash4gen.schedule.backward.space import CANDIDATES, Kernel
+from flash4gen.schedule.backward.space import Kernel, candidates
 from flash4gen.schedule.domain import Domain
 from flash4gen.schedule.memory import ELEMENT
 from flash4gen.schedule.space import CHOICES, pad
@@ -42,12 +42,13 @@ def pinned_sides(attention: Attention, kernel: Kernel) -> dict[str, int]:
     return {side: value for side, value in named.items() if isinstance(value, int)}
 
 
-def shapes_to_try(attention: Attention, kernel: Kernel) -> tuple[LoopShape, ...]:
+def shapes_to_try(
+    attention: Attention, hardware: Hardware, kernel: Kernel
+) -> tuple[LoopShape, ...]:
     """Return the shapes to try, best first: all of the space, with what is pinned in its place."""
     sides = pinned_sides(attention, kernel)
-    if not sides:
-        return CANDIDATES[kernel]
-    return tuple(dict.fromkeys(replace(shape, **sides) for shape in CANDIDATES[kernel]))
+    shapes = candidates(hardware, kernel)
+    return tuple(dict.fromkeys(replace(shape, **sides) for shape in shapes)) if sides else shapes
 
 
 def least_bytes(attention: Attention, kernel: Kernel, shape: LoopShape) -> int:
@@ -64,7 +65,8 @@ def misfit_of(attention: Attention, hardware: Hardware, kernel: Kernel) -> str:
     """Return why no shape with a kernel's pins fits a target, or an empty text."""
     if not pinned_sides(attention, kernel):
         return ""
-    least = min(least_bytes(attention, kernel, it) for it in shapes_to_try(attention, kernel))
+    shapes = shapes_to_try(attention, hardware, kernel)
+    least = min(least_bytes(attention, kernel, shape) for shape in shapes)
     if least <= hardware.smem_per_block:
         return ""
     return (

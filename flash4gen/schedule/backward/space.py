@@ -12,8 +12,10 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from flash4gen.schedule.backward.model import KernelShape, LoopShape
+from flash4gen.schedule.units import Unit, best_unit
 
 if TYPE_CHECKING:
+    from flash4gen.ir.hardware import Hardware
     from flash4gen.schedule.backward.model import AnyBackwardSchedule
 
 
@@ -69,6 +71,39 @@ CANDIDATES: dict[Kernel, tuple[LoopShape, ...]] = {
     ),
 }
 """For each kernel, in the order in which they are preferred."""
+
+WAVE_CANDIDATES: dict[Kernel, tuple[LoopShape, ...]] = {
+    Kernel.KEYS: (
+        LoopShape(32, 128, 4, 1),
+        LoopShape(64, 64, 4, 1),
+        LoopShape(32, 64, 4, 1),
+        LoopShape(32, 128, 8, 1),
+        LoopShape(16, 64, 4, 1),
+    ),
+    Kernel.QUERIES: (
+        LoopShape(128, 32, 4, 1),
+        LoopShape(128, 32, 8, 1),
+        LoopShape(64, 32, 4, 1),
+        LoopShape(64, 16, 4, 1),
+    ),
+    Kernel.PAIRS: (
+        LoopShape(128, 64, 8, 1),
+        LoopShape(64, 64, 4, 1),
+        LoopShape(64, 32, 4, 1),
+        LoopShape(64, 16, 4, 1),
+    ),
+}
+"""The same for AMD. Four warps may have 512 registers each, and need 64 rows of an MFMA tile. A
+second stage has gfx942 hold tiles in registers: a hundred more, and spills at head_dim 128. The
+first shapes are those from which the tuning of the Triton kernels for AMD in FlashAttention's
+repository starts (``flash_attn_triton_amd``)."""
+
+
+def candidates(hardware: Hardware, kernel: Kernel) -> tuple[LoopShape, ...]:
+    """Return the shapes that a kernel is tried with on a target, best first."""
+    waves = best_unit(hardware) is Unit.MFMA
+    return (WAVE_CANDIDATES if waves else CANDIDATES)[kernel]
+
 
 _KERNEL_OF = {"_key_gradient_kernel": Kernel.KEYS, "_query_gradient_kernel": Kernel.QUERIES}
 _OTHERS = "_gradient_kernel"
