@@ -1,7 +1,7 @@
 """Compiles backward kernels and writes what they need to ``schedule/backward/facts.csv``.
 
 For every swept target and pair of widths the shapes of ``schedule/backward/space.py`` are compiled
-in their order, until one neither spills nor asks for more shared memory than a block may have, for
+in their order, until a few neither spill nor ask for more shared memory than a block may have, for
 each ``Variant``: a softcap and a causal window, what registers a shape needs at most; then less.
 
     python -m benchmarks.backward_facts [TARGET ...]
@@ -10,6 +10,7 @@ each ``Variant``: a softcap and a causal window, what registers a shape needs at
 from __future__ import annotations
 
 import csv
+import re
 import sys
 import tempfile
 from dataclasses import replace
@@ -37,15 +38,25 @@ if TYPE_CHECKING:
     from flash4gen.schedule.backward.model import LoopShape
 
 TARGETS = ("a100", "rtx4090", "h100", "b200", "rtx5090", "mi300x", "mi355x")
-WIDTHS = ((64, 64), (128, 128))
+WIDTHS = ((64, 64), (128, 128), (256, 256))
 HEADS = 4
+ENOUGH = 3
+"""Shapes of a kernel that fit: the first, and spares for specs that need more registers."""
 
 VARIANTS = {
     Kernel.KEYS: tuple(Variant),
-    Kernel.QUERIES: tuple(Variant),
+    Kernel.QUERIES: (Variant.CAPPED, Variant.PLAIN, Variant.BARE),
     Kernel.PAIRS: (Variant.CAPPED,),
 }
 """What each kernel is compiled for."""
+
+WIDEST = 256
+DEMANDING = {
+    Kernel.KEYS: (Variant.CAPPED, Variant.TOGETHER),
+    Kernel.QUERIES: (Variant.CAPPED,),
+    Kernel.PAIRS: (Variant.CAPPED,),
+}
+"""The same for the widest heads, most of whose shapes spill, a minute each."""
 
 SPEC = """
 attention swept {{
@@ -54,7 +65,8 @@ attention swept {{
     kv_heads = {kv_heads}
     head_dim = {head_dim} / {value_dim}
     input bias : f32[heads, seq_q, seq_k]
-    score    = {score}{bias}
+    input slopes : f32[heads]
+    score    = {score}{bias}{slopes}
     mask     = {mask}
     passes   = forward, backward
     schedule {{ family = portable }}
@@ -74,16 +86,19 @@ def attention_of(head_dim: int, value_dim: int, kernel: Kernel, variant: Variant
 
     bias = " + bias[h, q, k]" if kernel is Kernel.PAIRS else ""
     bare = variant is Variant.BARE
+    apart = kernel is Kernel.KEYS and variant in (Variant.CAPPED, Variant.PLAIN)
     text = SPEC.format(
         head_dim=head_dim,
         value_dim=value_dim,
         kv_heads=HEADS if bare else HEADS // 2,
-        score="softcap(s, 50)" if variant is Variant.CAPPED else "s",
+        score="softcap(s, 50)" if variant in (Variant.CAPPED, Variant.TOGETHER) else "s",
+        slopes=" + slopes[h] * (k - q_end)" if apart else "",
         mask="causal(align = end)" + ("" if bare else " and window(keys = 4096)"),
         bias=bias,
     )
-    if not bias:
-        text = text.replace("    input bias : f32[heads, seq_q, seq_k]\n", "")
+    for name, used in (("bias", bias), ("slopes", apart)):
+        if not used:
+            text = re.sub(f"    input {name} .*\n", "", text)
     found = analyse(SourceFile("swept.attn", text))
     assert not found.diagnostics, found.diagnostics
     return found.attentions[0]
@@ -135,7 +150,8 @@ def _arguments(attention: Attention) -> list[Any]:
     out = torch.zeros(1, 257, HEADS, attention.value_dim, dtype=torch.bfloat16)
     q = torch.zeros(1, 257, HEADS, attention.head_dim, dtype=torch.bfloat16)
     lse = torch.zeros(1, HEADS, 257)
-    tensors = [torch.zeros(HEADS, 257, 257) for _ in attention.inputs]
+    shapes = [(HEADS, 257, 257)[: len(tensor.axes)] for tensor in attention.inputs]
+    tensors = [torch.zeros(shape) for shape in shapes]
     needs = [True] * (3 + len(tensors))
     few = attention.kv_heads
     return [out, lse, q, q[:, :, :few], out[:, :, :few], *tensors, out, lse, needs]
@@ -148,7 +164,7 @@ def main(names: list[str]) -> None:
         hardware = library.target(name)
         for head_dim, value_dim in WIDTHS:
             for kernel in Kernel:
-                for variant in VARIANTS[kernel]:
+                for variant in (VARIANTS if head_dim < WIDEST else DEMANDING)[kernel]:
                     attention = attention_of(head_dim, value_dim, kernel, variant)
                     sweep(known, attention, hardware, kernel, variant)
 
@@ -160,18 +176,20 @@ def sweep(
     kernel: Kernel,
     variant: Variant,
 ) -> None:
-    """Compile a kernel's shapes until one fits, for AMD all of them: a second each.
+    """Compile a kernel's shapes until a few fit, for AMD all of them: a second each.
 
     What is known is not compiled again.
     """
     widths = attention.head_dim, attention.value_dim
+    fitting = 0
     for shape in candidates(hardware, kernel):
         key = (hardware.arch, kernel, *widths, shape, variant)
         if key not in known:
             known[key] = compiled(attention, hardware, kernel, shape, variant)
             write(list(known.values()))
         print(hardware.name, known[key], flush=True)
-        if known[key].fits(hardware) and isinstance(hardware.arch, int):
+        fitting += known[key].fits(hardware)
+        if fitting == ENOUGH and isinstance(hardware.arch, int):
             break
 
 

@@ -77,7 +77,7 @@ def backward_text(
             spans=backward_loops.query_spans(attention),
             pointers=False,
         ),
-        keys=backward_loops.key_loop(attention, found),
+        keys=backward_loops.key_loop(attention, found, as_loops(choice.schedule).heads),
         queries=backward_loops.query_loop(attention, found),
         pairs=pairs,
         launch=host,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from flash4gen.ir.derivative import ONE
@@ -23,6 +24,7 @@ from flash4gen.render.gradients import Where, factor
 from flash4gen.render.inputs import attention_names, inputs, outside
 from flash4gen.render.shared_expr import shared_statements
 from flash4gen.render.source_expr import TRITON, variable_names
+from flash4gen.schedule.backward.heads import HeadLoop
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,19 +81,25 @@ def query_loop(attention: Attention, found: Gradients) -> GradientLoop:
     )
 
 
-def key_loop(attention: Attention, found: Gradients) -> GradientLoop:
+def key_loop(attention: Attention, found: Gradients, heads: HeadLoop) -> GradientLoop:
     """Return the loop over queries that gives the gradients of a tile of keys and values."""
-    return _loop(
+    loop = _loop(
         attention,
         found,
         found.at(Where.KEYS),
         names=TRANSPOSED,
         varies=lambda lookup: Var.Q in variables(lookup),
-        indents=(8, 8),
+        indents=(8 if heads is HeadLoop.APART else 4, 8),
         edge="rows[None, :] < seq_q",
         results=("dk", "dv"),
         kernel="KEYS",
     )
+    if heads is HeadLoop.APART:
+        return loop
+    head = Var.H.value in loop.handed
+    handed = dict.fromkeys(Var.HKV.value if it == Var.H.value else it for it in loop.handed)
+    line = "h = hkv * GROUP + member" if head else ""
+    return replace(loop, together=True, handed=tuple(handed), head=line)
 
 
 def pair_gradients(attention: Attention, found: Gradients) -> tuple[PairGradient, ...]:

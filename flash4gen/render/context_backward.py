@@ -101,6 +101,8 @@ class GradientLoop:
         kept: the arguments of the function that says which weights stay; none without dropout.
         dv: the gradient of the values, as it is stored.
         scales: whether the score reads scaled products, whatever the forward pass's reads.
+        together: whether one loop goes over the queries of all heads of a group.
+        head: the line that says which head a step is for, where one loop has several.
     """
 
     inputs: Inputs
@@ -118,6 +120,8 @@ class GradientLoop:
     kept: tuple[str, ...]
     dv: str
     scales: bool
+    together: bool = False
+    head: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

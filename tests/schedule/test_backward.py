@@ -12,12 +12,13 @@ from flash4gen.ir.expr import Literal
 from flash4gen.ir.nodes import Pass, Pin
 from flash4gen.schedule.backward.choose import choose_backward
 from flash4gen.schedule.backward.facts import Variant, read_facts
+from flash4gen.schedule.backward.heads import HeadLoop, head_loop
 from flash4gen.schedule.backward.model import KernelShape, as_loops
 from flash4gen.schedule.backward.space import CANDIDATES, WAVE_CANDIDATES, Kernel
 from flash4gen.schedule.choose import choose
 from flash4gen.schedule.explain import explain, explanation
 from flash4gen.schedule.model import Choice, Load, as_portable
-from tests.ir.notation import attention
+from tests.ir.notation import attention, expr
 
 if TYPE_CHECKING:
     from flash4gen.ir.nodes import Attention
@@ -28,13 +29,17 @@ TRAINED = attention(passes=(Pass.FORWARD, Pass.BACKWARD), head_dim=64, value_dim
 def test_a_chosen_shape_was_compiled_without_spills() -> None:
     hardware = library.target("rtx5090")
     schedule = as_loops(choose_backward(TRAINED, hardware).schedule)
-    facts = {(f.arch, f.kernel, f.shape): f for f in read_facts() if f.head_dim == 64}
-    for kernel, shape in ((Kernel.KEYS, schedule.keys), (Kernel.QUERIES, schedule.queries)):
-        assert facts[hardware.arch, kernel, shape].fits(hardware)
+    fitting = {
+        (fact.kernel, fact.shape)
+        for fact in read_facts()
+        if fact.head_dim == 64 and fact.arch == hardware.arch and fact.fits(hardware)
+    }
+    assert {(Kernel.KEYS, schedule.keys), (Kernel.QUERIES, schedule.queries)} <= fitting
 
 
 def test_the_reason_names_what_came_before() -> None:
-    choice = choose_backward(TRAINED, library.target("rtx5090"))
+    capped = replace(TRAINED, score=expr("5.0 * tanh(s / 5.0)"))
+    choice = choose_backward(capped, library.target("rtx5090"))
     assert "no spills" in choice.reason("keys")
     assert "spills" in choice.reason("keys").partition(";")[2]
 
@@ -117,15 +122,62 @@ def test_explain_shows_the_shape_of_each_backward_kernel_and_why() -> None:
     assert "no spills" in data["reasons"]["queries"]
 
 
-def test_heads_that_share_no_keys_have_room_for_larger_tiles() -> None:
-    alone = attention(passes=TRAINED.passes, heads=4, kv_heads=4, head_dim=128, value_dim=128)
-    shared = attention(passes=TRAINED.passes, heads=4, kv_heads=2, head_dim=128, value_dim=128)
+WIDE = {"passes": TRAINED.passes, "heads": 4, "head_dim": 128, "value_dim": 128}
+GROUPED = attention(**WIDE, kv_heads=2)
+SLOPED = attention(**WIDE, kv_heads=2, score="s + slopes[h] * float(k - q_end)")
+
+
+def test_heads_in_one_loop_have_room_for_larger_tiles() -> None:
     for name in ("h100", "b200"):
         larger, smaller = (
             as_loops(choose_backward(one, library.target(name)).schedule).keys
-            for one in (alone, shared)
+            for one in (GROUPED, SLOPED)
         )
         assert larger.tile_q * larger.tile_k > smaller.tile_q * smaller.tile_k
+
+
+@pytest.mark.parametrize(
+    ("variant", "expected"),
+    [
+        (GROUPED, HeadLoop.TOGETHER),
+        # a head has no keys to share
+        (attention(**WIDE, kv_heads=4), HeadLoop.APART),
+        # the distance of a head is known from its number, and need not be read
+        (attention(**WIDE, kv_heads=2, score="s - 0.5 * float(h * k)"), HeadLoop.TOGETHER),
+        (attention(**WIDE, kv_heads=2, mask="docs[b, q] == docs[b, k]"), HeadLoop.TOGETHER),
+        # a gradient for each query: another kernel's
+        (attention(**WIDE, kv_heads=2, score="s * temperature[0, q]"), HeadLoop.TOGETHER),
+        # read once for each head, and summed over it
+        (SLOPED, HeadLoop.APART),
+        # a gradient for each key and head
+        (attention(**WIDE, kv_heads=2, score="s + key_bias[0, k]"), HeadLoop.APART),
+        # a range of queries for each head
+        (attention(**WIDE, kv_heads=2, mask="q_end - k < 16 * h"), HeadLoop.APART),
+        # a counter for each head
+        (attention(**WIDE, kv_heads=2, dropout=0.1), HeadLoop.APART),
+    ],
+)
+def test_heads_go_together_unless_something_belongs_to_one(
+    variant: Attention, expected: HeadLoop
+) -> None:
+    assert head_loop(variant) is expected
+    choice = choose_backward(variant, library.target("h100"))
+    assert as_loops(choice.schedule).heads is expected
+    assert bool(choice.reason("heads")) is (expected is HeadLoop.TOGETHER)
+
+
+def test_after_all_known_shapes_have_spilled_comes_one_that_is_not_known() -> None:
+    hardware = library.target("h100")
+    tried: tuple[tuple[KernelShape, str], ...] = ()
+    shapes = []
+    for _ in range(10):
+        shapes.append(as_loops(choose_backward(GROUPED, hardware, tried).schedule).queries)
+        tried += ((KernelShape("queries", shapes[-1]), "spills"),)
+    # each is tried once, the larger ones first, and not the smallest at once
+    assert len(set(shapes)) == len(shapes)
+    sizes = [shape.tile_q * shape.tile_k for shape in shapes]
+    assert sizes[0] == max(sizes)
+    assert sizes[1] > sizes[-1]
 
 
 def test_a_shape_that_spills_in_a_demanding_variant_is_known_to_fit_in_a_lesser_one() -> None:
@@ -155,11 +207,12 @@ def test_a_dropped_weight_takes_the_registers_of_larger_tiles() -> None:
 
 def test_what_spills_with_wider_heads_does_not_rule_out_what_fits_these() -> None:
     hardware = library.target("h100")
-    plain = attention(passes=TRAINED.passes, head_dim=64, value_dim=64)
-    capped = attention(passes=TRAINED.passes, head_dim=64, value_dim=64, score="s * 2.0")
-    for one in (plain, capped):
-        keys = as_loops(choose_backward(one, hardware).schedule).keys
-        assert (keys.tile_q, keys.tile_k) == (64, 128)
+    narrow, wide = (
+        as_loops(choose_backward(replace(GROUPED, head_dim=d, value_dim=d), hardware).schedule).keys
+        for d in (64, 128)
+    )
+    assert (narrow.tile_q, narrow.tile_k) == (64, 128)
+    assert narrow.tile_q * narrow.tile_k > wide.tile_q * wide.tile_k
 
 
 def shaped(**pins: int) -> Attention:

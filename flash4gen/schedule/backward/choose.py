@@ -14,6 +14,7 @@ from flash4gen.diagnostics.codes import Code
 from flash4gen.diagnostics.model import Diagnostic, Label, Severity
 from flash4gen.ir.expr import SCORE
 from flash4gen.schedule.backward.facts import Fact, Variant, read_facts
+from flash4gen.schedule.backward.heads import REASONS, HeadLoop, head_loop
 from flash4gen.schedule.backward.model import (
     BackwardChoice,
     BackwardSchedule,
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 _UNIT_OF = {90: Unit.WGMMA, 100: Unit.TCGEN05}
 """The matrix unit of swept targets, where it is not the warp's own."""
+
+_UNKNOWN = "nothing is known of such kernels"
 
 _ROWS_REASON = "rows of the kernel that reads out and its gradient once, before the others"
 
@@ -73,6 +76,9 @@ def choose_backward(
     chosen = {kernel: _choose(kernel, attention, hardware, out) for kernel in Kernel}
     keys, queries, pairs = (chosen[kernel][0] for kernel in Kernel)
     reasons = [(kernel.value, reason) for kernel, (_, reason) in chosen.items()]
+    heads = head_loop(attention)
+    if heads in REASONS:
+        reasons.append(("heads", REASONS[heads]))
     return BackwardChoice(
         schedule=BackwardSchedule(
             hardware=hardware.name,
@@ -82,6 +88,7 @@ def choose_backward(
             rows=ROWS,
             head_pad=pad(attention.head_dim),
             value_pad=pad(attention.value_dim),
+            heads=heads,
         ),
         reasons=(*reasons, ("rows", _ROWS_REASON)),
         excluded=exclude,
@@ -91,7 +98,11 @@ def choose_backward(
 def _choose(
     kernel: Kernel, attention: Attention, hardware: Hardware, out: dict[KernelShape, str]
 ) -> tuple[LoopShape, str]:
-    """Return the first shape that fits, and why the one before it does not."""
+    """Return the first shape that fits, and why the one before it does not.
+
+    One of which nothing is known is taken where a pin leaves no other, or where a build has found
+    all that are known to fit wanting; it compiles that one, and comes back if it spills too.
+    """
     known = _facts_for(kernel, attention, hardware)
     shapes = shapes_to_try(attention, hardware, kernel)
     before = ""
@@ -104,10 +115,11 @@ def _choose(
         elif fact is not None:
             before = f"{shape.text} {_misfit(fact, hardware)}"
     pinned = _pinned(kernel, attention)
-    for shape in shapes if pinned else ():
+    wanting = any(tried.kernel == kernel.value for tried in out)
+    for shape in shapes if pinned or wanting else ():
         small = least_bytes(attention, kernel, shape) <= hardware.smem_per_block
         if small and shape not in known and KernelShape(kernel.value, shape) not in out:
-            return shape, f"{pinned}nothing is known of such kernels"
+            return shape, pinned + _UNKNOWN + (f"; {before}" if before else "")
     return shapes[-1], f"{pinned}the smallest; {before}" if before else f"{pinned}the smallest"
 
 
@@ -150,11 +162,11 @@ def _variants(attention: Attention) -> tuple[Variant, ...]:
     Masks are not looked at: where one needs the registers, a compile spills, and the next shape
     stands in.
     """
-    if attention.score != SCORE:
-        return (Variant.CAPPED,)
-    if attention.group != 1 or attention.dropout:
-        return Variant.CAPPED, Variant.PLAIN
-    return tuple(Variant)
+    one_loop = head_loop(attention) is HeadLoop.TOGETHER or attention.group == 1
+    capped = attention.score != SCORE
+    if attention.dropout or not one_loop:
+        return (Variant.CAPPED,) if capped else (Variant.CAPPED, Variant.PLAIN)
+    return (Variant.CAPPED, Variant.TOGETHER) if capped else tuple(Variant)
 
 
 def _known(

@@ -24,12 +24,14 @@ class Variant(StrEnum):
     """What a fact was compiled for, the most demanding first."""
 
     CAPPED = "capped"
-    """A softcap and a causal window; two query heads share keys and values."""
+    """A softcap and a causal window; two query heads share keys and values, and a slope of each has
+    the gradients of keys go through them one after the other (``HeadLoop.APART``)."""
     PLAIN = "plain"
-    """The same without a softcap: the score is the product of a query and a key itself."""
+    """The same without a softcap."""
+    TOGETHER = "together"
+    """A softcap and a causal window; both heads are in one loop."""
     BARE = "bare"
-    """Of these the causal mask alone, and each query head has keys and values of its own: both
-    gradients then need not pass through registers between the heads of a group."""
+    """A causal mask alone, and each query head has keys and values of its own."""
 
 
 Key = tuple[Arch, Kernel, int, int, LoopShape, Variant]

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 from flash4gen.digest import WHERE_SET
+from flash4gen.schedule.backward.heads import HeadLoop
 from flash4gen.schedule.model import Family
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class BackwardSchedule:
         rows: queries per program of the kernel that goes before them.
         head_pad: head_dim rounded up to the power of two that Triton blocks need, at least 16.
         value_pad: the same for value_dim.
+        heads: how a program of ``keys`` visits the query heads of its group.
     """
 
     hardware: str
@@ -75,6 +77,7 @@ class BackwardSchedule:
     rows: int
     head_pad: int
     value_pad: int
+    heads: HeadLoop = field(default=HeadLoop.APART, metadata=WHERE_SET)
 
     @property
     def family(self) -> Family:
