@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
@@ -40,7 +41,7 @@ SPEC = """\
 attention trained {{
     dtype    = bf16
     heads    = 16
-    kv_heads = 16
+    kv_heads = {kv_heads}
     head_dim = 128
     mask     = causal(align = end)
     passes   = {passes}
@@ -48,7 +49,10 @@ attention trained {{
 }}
 """
 SHARE = 0.7
-"""Of FlexAttention's slots, what ours may need at most."""
+"""Of FlexAttention's slots, what ours may need at most where each query head has its own keys."""
+
+KV_HEADS = (16, 4)
+"""Heads of keys and values: as many as of queries, and a quarter."""
 
 LOOPS = ("_query_gradient_kernel", "_key_gradient_kernel")
 """The kernels that recompute scores; both together make a backward pass."""
@@ -74,10 +78,11 @@ MOST_TIME = 2.0
 """Times the cold compile of the forward pass alone that both passes may take."""
 
 
-def built(target: str, folder: Path, passes: str = "forward, backward") -> Built:
+def built(target: str, kv_heads: int, folder: Path) -> Built:
     """Compile the module of a target."""
     spec = folder / "trained.attn"
-    spec.write_text(SPEC.format(passes=passes), encoding="utf-8")
+    text = SPEC.format(passes="forward, backward", kv_heads=kv_heads)
+    spec.write_text(text, encoding="utf-8")
     plans, problems = plan_spec(check_spec(spec), [target])
     if not plans:
         raise SystemExit(f"{target}: {problems[0].message}")
@@ -97,10 +102,11 @@ def slots(kernel: Artefact) -> float:
 
 def slots_table(folder: Path) -> tuple[Table, bool]:
     """Return the table of all targets, and whether nothing spills and every limit is kept."""
-    shown = Table("target", "kernel", "shape", "registers", "spills", "slots", "Flex", "share", "")
+    names = "target", "kv_heads", "kernel", "shape", "registers", "spills", "slots", "Flex"
+    shown = Table(*names, "share", "")
     kept = True
-    for rival in RIVALS:
-        found = built(rival.target, folder)
+    for kv_heads, rival in product(KV_HEADS, RIVALS):
+        found = built(rival.target, kv_heads, folder)
         choice = found.plan.choice.backward
         assert choice is not None
         schedule = as_loops(choice.schedule)
@@ -111,18 +117,20 @@ def slots_table(folder: Path) -> tuple[Table, bool]:
             facts = kernel.facts
             spills = facts.spill_stores + facts.spill_loads
             kept &= spills == 0
-            row = [rival.target, kernel.kernel, "", f"{facts.registers}", f"{spills}"]
+            row = [rival.target, f"{kv_heads}", kernel.kernel, ""]
+            row += [f"{facts.registers}", f"{spills}"]
             if kernel.kernel in LOOPS:
                 own = slots(kernel)
                 total += own
-                row[2] = shapes[kernel.kernel].text
+                row[3] = shapes[kernel.kernel].text
                 row += [f"{own:.2f}", f"{theirs[kernel.kernel]}"]
             shown.add_row(*row)
         share = total / rival.total
-        kept &= share <= SHARE
-        verdict = "kept" if share <= SHARE else "broken"
-        row = [rival.target, "both loops", "", "", "", f"{total:.2f}", f"{rival.total:.1f}"]
-        shown.add_row(*row, f"{share:.2f}", f"≤ {SHARE} {verdict}")
+        limited = kv_heads == KV_HEADS[0]
+        kept &= share <= SHARE or not limited
+        verdict = f"≤ {SHARE} {'kept' if share <= SHARE else 'broken'}" if limited else ""
+        row = [rival.target, f"{kv_heads}", "both loops", "", "", "", f"{total:.2f}"]
+        shown.add_row(*row, f"{rival.total:.1f}", f"{share:.2f}", verdict)
     return shown, kept
 
 
@@ -134,7 +142,7 @@ def cold_seconds(target: str, passes: str) -> tuple[float, float]:
     with tempfile.TemporaryDirectory(prefix="flash4gen-cold-") as name:
         folder = Path(name)
         spec = folder / "trained.attn"
-        spec.write_text(SPEC.format(passes=passes), encoding="utf-8")
+        spec.write_text(SPEC.format(passes=passes, kv_heads=KV_HEADS[0]), encoding="utf-8")
         command = [sys.executable, "-m", "flash4gen", "compile", str(spec), "--target", target]
         command += ["--out", str(folder / "out"), "--no-validate"]
         environment = os.environ | {"TRITON_CACHE_DIR": str(folder / "cache")}

@@ -1,7 +1,7 @@
 """What compiled backward kernels need: registers, spills, shared memory, as ``facts.csv`` has it.
 
 ``benchmarks/backward_facts.py`` makes the table, in bfloat16, for one target of each generation, of
-the three variants of ``Variant``: what a variant lacks leaves registers for larger tiles.
+the variants of ``Variant``: what a variant lacks leaves registers for larger tiles.
 """
 
 from __future__ import annotations
