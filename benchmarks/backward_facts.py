@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from triton import OutOfResources
 
 from flash4gen.build.compile import artefact_of
 from flash4gen.build.load import load_module
@@ -107,7 +108,10 @@ def attention_of(head_dim: int, value_dim: int, kernel: Kernel, variant: Variant
 def compiled(
     attention: Attention, hardware: Hardware, kernel: Kernel, shape: LoopShape, variant: Variant
 ) -> Fact:
-    """Compile one kernel with one shape."""
+    """Compile one kernel with one shape.
+
+    Triton compiles none that needs too much tensor memory: of such a one that is all that is known.
+    """
     choice = choose(attention, hardware)
     assert isinstance(choice, Choice)
     assert choice.backward is not None
@@ -121,22 +125,18 @@ def compiled(
         for name in ("_rows_kernel", *NAMES.values()):
             if name != NAMES[kernel] and hasattr(module, name):
                 setattr(module, name, _Idle())
-        with virtual_gpu(hardware.arch, execute=False) as gpu:
-            module._launch_backward(*_arguments(attention))
+        widths = attention.head_dim, attention.value_dim
+        which = hardware.arch, kernel, *widths, shape, variant
+        try:
+            with virtual_gpu(hardware.arch, execute=False) as gpu:
+                module._launch_backward(*_arguments(attention))
+        except OutOfResources as error:
+            if error.name != "tensor memory":
+                raise
+            return Fact(*which, registers=0, stack=0, smem=0, tmem=error.required)
     (launch,) = gpu.launches
     facts = artefact_of(launch, hardware).facts
-    return Fact(
-        arch=hardware.arch,
-        kernel=kernel,
-        head_dim=attention.head_dim,
-        value_dim=attention.value_dim,
-        shape=shape,
-        variant=variant,
-        registers=facts.registers,
-        stack=facts.spill_bytes,
-        smem=facts.smem_bytes,
-        tmem=facts.tmem_columns,
-    )
+    return Fact(*which, facts.registers, facts.spill_bytes, facts.smem_bytes, facts.tmem_columns)
 
 
 class _Idle:

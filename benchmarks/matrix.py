@@ -137,7 +137,8 @@ def built_row(
         facts = built.artefact.facts
         row = replace(row, spills=facts.spill_bytes, loop_spills=facts.loop_spills)
         if row.spills and not row.reason:
-            row = replace(row, reason=f"outside of loops but for {facts.loop_spills} instructions")
+            inside = f" but for {facts.loop_spills} instructions" if facts.loop_spills else ""
+            row = replace(row, reason=f"outside of loops{inside}")
     took, used = processor_use()
     return replace(row, seconds=took, megabytes=used), built
 

@@ -266,3 +266,13 @@ def test_a_wrong_value_of_such_a_pin_lists_the_right_ones() -> None:
     found = choose(shaped(queries_warps=3), library.target("h100"))
     assert not isinstance(found, Choice)
     assert (found[0].code, found[0].helps) == ("F4G503", ("write `4` or `8`",))
+
+
+def test_pins_that_leave_no_tensor_memory_are_refused() -> None:
+    wide = replace(shaped(keys_tile_k=128, keys_warps=8), head_dim=256, value_dim=256)
+    pinned = replace(wide, pins=(*wide.pins, Pin("keys_tile_q", 64), Pin("family", "portable")))
+    found = choose(pinned, library.target("b200"))
+    assert not isinstance(found, Choice)
+    assert found[0].code == "F4G504"
+    assert "640 columns of tensor memory at least, an SM has 512" in found[0].notes[0]
+    assert isinstance(choose(pinned, library.target("h100")), Choice)

@@ -22,7 +22,7 @@ from flash4gen.schedule.backward.model import (
     LoopShape,
     Unfit,
 )
-from flash4gen.schedule.backward.pins import least_bytes, pinned_sides, shapes_to_try
+from flash4gen.schedule.backward.pins import lack, pinned_sides, shapes_to_try
 from flash4gen.schedule.backward.space import ROWS, Kernel
 from flash4gen.schedule.space import pad
 from flash4gen.schedule.units import Unit, best_unit
@@ -117,8 +117,8 @@ def _choose(
     pinned = _pinned(kernel, attention)
     wanting = any(tried.kernel == kernel.value for tried in out)
     for shape in shapes if pinned or wanting else ():
-        small = least_bytes(attention, kernel, shape) <= hardware.smem_per_block
-        if small and shape not in known and KernelShape(kernel.value, shape) not in out:
+        fits = not lack(attention, hardware, kernel, shape)
+        if fits and shape not in known and KernelShape(kernel.value, shape) not in out:
             return shape, pinned + _UNKNOWN + (f"; {before}" if before else "")
     return shapes[-1], f"{pinned}the smallest; {before}" if before else f"{pinned}the smallest"
 

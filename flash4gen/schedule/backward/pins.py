@@ -14,6 +14,7 @@ from flash4gen.schedule.backward.space import Kernel, candidates
 from flash4gen.schedule.domain import Domain
 from flash4gen.schedule.memory import ELEMENT
 from flash4gen.schedule.space import CHOICES, pad
+from flash4gen.schedule.units import Unit, matrix_unit
 
 if TYPE_CHECKING:
     from flash4gen.ir.hardware import Hardware
@@ -51,14 +52,26 @@ def shapes_to_try(
     return tuple(dict.fromkeys(replace(shape, **sides) for shape in shapes)) if sides else shapes
 
 
-def least_bytes(attention: Attention, kernel: Kernel, shape: LoopShape) -> int:
-    """Return a lower bound of the shared memory of a kernel that was never compiled.
+def lack(attention: Attention, hardware: Hardware, kernel: Kernel, shape: LoopShape) -> str:
+    """Return what a kernel that was never compiled has too little of; nothing if none is known of.
 
-    The tiles of a loop's step, two tensors wide, once for each stage that is ahead of another.
+    Lower bounds: the tiles of a loop's step, two tensors wide, once for each stage that is ahead of
+    another; the columns of tensor memory of gradients, scores, and gradients of weights.
     """
-    rows = shape.tile_q if kernel is Kernel.KEYS else shape.tile_k
     width = pad(attention.head_dim) + pad(attention.value_dim)
-    return max(1, shape.stages - 1) * rows * width * ELEMENT
+    of_keys = kernel is Kernel.KEYS
+    rows, lanes = (shape.tile_q, shape.tile_k) if of_keys else (shape.tile_k, shape.tile_q)
+    least = max(1, shape.stages - 1) * rows * width * ELEMENT
+    if least > hardware.smem_per_block:
+        return (
+            f"the tiles that its loop reads ahead take {least:,} bytes of shared memory at least, "
+            f"a block has {hardware.smem_per_block:,}"
+        )
+    columns = (width if of_keys else pad(attention.head_dim)) + 2 * rows
+    there = hardware.tmem_columns
+    if matrix_unit(hardware, lanes, shape.warps) is Unit.TCGEN05 and columns > there:
+        return f"it takes {columns} columns of tensor memory at least, an SM has {there}"
+    return ""
 
 
 def misfit_of(attention: Attention, hardware: Hardware, kernel: Kernel) -> str:
@@ -66,10 +79,5 @@ def misfit_of(attention: Attention, hardware: Hardware, kernel: Kernel) -> str:
     if not pinned_sides(attention, kernel):
         return ""
     shapes = shapes_to_try(attention, hardware, kernel)
-    least = min(least_bytes(attention, kernel, shape) for shape in shapes)
-    if least <= hardware.smem_per_block:
-        return ""
-    return (
-        f"the tiles that its loop reads ahead take {least:,} bytes of shared memory at least, a "
-        f"block has {hardware.smem_per_block:,}"
-    )
+    lacks = [lack(attention, hardware, kernel, shape) for shape in shapes]
+    return lacks[-1] if all(lacks) else ""
