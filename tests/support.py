@@ -14,6 +14,7 @@ from flash4gen.driver import check_spec, plan_spec
 from flash4gen.driver.build import Built, Run, build_plan, render_plan, subject_of
 from flash4gen.ir.nodes import DType
 from flash4gen.validate.function import function_runner, measure_of, results_of
+from flash4gen.validate.gradient_rung import gradient_cases, gradient_result
 from flash4gen.validate.loops import CasePlan, plan_cases
 from tests.test_matrix import TARGETS, VARIANTS, WIDTHS, spec_text
 
@@ -23,8 +24,33 @@ if TYPE_CHECKING:
 
     from flash4gen.diagnostics import Diagnostic
     from flash4gen.driver import Plan
+    from flash4gen.schedule.backward.model import AnyBackwardSchedule
 
+GRADIENTS = "Gradients"
 CAUSAL = "mask = causal(align = end)"
+
+TRAINED = {
+    name: VARIANTS[name]
+    for name in (
+        "full", "causal_end", "window", "sink_and_window", "prefix_lm", "per_head", "two_sided",
+        "softcap", "alibi", "slopes", "bias", "distances", "temperature", "documents", "sinks",
+        "sigmoid_weights", "packed", "norms", "gated", "paged",
+    )
+} | {
+    "dropout": f"dropout = 0.1\n {CAUSAL}",
+    "deterministic": f"deterministic = true\n {CAUSAL}",
+}  # fmt: skip
+"""Specs that are trained with, at head_dim 64."""
+
+TRAINED_WIDTHS = (32, 96, 128, "192 / 128", 256)
+
+
+def trained_text(body: str, head_dim: str = "64") -> str:
+    """Return a spec with both passes, whose heads share keys."""
+    fields = f"{body}\n passes = forward, backward"
+    return spec_text(fields, heads="4\n kv_heads = 2", head_dim=head_dim, dtype="bf16")
+
+
 SPECS: dict[str, dict[str, tuple[str, str]]] = {
     "Variants": {
         name: (body, spec_text(body, heads="6\n kv_heads = 2")) for name, body in VARIANTS.items()
@@ -37,10 +63,24 @@ SPECS: dict[str, dict[str, tuple[str, str]]] = {
         str(dtype): (f"dtype = {dtype}", spec_text(CAUSAL, head_dim="64", dtype=str(dtype)))
         for dtype in DType
     },
+    GRADIENTS: {
+        **{name: (body, trained_text(body)) for name, body in TRAINED.items()},
+        **{
+            f"head_dim {width}": (f"head_dim = {width}", trained_text(CAUSAL, str(width)))
+            for width in TRAINED_WIDTHS
+        },
+    },
 }
 """By section and name: the fields that make the row, and the whole spec."""
 
-KEYS = [(s, n, target) for s, named in SPECS.items() for n in named for target in TARGETS]
+KEYS = [
+    (section, name, target)
+    for section, named in SPECS.items()
+    for name in named
+    for target in TARGETS
+    # A pipeline takes most of a minute, and these two have that of B200.
+    if section != GRADIENTS or target not in ("b300", "rubin")
+]
 
 CASES = ("one more than a tile", "no keys", "more queries than keys", "three batch entries")
 """Both loops, rows without keys, ends of tiles, several programs; each takes about a second."""
@@ -90,13 +130,18 @@ def found(plan: Plan, section: str, name: str, folder: Path) -> Cell:
     )
     if built is None:
         return replace(cell, note=_why(findings.in_order()[0]))
-    family = built.plan.choice.schedule.family.value
-    if wrong := list(failures(built)):
+    choice = built.plan.choice
+    backward = None if choice.backward is None else choice.backward.schedule
+    family = (backward or choice.schedule).family.value
+    if wrong := [*failures(built), *(gradient_failures(built, backward) if backward else ())]:
         return replace(cell, family=family, note=wrong[0])
-    facts = built.artefact.facts
+    kernels = (built.artefact, *built.artefact.backward)
     # What the roles of a warp-specialised kernel were handed may be saved outside their loops.
-    spills = facts.spill_bytes if family == "portable" else facts.loop_spills
-    return replace(cell, family=family, status=Status.PROVEN, spills=spills)
+    spills = [
+        kernel.facts.spill_bytes if family == "portable" else kernel.facts.loop_spills
+        for kernel in (kernels if family == choice.schedule.family.value else kernels[1:])
+    ]
+    return replace(cell, family=family, status=Status.PROVEN, spills=sum(spills))
 
 
 def failures(built: Built) -> Iterator[str]:
@@ -114,6 +159,15 @@ def failures(built: Built) -> Iterator[str]:
     )
     for result in results:
         yield from (failure.reason for failure in result.failures)
+
+
+def gradient_failures(built: Built, schedule: AnyBackwardSchedule) -> Iterator[str]:
+    """Yield what is wrong with the gradients of a module."""
+    subject, module = subject_of(built), load_module(built.file)
+    for case in gradient_cases(built.plan.attention, schedule):
+        if case.name in CASES:
+            result = gradient_result(subject, module, case)
+            yield from (f"{case.name}: {failure.reason}" for failure in result.failures)
 
 
 def few_cases(plan: Plan) -> CasePlan:

@@ -21,6 +21,10 @@ Written by `pytest tests/test_support.py --slow --record-support` from what it r
 compiled for the target, executed on the virtual GPU over several lengths, and equal to the
 reference within the error budget. **–**: refused, with the reason below. An empty cell has not
 been run. Shapes are small; what is proven about a module of yours, its own certificate says.
+
+Under *Gradients* it is the kernels of gradients that are told: heads that share keys, bfloat16. The
+forward kernel of such a module may be warp-specialised where they are not, see
+[blackwell.md](blackwell.md#portable-gradients).
 """
 
 LEGEND = """\
