@@ -53,7 +53,7 @@ def test_an_excluded_shape_is_not_chosen_again() -> None:
 
 
 def test_unknown_widths_get_the_smallest_shape() -> None:
-    wide = attention(passes=TRAINED.passes, head_dim=256, value_dim=256)
+    wide = attention(passes=TRAINED.passes, head_dim=512, value_dim=512)
     schedule = choose_backward(wide, library.target("rtx5090")).schedule
     assert schedule.keys == CANDIDATES[Kernel.KEYS][-1]
 
