@@ -5,11 +5,15 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flash4gen.diagnostics.codes import Code
+from flash4gen.diagnostics.model import Diagnostic, Severity
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 
 def write_all(files: Mapping[Path, bytes]) -> tuple[Path, ...]:
@@ -25,16 +29,18 @@ def write_all(files: Mapping[Path, bytes]) -> tuple[Path, ...]:
         The files that changed.
 
     Raises:
-        OSError: a folder or file cannot be written.
+        OSError: a folder or file cannot be written; it names the destination.
     """
     changed = {path: data for path, data in files.items() if not _holds(path, data)}
     staged: dict[Path, Path] = {}
     try:
         for path, data in changed.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            staged[path] = _staged(path, data)
+            with _naming(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                staged[path] = _staged(path, data)
         for path, temporary in staged.items():
-            temporary.replace(path)
+            with _naming(path):
+                temporary.replace(path)
     finally:
         for temporary in staged.values():
             temporary.unlink(missing_ok=True)
@@ -50,8 +56,30 @@ def probe_folder(folder: Path) -> None:
     existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     if not existing.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, "not a folder", str(existing))
-    with tempfile.TemporaryFile(dir=existing):
+    with _naming(folder), tempfile.TemporaryFile(dir=existing):
         pass
+
+
+def not_written(error: OSError, *helps: str) -> Diagnostic:
+    """Say that outputs cannot be written, and that nothing was changed."""
+    return Diagnostic(
+        code=Code.CANNOT_WRITE,
+        severity=Severity.ERROR,
+        message=f"cannot write {error.filename or 'the outputs'}: {error.strerror or error}",
+        notes=("nothing was changed",),
+        helps=helps,
+    )
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Let errors name what was to be written, and not a temporary file that nobody asked for."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _holds(path: Path, data: bytes) -> bool:

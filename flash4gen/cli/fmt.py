@@ -88,22 +88,31 @@ def _files(paths: Sequence[Path], output: Output, *, check: bool, diff: bool) ->
         changed[path] = made.encode()
         if diff:
             print_difference(str(path), source.text, made)
-    if not (check or diff):
-        _write(changed)
-    _report(changed, len(paths) - len(changed), output, written=not (check or diff), quiet=diff)
+    unchanged = len(paths) - len(changed)
+    if not (check or diff) and (problem := _write(changed)):
+        found.append(problem)
+        changed = {}
+    _report(changed, unchanged, output, written=not (check or diff), quiet=diff)
     output.diagnostics(found)
     output.end(ok=not found and (not changed or not (check or diff)))
 
 
-def _write(changed: Mapping[Path, bytes]) -> None:
-    """Rewrite files, all or none; links stay links, and who may read a file stays as it is."""
-    from flash4gen.build.store import write_all
+def _write(changed: Mapping[Path, bytes]) -> Diagnostic | None:
+    """Rewrite files, all or none; links stay links, and who may read a file stays as it is.
+
+    Returns why they cannot be written.
+    """
+    from flash4gen.build.store import not_written, write_all
 
     files = {path.resolve(): data for path, data in changed.items()}
     modes = {path: path.stat().st_mode for path in files}
-    write_all(files)
+    try:
+        write_all(files)
+    except OSError as error:
+        return not_written(error)
     for path, mode in modes.items():
         path.chmod(mode)
+    return None
 
 
 def _report(

@@ -117,4 +117,8 @@ def begin(kind: str, name: str, folder: Path) -> tuple[Path | None, tuple[Diagno
             helps=["move it away, or change it as it is"],
         )
         return None, findings.in_order()
+    except OSError as error:
+        from flash4gen.build.store import not_written
+
+        return None, (not_written(error, "choose another folder with --template-dir"),)
     return file, ()

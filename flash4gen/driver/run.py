@@ -11,8 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flash4gen.build.store import probe_folder, write_all
-from flash4gen.diagnostics.codes import Code
+from flash4gen.build.store import not_written, probe_folder, write_all
 from flash4gen.diagnostics.collect import Findings
 from flash4gen.driver.build import Built, Run, as_searched, build_plan, subject_of
 from flash4gen.driver.fresh import compare_index, compare_plan
@@ -44,6 +43,7 @@ if TYPE_CHECKING:
 
 EMITTED = tuple(dict.fromkeys(kind for kinds in EMITTED_FOR.values() for kind in kinds))
 """What ``compile_spec`` can write beside a module."""
+_ELSEWHERE = "choose another folder with --out"
 
 
 def compile_spec(  # noqa: PLR0913 - the options of a front door
@@ -108,7 +108,11 @@ def compile_spec(  # noqa: PLR0913 - the options of a front door
 
 
 def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8") if path.is_file() else ""
+    """Return an earlier output, for what can be taken from it; nothing where that is no text."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 def _index(plan: IndexPlan, run: Run) -> IndexResult:
@@ -288,7 +292,7 @@ def _written(files: dict[Path, bytes], findings: Findings) -> tuple[Path, ...]:
     try:
         return write_all(files)
     except OSError as error:
-        _cannot_write(error, findings)
+        findings.add(not_written(error, _ELSEWHERE))
         return ()
 
 
@@ -298,17 +302,7 @@ def _probe(folders: Sequence[Path], findings: Findings) -> None:
         for folder in folders:
             probe_folder(folder)
     except OSError as error:
-        _cannot_write(error, findings)
-
-
-def _cannot_write(error: OSError, findings: Findings) -> None:
-    findings.error(
-        Code.CANNOT_WRITE,
-        f"cannot write {error.filename or 'the outputs'}: {error.strerror or error}",
-        None,
-        notes=["nothing was changed"],
-        helps=["choose another folder with --out"],
-    )
+        findings.add(not_written(error, _ELSEWHERE))
 
 
 def _silent(event: Event) -> None:
