@@ -44,7 +44,7 @@ def _exports(file: Path) -> list[str]:
     from jinja2 import TemplateSyntaxError
 
     try:
-        contract = read_contract(file.read_text(encoding="utf-8"))
+        contract = read_contract(file.read_text(encoding="utf-8", errors="replace"))
     except TemplateSyntaxError as error:
         return [f"syntax error in line {error.lineno}"]
     return [*contract.macros, *contract.blocks]

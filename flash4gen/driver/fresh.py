@@ -41,6 +41,7 @@ def _compare_module(plan: Plan, run: Run, findings: Findings, *, certificates: b
         _missing(file, span, help_line, findings)
         return
     rendered = render_plan(recorded_plan(plan, text), run)
+    findings.add(*rendered.warnings)
     if text != rendered.text:
         _stale(file, (text, rendered.text), span, help_line, findings)
     elif certificates and (fault := _certificate_fault(rendered, file)):
