@@ -37,15 +37,15 @@ def preflight(paths: Sequence[Path]) -> tuple[Diagnostic, ...]:
     found = tuple(item for result in results for item in result.diagnostics)
     clashes = Findings()
     seen: dict[str, Label | None] = {}
-    for attention in (item for result in results for item in result.attentions):
-        label = Label(attention.span, "first defined here") if attention.span else None
-        if attention.name in seen:
-            first = seen[attention.name]
+    for item in (one for result in results for one in (*result.attentions, *result.models)):
+        label = Label(item.span, "first defined here") if item.span else None
+        if item.name in seen:
+            first = seen[item.name]
             clashes.error(
-                Code.DUPLICATE, f"attention `{attention.name}` is defined in two specs",
-                attention.span, also=[first] if first else (),
+                Code.DUPLICATE, f"`{item.name}` is defined in two specs",
+                item.span, also=[first] if first else (),
                 notes=["both would be written to the same file"],
             )  # fmt: skip
-        seen.setdefault(attention.name, label)
+        seen.setdefault(item.name, label)
     found += clashes.in_order()
     return found if not succeeded(found) else ()

@@ -146,7 +146,8 @@ def _check_macros(name: str, source: SourceFile, contract: Contract, findings: F
     """Report what a template lacks that those it stands in for have."""
     if not (family := family_of(name)):
         return
-    shipped = shipped_templates()[name if name in family else family[0]]
+    stands_for = name if name in family else family[0]
+    shipped = shipped_templates()[stands_for]
     if shipped.kind == "skeleton":
         return  # it is extended, and its macros are called by nobody else
     for wanted in shipped.signatures:
@@ -155,7 +156,7 @@ def _check_macros(name: str, source: SourceFile, contract: Contract, findings: F
                 Code.TEMPLATE_MACRO,
                 f"this template lacks the macro `{wanted}`",
                 line_span(source, 1),
-                notes=[f"others call it, as shipped `{family[0]}` has it"],
+                notes=[f"others call it, as shipped `{stands_for}` has it"],
                 helps=[_forward(name, family, wanted)],
             )
             continue
