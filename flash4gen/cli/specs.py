@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from flash4gen.diagnostics import Diagnostic
     from flash4gen.driver import CompileResult
+    from flash4gen.ir.model import Model
+    from flash4gen.ir.nodes import Attention
 
 
 def each_spec(
@@ -37,7 +39,10 @@ def preflight(paths: Sequence[Path]) -> tuple[Diagnostic, ...]:
     found = tuple(item for result in results for item in result.diagnostics)
     clashes = Findings()
     seen: dict[str, Label | None] = {}
-    for item in (one for result in results for one in (*result.attentions, *result.models)):
+    items: list[Attention | Model] = []
+    for result in results:
+        items += [*result.attentions, *result.models]
+    for item in items:
         label = Label(item.span, "first defined here") if item.span else None
         if item.name in seen:
             first = seen[item.name]
