@@ -53,7 +53,7 @@ def compile_spec(  # noqa: PLR0913 - the options of a front door
     out: Path | str = "generated",
     validate: bool = True,
     emit: Sequence[str] = (),
-    template_dirs: Sequence[Path] = (),
+    template_dirs: Sequence[Path | str] = (),
     progress: Progress | None = None,
     mutate: bool = False,
     search: bool | None = False,
@@ -62,7 +62,7 @@ def compile_spec(  # noqa: PLR0913 - the options of a front door
 
     Args:
         path: the ``.attn`` file.
-        targets: names of hardware items; those that the spec names if empty.
+        targets: names of hardware items, or one; those that the spec names if empty.
         out: folder that gets ``<target>/<name>.py`` and ``<name>.certificate.json``.
         validate: climb the certificate's ladder; without it no certificate is written.
         emit: some of ``EMITTED``, written beside the module.
@@ -74,8 +74,11 @@ def compile_spec(  # noqa: PLR0913 - the options of a front door
 
     Raises:
         StageError: a fault of ours.
+        ValueError: ``emit`` names what cannot be written.
     """
-    run = Run(Path(out), tuple(template_dirs), progress or _silent, mutate)
+    if unknown := sorted(set(emit) - {*EMITTED}):
+        raise ValueError(f"emit: {unknown[0]!r} is not one of {', '.join(EMITTED)}")
+    run = Run(Path(out), _folders(template_dirs), progress or _silent, mutate)
     findings = Findings()
     results: list[ModuleResult] = []
     files: dict[Path, bytes] = {}
@@ -107,6 +110,10 @@ def compile_spec(  # noqa: PLR0913 - the options of a front door
     )
 
 
+def _folders(template_dirs: Sequence[Path | str]) -> tuple[Path, ...]:
+    return tuple(Path(folder) for folder in template_dirs)
+
+
 def _text(path: Path) -> str:
     """Return an earlier output, for what can be taken from it; nothing where that is no text."""
     try:
@@ -127,12 +134,12 @@ def validate_spec(
     *,
     targets: Sequence[str] = (),
     out: Path | str = "generated",
-    template_dirs: Sequence[Path] = (),
+    template_dirs: Sequence[Path | str] = (),
     progress: Progress | None = None,
     mutate: bool = False,
 ) -> CompileResult:
     """Prove the modules that are on disk, which must be fresh, and rewrite their certificates."""
-    run = Run(Path(out), tuple(template_dirs), _silent)
+    run = Run(Path(out), _folders(template_dirs), _silent)
     stale = _compared(path, targets, run, certificates=False).diagnostics
     if not succeeded(stale):
         return CompileResult((), stale)
@@ -152,7 +159,7 @@ def check_fresh(
     *,
     targets: Sequence[str] = (),
     out: Path | str = "generated",
-    template_dirs: Sequence[Path] = (),
+    template_dirs: Sequence[Path | str] = (),
     certificates: bool = True,
 ) -> tuple[Diagnostic, ...]:
     """Return what differs between the outputs on disk and what the spec compiles to now.
@@ -169,7 +176,7 @@ def compare_spec(
     *,
     targets: Sequence[str] = (),
     out: Path | str = "generated",
-    template_dirs: Sequence[Path] = (),
+    template_dirs: Sequence[Path | str] = (),
     certificates: bool = True,
 ) -> Compared:
     """Compare as ``check_fresh`` does, and say how much there was to compare.
@@ -177,7 +184,7 @@ def compare_spec(
     What names no target is compared for the targets that it has modules for. A model whose targets
     are those of layers from other files is compared where it has an index for one of them.
     """
-    run = Run(Path(out), tuple(template_dirs), _silent)
+    run = Run(Path(out), _folders(template_dirs), _silent)
     return _compared(path, targets, run, certificates=certificates, by_disk=True)
 
 
@@ -217,6 +224,7 @@ def _planned(
 ) -> tuple[tuple[Plan, ...], tuple[IndexPlan, ...]]:
     """Check a spec and choose its schedules; no plan at all if anything is wrong."""
     name = Path(path).stem
+    targets = (targets,) if isinstance(targets, str) else targets
     with run.stage("check", name) as details:
         checked = check_spec(path)
         findings.add(*checked.diagnostics)
