@@ -9,11 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flash4gen.diagnostics.codes import Code
-from flash4gen.diagnostics.model import Diagnostic, Severity
+from flash4gen.diagnostics.disk import not_written
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from flash4gen.diagnostics.model import Diagnostic
 
 
 def write_all(files: Mapping[Path, bytes]) -> tuple[Path, ...]:
@@ -47,6 +48,15 @@ def write_all(files: Mapping[Path, bytes]) -> tuple[Path, ...]:
     return tuple(changed)
 
 
+def try_to_write(files: Mapping[Path, bytes], *helps: str) -> tuple[Diagnostic, ...]:
+    """Write files as ``write_all`` does; return why they cannot be written, nothing if they are."""
+    try:
+        write_all(files)
+    except OSError as error:
+        return (not_written(error, *helps),)
+    return ()
+
+
 def probe_folder(folder: Path) -> None:
     """Make sure that files can be written to a folder, which need not exist yet.
 
@@ -58,17 +68,6 @@ def probe_folder(folder: Path) -> None:
         raise NotADirectoryError(errno.ENOTDIR, "not a folder", str(existing))
     with _naming(folder), tempfile.TemporaryFile(dir=existing):
         pass
-
-
-def not_written(error: OSError, *helps: str) -> Diagnostic:
-    """Say that outputs cannot be written, and that nothing was changed."""
-    return Diagnostic(
-        code=Code.CANNOT_WRITE,
-        severity=Severity.ERROR,
-        message=f"cannot write {error.filename or 'the outputs'}: {error.strerror or error}",
-        notes=("nothing was changed",),
-        helps=helps,
-    )
 
 
 @contextmanager

@@ -89,30 +89,23 @@ def _files(paths: Sequence[Path], output: Output, *, check: bool, diff: bool) ->
         if diff:
             print_difference(str(path), source.text, made)
     unchanged = len(paths) - len(changed)
-    if not (check or diff) and (problem := _write(changed)):
-        found.append(problem)
-        changed = {}
+    if not (check or diff) and (problems := _write(changed)):
+        found, changed = [*found, *problems], {}
     _report(changed, unchanged, output, written=not (check or diff), quiet=diff)
     output.diagnostics(found)
     output.end(ok=not found and (not changed or not (check or diff)))
 
 
-def _write(changed: Mapping[Path, bytes]) -> Diagnostic | None:
-    """Rewrite files, all or none; links stay links, and who may read a file stays as it is.
-
-    Returns why they cannot be written.
-    """
-    from flash4gen.build.store import not_written, write_all
+def _write(changed: Mapping[Path, bytes]) -> tuple[Diagnostic, ...]:
+    """Rewrite files, all or none, links and rights as they are; or return what is in the way."""
+    from flash4gen.build.store import try_to_write
 
     files = {path.resolve(): data for path, data in changed.items()}
     modes = {path: path.stat().st_mode for path in files}
-    try:
-        write_all(files)
-    except OSError as error:
-        return not_written(error)
-    for path, mode in modes.items():
+    problems = try_to_write(files)
+    for path, mode in modes.items() if not problems else ():
         path.chmod(mode)
-    return None
+    return problems
 
 
 def _report(

@@ -74,7 +74,7 @@ def command(  # noqa: PLR0913 - typer reads the options from the parameters
     with guard(output):
         from flash4gen.cli.progress import shown_progress
         from flash4gen.cli.simulate_object import as_object
-        from flash4gen.cli.simulate_report import report
+        from flash4gen.cli.simulate_report import report_all
         from flash4gen.driver import simulate_spec
         from flash4gen.driver.model import succeeded
         from flash4gen.driver.simulate import Asked
@@ -94,12 +94,9 @@ def command(  # noqa: PLR0913 - typer reads the options from the parameters
         if output.json:
             output.document(problems, simulated=[as_object(one) for one in found], files=files)
         else:
-            for one in found:
-                report(one)
-            for file in files:
-                output.line(f"written: {file}")
-            if not found and not problems:
-                output.line(f"{spec}: nothing in it to compile")
+            report_all(found, files)
+        if not found and not problems:
+            output.line(f"{spec}: nothing in it to compile")
         output.diagnostics(problems)
         output.end(ok=succeeded(problems))
 
@@ -108,7 +105,7 @@ def _written(
     found: Sequence[Simulated], wanted: Mapping[str, Path]
 ) -> tuple[list[str], tuple[Diagnostic, ...]]:
     """Write the files that were asked for, all or none; return their names, or what went wrong."""
-    from flash4gen.build.store import not_written, write_all
+    from flash4gen.build.store import try_to_write
     from flash4gen.simulate.page.page import page
     from flash4gen.simulate.trace import trace
 
@@ -119,8 +116,5 @@ def _written(
             stem = f"{file.stem}.{one.plan.attention.name}" if len(found) > 1 else file.stem
             made = trace(one.timed) if kind == "trace" else page(one.timed, one.certificate)
             files[file.with_stem(stem)] = made.encode()
-    try:
-        write_all(files)
-    except OSError as error:
-        return [], (not_written(error),)
-    return [str(file) for file in files], ()
+    problems = try_to_write(files)
+    return [str(file) for file in files if not problems], problems

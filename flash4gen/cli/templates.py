@@ -64,9 +64,6 @@ def command(
             "where to? pass --template-dir DIR, or name a folder in pyproject.toml: "
             '[tool.flash4gen] templates = ["DIR"]'
         )
-    missing = [folder for folder in folders if not folder.is_dir()]
-    if missing and action is not Action.NEW:
-        raise typer.BadParameter(f"--template-dir: there is no folder {missing[0]}")
     with guard(output):
         if action is Action.CONTEXT:
             _context(output)

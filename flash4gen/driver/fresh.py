@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -122,5 +123,6 @@ def _difference(old: str, new: str) -> list[str]:
 
 
 def _command(name: str, span: Span | None, target: str, run: Run) -> str:
-    spec, out = span.source.name if span else name, "" if run.out == _OUT else f" -o {run.out}"
-    return f"run `flash4gen compile {spec} --target {target}{out}`"
+    words = ["flash4gen", "compile", span.source.name if span else name, "--target", target]
+    words += [] if run.out == _OUT else ["-o", str(run.out)]
+    return f"run `{shlex.join(words)}`"

@@ -11,8 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flash4gen.build.store import not_written, probe_folder, write_all
+from flash4gen.build.store import probe_folder, write_all
 from flash4gen.diagnostics.collect import Findings
+from flash4gen.diagnostics.disk import not_written
 from flash4gen.driver.build import Built, Run, as_searched, build_plan, subject_of
 from flash4gen.driver.fresh import compare_index, compare_plan
 from flash4gen.driver.model import (
@@ -90,14 +91,7 @@ def compile_spec(  # noqa: PLR0913 - the options of a front door
             if built is None:
                 continue
             certificate = _proven(built, run, findings) if validate else None
-            result = ModuleResult(
-                plan=built.plan,
-                rendered=built.rendered,
-                path=run.module_path(plan),
-                changed=False,
-                artefact=built.artefact,
-                certificate=certificate,
-            )
+            result = _module(built, run, certificate)
             results.append(result)
             files |= _outputs(result, emit)
     made = [_index(plan, run) for plan in indexes] if not findings.errors else []
@@ -107,6 +101,17 @@ def compile_spec(  # noqa: PLR0913 - the options of a front door
         tuple(replace(result, changed=result.path in changed) for result in results),
         findings.in_order(),
         tuple(replace(index, changed=index.path in changed) for index in made),
+    )
+
+
+def _module(built: Built, run: Run, certificate: Certificate | None) -> ModuleResult:
+    return ModuleResult(
+        plan=built.plan,
+        rendered=built.rendered,
+        path=run.module_path(built.plan),
+        changed=False,
+        artefact=built.artefact,
+        certificate=certificate,
     )
 
 
