@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from tests.project import GENERATED, ROOT
+
+if TYPE_CHECKING:
+    import pytest
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
@@ -33,3 +37,12 @@ def test_the_commands_exist() -> None:
 
     named = set(re.findall(r"^flash4gen (\w+)", README, re.MULTILINE))
     assert named == set(COMMANDS)
+
+
+def test_every_command_but_one_has_a_document(capsys: pytest.CaptureFixture[str]) -> None:
+    from flash4gen.cli.app import COMMANDS, run
+
+    assert "Every command but `fmt` takes `--format json`." in README
+    for name in COMMANDS:
+        run([name, "--help"])
+        assert ("--format <text|json>" in capsys.readouterr().out) == (name != "fmt")

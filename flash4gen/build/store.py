@@ -5,11 +5,16 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flash4gen.diagnostics.disk import not_written
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
+
+    from flash4gen.diagnostics.model import Diagnostic
 
 
 def write_all(files: Mapping[Path, bytes]) -> tuple[Path, ...]:
@@ -25,20 +30,31 @@ def write_all(files: Mapping[Path, bytes]) -> tuple[Path, ...]:
         The files that changed.
 
     Raises:
-        OSError: a folder or file cannot be written.
+        OSError: a folder or file cannot be written; it names the destination.
     """
     changed = {path: data for path, data in files.items() if not _holds(path, data)}
     staged: dict[Path, Path] = {}
     try:
         for path, data in changed.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            staged[path] = _staged(path, data)
+            with _naming(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                staged[path] = _staged(path, data)
         for path, temporary in staged.items():
-            temporary.replace(path)
+            with _naming(path):
+                temporary.replace(path)
     finally:
         for temporary in staged.values():
             temporary.unlink(missing_ok=True)
     return tuple(changed)
+
+
+def try_to_write(files: Mapping[Path, bytes], *helps: str) -> tuple[Diagnostic, ...]:
+    """Write files as ``write_all`` does; return why they cannot be written, nothing if they are."""
+    try:
+        write_all(files)
+    except OSError as error:
+        return (not_written(error, *helps),)
+    return ()
 
 
 def probe_folder(folder: Path) -> None:
@@ -50,8 +66,19 @@ def probe_folder(folder: Path) -> None:
     existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     if not existing.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, "not a folder", str(existing))
-    with tempfile.TemporaryFile(dir=existing):
+    with _naming(folder), tempfile.TemporaryFile(dir=existing):
         pass
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Let errors name what was to be written, and not a temporary file that nobody asked for."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _holds(path: Path, data: bytes) -> bool:

@@ -43,10 +43,10 @@ def report(found: Accuracy, pairs: tuple[Pair, ...]) -> Iterator[RenderableType]
 def _table(found: Accuracy, rows: tuple[Row, ...]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("gpu", "kernel", "mask"):
-        table.add_column(name, no_wrap=True)
+        table.add_column(name, no_wrap=name != "kernel", overflow="fold")
     numbers = ("head_dim", "length", "cycles*", "TFLOPS*", "spread*", "measured")
     for name in (*numbers, "error"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         item, (low, high) = row.measured, found.spread(row)
         mask = "causal" if item.causal else "full"

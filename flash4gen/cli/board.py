@@ -39,9 +39,11 @@ class Board:
 
     def table(self) -> Group:
         """Return the table as it looks now."""
-        rows = Table(box=None, pad_edge=False, header_style="bold")
-        for name in ("target", "spec", "stage"):
-            rows.add_column(name, overflow="ellipsis", no_wrap=True)
+        rows = Table(box=None, pad_edge=False, header_style="bold", expand=True)
+        for name in ("target", "spec"):
+            rows.add_column(name, no_wrap=True)
+        # Whose job it is stays in sight: what a stage says takes the room that is left.
+        rows.add_column("stage", overflow="ellipsis", no_wrap=True, ratio=1)
         rows.add_column("s", justify="right")
         for job, (since, stage) in self.running.items():
             rows.add_row(job.target, job.spec.stem, stage, f"{self.clock() - since:.0f}")

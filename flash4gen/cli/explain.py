@@ -82,7 +82,10 @@ def _explain_spec(spec: str, targets: tuple[str, ...], output: Output, *, search
         texts = [schedules.explain(*one).rstrip() for one in chosen]
         if search:
             texts = [f"{text}\n\n{_ran(plan)}" for text, plan in zip(texts, plans, strict=True)]
-        output.line("\n\n".join(texts))
+        if texts:
+            output.line("\n\n".join(texts))
+        elif not found:
+            output.line(f"{checked.path}: nothing in it to compile")
     output.diagnostics(found)
     output.end(ok=checked.ok and not problems)
 

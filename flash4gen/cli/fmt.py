@@ -88,22 +88,24 @@ def _files(paths: Sequence[Path], output: Output, *, check: bool, diff: bool) ->
         changed[path] = made.encode()
         if diff:
             print_difference(str(path), source.text, made)
-    if not (check or diff):
-        _write(changed)
-    _report(changed, len(paths) - len(changed), output, written=not (check or diff), quiet=diff)
+    unchanged = len(paths) - len(changed)
+    if not (check or diff) and (problems := _write(changed)):
+        found, changed = [*found, *problems], {}
+    _report(changed, unchanged, output, written=not (check or diff), quiet=diff)
     output.diagnostics(found)
     output.end(ok=not found and (not changed or not (check or diff)))
 
 
-def _write(changed: Mapping[Path, bytes]) -> None:
-    """Rewrite files, all or none; links stay links, and who may read a file stays as it is."""
-    from flash4gen.build.store import write_all
+def _write(changed: Mapping[Path, bytes]) -> tuple[Diagnostic, ...]:
+    """Rewrite files, all or none, links and rights as they are; or return what is in the way."""
+    from flash4gen.build.store import try_to_write
 
     files = {path.resolve(): data for path, data in changed.items()}
     modes = {path: path.stat().st_mode for path in files}
-    write_all(files)
-    for path, mode in modes.items():
+    problems = try_to_write(files)
+    for path, mode in modes.items() if not problems else ():
         path.chmod(mode)
+    return problems
 
 
 def _report(

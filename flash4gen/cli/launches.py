@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flash4gen.cli.output import print_rich
@@ -49,11 +50,12 @@ class Launched:
             rows.add_row("", Text(_where(finding), style="dim"))
             if finding.other is not None:
                 other = finding.other
-                where = ", ".join(filter(None, (other.source, other.op, other.partition)))
+                parts = (_near(other.source), other.op, other.partition)
+                where = ", ".join(filter(None, parts))
                 rows.add_row("", Text(f"with {where}", style="dim"))
         for one in report.redundant:
             reason = "orders nothing" if one.executed else "never ran"
-            text = f"{one.op}, {one.source}: {reason}"
+            text = f"{one.op}, {_near(one.source)}: {reason}"
             rows.add_row(Text("  redundant", style="cyan"), text)
         print_rich(head, *([rows] if rows.row_count else []))
 
@@ -66,7 +68,13 @@ def _count(number: int) -> str:
 
 def _where(finding: Finding) -> str:
     program = f"program {finding.program}" if finding.program is not None else ""
-    return ", ".join(filter(None, (finding.source, finding.op, finding.partition, program)))
+    parts = (_near(finding.source), finding.op, finding.partition, program)
+    return ", ".join(filter(None, parts))
+
+
+def _near(source: str) -> str:
+    """Return a place in a file as seen from the current folder, where the file lies below it."""
+    return source.removeprefix(f"{Path.cwd()}/")
 
 
 def _finding(finding: Finding) -> dict[str, Any]:

@@ -27,12 +27,19 @@ Specs = Annotated[
         show_default=False,
     ),
 ]
+
+
+def _each_once(names: list[str] | None) -> list[str] | None:
+    return names and list(dict.fromkeys(names))
+
+
 Targets = Annotated[
     list[str] | None,
     typer.Option(
         "--target",
         metavar="NAME",
         help="Target; may be repeated. Those that the spec names if left out.",
+        callback=_each_once,
         show_default=False,
     ),
 ]
@@ -40,6 +47,8 @@ Out = Annotated[
     Path, typer.Option("-o", "--out", metavar="DIR", help="Folder of the generated modules.")
 ]
 OUT = Path("generated")
+MAX_NAME = 255
+"""Bytes of the name of a file that a disk can hold; asking for a longer one is an error."""
 OutputFormat = Annotated[
     Format, typer.Option("--format", help="Text for people, or one JSON document on stdout.")
 ]
@@ -50,9 +59,16 @@ def spec_files(specs: Iterable[str]) -> list[Path]:
     found: dict[Path, None] = {}
     for spec in specs:
         path = spec_path(spec)
-        inside = sorted(path.rglob("*.attn")) if path.is_dir() else [path]
-        found.update(dict.fromkeys(inside or [path]))
+        found.update(dict.fromkeys(_inside(path) if spec else [path]))
     return list(found)
+
+
+def _inside(path: Path) -> list[Path]:
+    """Return the specs in a folder; what is none, or has none, as it is: reading says why."""
+    try:
+        return sorted(path.rglob("*.attn")) or [path] if path.is_dir() else [path]
+    except OSError:
+        return [path]
 
 
 def spec_path(spec: str) -> Path:
@@ -61,7 +77,7 @@ def spec_path(spec: str) -> Path:
     What is neither is taken for a path, so that reading it says what is wrong.
     """
     path = Path(spec)
-    if path.exists() or "." in spec or "/" in spec:
+    if not spec or "." in spec or "/" in spec or len(spec) > MAX_NAME or path.exists():
         return path
     from flash4gen.ir import library
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
+from shutil import get_terminal_size
 from typing import TYPE_CHECKING
 
 from flash4gen.cli.output import console, lively
@@ -68,7 +69,8 @@ def shown_search(where: str) -> Callable[[int, int, float, BlackwellSchedule], N
         text = f"{where}: {ran} of {of}, best {cycles:,.0f} cycles a step, modelled: "
         text += shape_text(best)
         if live:
-            print(f"\r\x1b[K{text[:120]}", end="\n" if ran == of else "", file=sys.stderr)
+            room = min(get_terminal_size().columns - 1, 120)  # a line that wraps is not taken back
+            print(f"\r\x1b[K{text[:room]}", end="\n" if ran == of else "", file=sys.stderr)
         elif ran % EVERY == 0 or ran == of:
             print(text, file=sys.stderr)
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from flash4gen.ir.hardware import Hardware
     from flash4gen.validate.certificate import Certificate
 
+NOTHING = "nothing to compile: there is no attention in these specs"
 _STYLES = {"passed": "green", "failed": "bold red", "not run": "yellow"}
 
 
@@ -47,6 +48,8 @@ def report(results: Sequence[CompileResult], output: Output, emitted: Sequence[s
             for index in result.indexes:
                 _print_index(index)
     output.diagnostics(diagnostics)
+    if not diagnostics and not any(result.modules or result.indexes for result in results):
+        output.line(NOTHING)
     output.end(ok=all(result.ok for result in results))
 
 

@@ -20,6 +20,7 @@ from flash4gen.cli.template_dirs import template_dirs
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from flash4gen.diagnostics import Diagnostic
     from flash4gen.driver import Simulated
 
 Trace = Annotated[
@@ -73,7 +74,7 @@ def command(  # noqa: PLR0913 - typer reads the options from the parameters
     with guard(output):
         from flash4gen.cli.progress import shown_progress
         from flash4gen.cli.simulate_object import as_object
-        from flash4gen.cli.simulate_report import report
+        from flash4gen.cli.simulate_report import report_all
         from flash4gen.driver import simulate_spec
         from flash4gen.driver.model import succeeded
         from flash4gen.driver.simulate import Asked
@@ -88,21 +89,23 @@ def command(  # noqa: PLR0913 - typer reads the options from the parameters
                 template_dirs=folders,
                 progress=progress,
             )
-        files = _written(found, wanted) if wanted else []
+        files, unwritten = _written(found, wanted) if wanted else ([], ())
+        problems = (*problems, *unwritten)
         if output.json:
             output.document(problems, simulated=[as_object(one) for one in found], files=files)
         else:
-            for one in found:
-                report(one)
-            for file in files:
-                output.line(f"written: {file}")
+            report_all(found, files)
+        if not found and not problems:
+            output.line(f"{spec}: nothing in it to compile")
         output.diagnostics(problems)
         output.end(ok=succeeded(problems))
 
 
-def _written(found: Sequence[Simulated], wanted: Mapping[str, Path]) -> list[str]:
-    """Write the files that were asked for, all or none, and return their names."""
-    from flash4gen.build.store import write_all
+def _written(
+    found: Sequence[Simulated], wanted: Mapping[str, Path]
+) -> tuple[list[str], tuple[Diagnostic, ...]]:
+    """Write the files that were asked for, all or none; return their names, or what went wrong."""
+    from flash4gen.build.store import try_to_write
     from flash4gen.simulate.page.page import page
     from flash4gen.simulate.trace import trace
 
@@ -113,5 +116,5 @@ def _written(found: Sequence[Simulated], wanted: Mapping[str, Path]) -> list[str
             stem = f"{file.stem}.{one.plan.attention.name}" if len(found) > 1 else file.stem
             made = trace(one.timed) if kind == "trace" else page(one.timed, one.certificate)
             files[file.with_stem(stem)] = made.encode()
-    write_all(files)
-    return [str(file) for file in files]
+    problems = try_to_write(files)
+    return [str(file) for file in files if not problems], problems

@@ -13,10 +13,18 @@ from flash4gen.schedule.blackwell.works import launch_text
 from flash4gen.schedule.text import shape_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from flash4gen.driver import Simulated
     from flash4gen.simulate.timed import Range, Timed
+
+
+def report_all(found: Iterable[Simulated], files: Iterable[str]) -> None:
+    """Print the times of all modules, and the files that were written."""
+    for one in found:
+        report(one)
+    for file in files:
+        print(f"written: {file}")
 
 
 def report(found: Simulated) -> None:

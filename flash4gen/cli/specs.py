@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from flash4gen.diagnostics import Diagnostic
     from flash4gen.driver import CompileResult
+    from flash4gen.ir.model import Model
+    from flash4gen.ir.nodes import Attention
 
 
 def each_spec(
@@ -37,15 +39,18 @@ def preflight(paths: Sequence[Path]) -> tuple[Diagnostic, ...]:
     found = tuple(item for result in results for item in result.diagnostics)
     clashes = Findings()
     seen: dict[str, Label | None] = {}
-    for attention in (item for result in results for item in result.attentions):
-        label = Label(attention.span, "first defined here") if attention.span else None
-        if attention.name in seen:
-            first = seen[attention.name]
+    items: list[Attention | Model] = []
+    for result in results:
+        items += [*result.attentions, *result.models]
+    for item in items:
+        label = Label(item.span, "first defined here") if item.span else None
+        if item.name in seen:
+            first = seen[item.name]
             clashes.error(
-                Code.DUPLICATE, f"attention `{attention.name}` is defined in two specs",
-                attention.span, also=[first] if first else (),
+                Code.DUPLICATE, f"`{item.name}` is defined in two specs",
+                item.span, also=[first] if first else (),
                 notes=["both would be written to the same file"],
             )  # fmt: skip
-        seen.setdefault(attention.name, label)
+        seen.setdefault(item.name, label)
     found += clashes.in_order()
     return found if not succeeded(found) else ()

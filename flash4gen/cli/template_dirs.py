@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import typer
+
 from flash4gen.cli.output import succeeded
 
 if TYPE_CHECKING:
@@ -21,14 +23,17 @@ def template_dirs(
     Args:
         given: those of the options.
         output: of the command.
-        made: whether those that the project names must be there.
+        made: whether they must be there, those that the project names among them.
     """
     from flash4gen.driver.project import project_templates
 
+    given = tuple(given or ())
+    if made and (missing := [folder for folder in given if not folder.is_dir()]):
+        raise typer.BadParameter(f"--template-dir: there is no folder {missing[0]}")
     named, found = project_templates(made=made)
     if not succeeded(found):
         if output.json:
             output.document(found)
         output.diagnostics(found)
         output.end(ok=False)
-    return tuple(dict.fromkeys((*(given or ()), *named)))
+    return tuple(dict.fromkeys((*given, *named)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from flash4gen.diagnostics import Code, Diagnostic, Findings
+from flash4gen.diagnostics.disk import not_written
 from flash4gen.diagnostics.suggest import did_you_mean
 from flash4gen.render.authoring import NoSuchTemplateError, starting_file
 from flash4gen.render.contract import ENDING, read_contract, template_files
@@ -44,7 +45,7 @@ def _exports(file: Path) -> list[str]:
     from jinja2 import TemplateSyntaxError
 
     try:
-        contract = read_contract(file.read_text(encoding="utf-8"))
+        contract = read_contract(file.read_text(encoding="utf-8", errors="replace"))
     except TemplateSyntaxError as error:
         return [f"syntax error in line {error.lineno}"]
     return [*contract.macros, *contract.blocks]
@@ -110,11 +111,10 @@ def begin(kind: str, name: str, folder: Path) -> tuple[Path | None, tuple[Diagno
             stream.write(text)
     except FileExistsError:
         findings.error(
-            Code.CANNOT_WRITE,
-            f"{file} is there already",
-            None,
-            notes=["nothing was changed"],
-            helps=["move it away, or change it as it is"],
-        )
+            Code.CANNOT_WRITE, f"{file} is there already", None,
+            notes=["nothing was changed"], helps=["move it away, or change it as it is"],
+        )  # fmt: skip
         return None, findings.in_order()
+    except OSError as error:
+        return None, (not_written(error, "choose another folder with --template-dir"),)
     return file, ()

@@ -54,6 +54,8 @@ def command(
             output.document(found, tuned=[_document(*result) for result in results])
         for plan, result in results:
             _print(plan, result, output)
+        if not plans and not found:
+            output.line(f"{checked.path}: nothing in it to compile")
         output.diagnostics(found)
         output.end(ok=checked.ok and not problems)
 

@@ -305,6 +305,7 @@ def build_once(plan: Plan, run: Run, folder: Path, findings: Findings) -> Built 
     try:
         with run.stage("render", plan.subject) as details:
             rendered = render_plan(plan, run)
+            findings.add(*rendered.warnings)
             details.append(f"{rendered.text.count(chr(10))} lines")
     except DiagnosticError as error:
         findings.add(*error.diagnostics)

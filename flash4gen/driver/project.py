@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from flash4gen.diagnostics.model import Diagnostic
 
 NAME = "pyproject.toml"
+KEY = "flash4gen"
+TABLE = f"tool.{KEY}"
 KNOWN = ("templates",)
 """Keys of the table."""
 
@@ -36,8 +38,10 @@ def project_templates(
     here = (start or Path.cwd()).resolve()
     for folder in (here, *here.parents):
         file = folder / NAME
-        if file.is_file() and (source := _read(file)) and "tool.flash4gen" in source.text:
-            folders = _templates(source, findings)
+        source = _read(file) if file.is_file() else None
+        settings = _settings(source, findings) if source and KEY in source.text else None
+        if source and (settings is not None or findings.errors):
+            folders = _templates(settings or {}, source, findings)
             if made:
                 _check_folders(folders, file, source, findings)
             return tuple(_shown(file.parent / one) for one in folders), findings.in_order()
@@ -46,8 +50,8 @@ def project_templates(
 
 def _read(file: Path) -> SourceFile | None:
     try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
+        text = file.read_text(encoding="utf-8", errors="replace")
+    except OSError:
         return None
     return SourceFile(str(_shown(file)), text)
 
@@ -58,17 +62,25 @@ def _shown(path: Path) -> Path:
     return path.relative_to(here) if path.is_relative_to(here) else path
 
 
-def _templates(source: SourceFile, findings: Findings) -> tuple[str, ...]:
+def _settings(source: SourceFile, findings: Findings) -> dict[str, object] | None:
+    """Return the table of a file that names it; None where it has none, or after an error."""
     try:
         tool = tomllib.loads(source.text).get("tool", {})
     except tomllib.TOMLDecodeError as error:
-        findings.error(Code.BAD_PROJECT, f"this is not TOML: {error}", source.span(0, 1))
-        return ()
-    settings = tool.get("flash4gen", {}) if isinstance(tool, dict) else tool
-    if not isinstance(settings, dict):
+        if TABLE in source.text:
+            findings.error(Code.BAD_PROJECT, f"this is not TOML: {error}", source.span(0, 1))
+        return None
+    settings = tool.get(KEY) if isinstance(tool, dict) else tool
+    if settings is not None and not isinstance(settings, dict):
         message, place = "`tool.flash4gen` is a table", _place(source, "")
         findings.error(Code.BAD_PROJECT, message, place, helps=["write `[tool.flash4gen]`"])
-        return ()
+        return None
+    return settings
+
+
+def _templates(
+    settings: dict[str, object], source: SourceFile, findings: Findings
+) -> tuple[str, ...]:
     for key in settings:
         if key not in KNOWN:
             findings.error(
@@ -105,6 +117,8 @@ def _check_folders(
 
 def _place(source: SourceFile, word: str) -> Span:
     """Return where a word stands first in the table; the table where it is written otherwise."""
-    table = source.text.index("tool.flash4gen")
-    start = source.text.find(word, table + len("tool.flash4gen")) if word else -1
-    return source.span(start, start + len(word)) if start >= 0 else source.span(table, table + 14)
+    name = TABLE if TABLE in source.text else KEY
+    table = source.text.index(name)
+    end = table + len(name)
+    start = source.text.find(word, end) if word else -1
+    return source.span(start, start + len(word)) if start >= 0 else source.span(table, end)

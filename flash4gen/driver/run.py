@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flash4gen.build.store import probe_folder, write_all
-from flash4gen.diagnostics.codes import Code
 from flash4gen.diagnostics.collect import Findings
+from flash4gen.diagnostics.disk import not_written
 from flash4gen.driver.build import Built, Run, as_searched, build_plan, subject_of
 from flash4gen.driver.fresh import compare_index, compare_plan
 from flash4gen.driver.model import (
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 EMITTED = tuple(dict.fromkeys(kind for kinds in EMITTED_FOR.values() for kind in kinds))
 """What ``compile_spec`` can write beside a module."""
+_ELSEWHERE = "choose another folder with --out"
 
 
 def compile_spec(  # noqa: PLR0913 - the options of a front door
@@ -53,7 +54,7 @@ def compile_spec(  # noqa: PLR0913 - the options of a front door
     out: Path | str = "generated",
     validate: bool = True,
     emit: Sequence[str] = (),
-    template_dirs: Sequence[Path] = (),
+    template_dirs: Sequence[Path | str] = (),
     progress: Progress | None = None,
     mutate: bool = False,
     search: bool | None = False,
@@ -62,7 +63,7 @@ def compile_spec(  # noqa: PLR0913 - the options of a front door
 
     Args:
         path: the ``.attn`` file.
-        targets: names of hardware items; those that the spec names if empty.
+        targets: names of hardware items, or one; those that the spec names if empty.
         out: folder that gets ``<target>/<name>.py`` and ``<name>.certificate.json``.
         validate: climb the certificate's ladder; without it no certificate is written.
         emit: some of ``EMITTED``, written beside the module.
@@ -74,8 +75,11 @@ def compile_spec(  # noqa: PLR0913 - the options of a front door
 
     Raises:
         StageError: a fault of ours.
+        ValueError: ``emit`` names what cannot be written.
     """
-    run = Run(Path(out), tuple(template_dirs), progress or _silent, mutate)
+    if unknown := sorted(set(emit) - {*EMITTED}):
+        raise ValueError(f"emit: {unknown[0]!r} is not one of {', '.join(EMITTED)}")
+    run = Run(Path(out), _folders(template_dirs), progress or _silent, mutate)
     findings = Findings()
     results: list[ModuleResult] = []
     files: dict[Path, bytes] = {}
@@ -87,14 +91,7 @@ def compile_spec(  # noqa: PLR0913 - the options of a front door
             if built is None:
                 continue
             certificate = _proven(built, run, findings) if validate else None
-            result = ModuleResult(
-                plan=built.plan,
-                rendered=built.rendered,
-                path=run.module_path(plan),
-                changed=False,
-                artefact=built.artefact,
-                certificate=certificate,
-            )
+            result = _module(built, run, certificate)
             results.append(result)
             files |= _outputs(result, emit)
     made = [_index(plan, run) for plan in indexes] if not findings.errors else []
@@ -107,8 +104,27 @@ def compile_spec(  # noqa: PLR0913 - the options of a front door
     )
 
 
+def _module(built: Built, run: Run, certificate: Certificate | None) -> ModuleResult:
+    return ModuleResult(
+        plan=built.plan,
+        rendered=built.rendered,
+        path=run.module_path(built.plan),
+        changed=False,
+        artefact=built.artefact,
+        certificate=certificate,
+    )
+
+
+def _folders(template_dirs: Sequence[Path | str]) -> tuple[Path, ...]:
+    return tuple(Path(folder) for folder in template_dirs)
+
+
 def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8") if path.is_file() else ""
+    """Return an earlier output, for what can be taken from it; nothing where that is no text."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 def _index(plan: IndexPlan, run: Run) -> IndexResult:
@@ -123,12 +139,12 @@ def validate_spec(
     *,
     targets: Sequence[str] = (),
     out: Path | str = "generated",
-    template_dirs: Sequence[Path] = (),
+    template_dirs: Sequence[Path | str] = (),
     progress: Progress | None = None,
     mutate: bool = False,
 ) -> CompileResult:
     """Prove the modules that are on disk, which must be fresh, and rewrite their certificates."""
-    run = Run(Path(out), tuple(template_dirs), _silent)
+    run = Run(Path(out), _folders(template_dirs), _silent)
     stale = _compared(path, targets, run, certificates=False).diagnostics
     if not succeeded(stale):
         return CompileResult((), stale)
@@ -148,7 +164,7 @@ def check_fresh(
     *,
     targets: Sequence[str] = (),
     out: Path | str = "generated",
-    template_dirs: Sequence[Path] = (),
+    template_dirs: Sequence[Path | str] = (),
     certificates: bool = True,
 ) -> tuple[Diagnostic, ...]:
     """Return what differs between the outputs on disk and what the spec compiles to now.
@@ -165,7 +181,7 @@ def compare_spec(
     *,
     targets: Sequence[str] = (),
     out: Path | str = "generated",
-    template_dirs: Sequence[Path] = (),
+    template_dirs: Sequence[Path | str] = (),
     certificates: bool = True,
 ) -> Compared:
     """Compare as ``check_fresh`` does, and say how much there was to compare.
@@ -173,7 +189,7 @@ def compare_spec(
     What names no target is compared for the targets that it has modules for. A model whose targets
     are those of layers from other files is compared where it has an index for one of them.
     """
-    run = Run(Path(out), tuple(template_dirs), _silent)
+    run = Run(Path(out), _folders(template_dirs), _silent)
     return _compared(path, targets, run, certificates=certificates, by_disk=True)
 
 
@@ -213,6 +229,7 @@ def _planned(
 ) -> tuple[tuple[Plan, ...], tuple[IndexPlan, ...]]:
     """Check a spec and choose its schedules; no plan at all if anything is wrong."""
     name = Path(path).stem
+    targets = (targets,) if isinstance(targets, str) else targets
     with run.stage("check", name) as details:
         checked = check_spec(path)
         findings.add(*checked.diagnostics)
@@ -288,7 +305,7 @@ def _written(files: dict[Path, bytes], findings: Findings) -> tuple[Path, ...]:
     try:
         return write_all(files)
     except OSError as error:
-        _cannot_write(error, findings)
+        findings.add(not_written(error, _ELSEWHERE))
         return ()
 
 
@@ -298,17 +315,7 @@ def _probe(folders: Sequence[Path], findings: Findings) -> None:
         for folder in folders:
             probe_folder(folder)
     except OSError as error:
-        _cannot_write(error, findings)
-
-
-def _cannot_write(error: OSError, findings: Findings) -> None:
-    findings.error(
-        Code.CANNOT_WRITE,
-        f"cannot write {error.filename or 'the outputs'}: {error.strerror or error}",
-        None,
-        notes=["nothing was changed"],
-        helps=["choose another folder with --out"],
-    )
+        findings.add(not_written(error, _ELSEWHERE))
 
 
 def _silent(event: Event) -> None:

@@ -202,7 +202,7 @@ def _built(
     plan: Plan, file: Path, run: Run, scratch: Path, findings: Findings
 ) -> tuple[Built | None, bool]:
     """Return a plan compiled, and whether its module is the one on disk."""
-    text = file.read_text(encoding="utf-8") if file.is_file() else ""
+    text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
     known = recorded_plan(plan, text)
     if render_plan(known, run).text == text:
         return build_once(known, run, scratch / plan.attention.name, findings), True
@@ -213,7 +213,7 @@ def _certificate(file: Path, built: Built) -> Certificate | None:
     """Return the certificate on disk if it is of this module."""
     try:
         found = from_json(file.with_suffix(".certificate.json").read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError):
         return None
     return found if found.provenance == built.rendered.provenance.as_mapping() else None
 

@@ -13,7 +13,7 @@ from flash4gen.ir.lower_calls import bare_window
 from flash4gen.ir.lower_expr import Expressions
 from flash4gen.ir.lower_fields import check_item_name, gather, value_text
 from flash4gen.ir.lower_formats import check_widths, lower_formats
-from flash4gen.ir.lower_inputs import check_read, declared, lower_inputs
+from flash4gen.ir.lower_inputs import check_read, declared, lost_inputs, lower_inputs
 from flash4gen.ir.lower_numbers import lower_numbers
 from flash4gen.ir.lower_passes import lower_passes
 from flash4gen.ir.lower_rows import RowFields
@@ -115,6 +115,7 @@ class _Item:
         self._check_blocks(lengths)
         numbers, self._scope = lower_numbers(self._fields, self._expressions, self._scope)
         inputs = lower_inputs(self._item.inputs, self._expressions, self._scope, self._findings)
+        inputs = {**lost_inputs(self._item), **inputs}
         self._scope = replace(self._scope, inputs=inputs)
         score, mask, sink = self._score(), self._mask(), self._sink()
         rows = RowFields(self._fields, self._expressions, self._scope)

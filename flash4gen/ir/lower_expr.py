@@ -102,9 +102,7 @@ class Expressions:
         return self._operators.to_float(expr)
 
     def _value(self, node: ast.Expression, scope: Scope) -> Value:
-        self._steps = self._steps + 1 if scope.depth else 1
-        if self._steps > MAX_STEPS:
-            self._operators.too_large(node.span, scope)
+        if self._exhausted(node, scope):
             return None
         if scope.depth >= MAX_NESTING:
             self._findings.error(
@@ -130,6 +128,13 @@ class Expressions:
                 return self._call(node, inner)
             case ast.Index():
                 return self._index(node, inner)
+
+    def _exhausted(self, node: ast.Expression, scope: Scope) -> bool:
+        """Whether an expression has outgrown what is followed; said once, where it happens."""
+        self._steps = self._steps + 1 if scope.depth else 1
+        if self._steps == MAX_STEPS + 1:
+            self._operators.too_large(node.span, scope)
+        return self._steps > MAX_STEPS
 
     def _number(self, node: ast.Number | ast.Boolean, scope: Scope) -> Literal | None:
         if out_of_range(node.value):

@@ -147,7 +147,7 @@ def _number(name: str, field: ast.Field, findings: Findings) -> Arch | None:
     if name == "arch" and isinstance(value, ast.Name) and len(field.values) == 1:
         return _processor(value, findings)
     if len(field.values) != 1 or not isinstance(value, ast.Number | ast.Quantity):
-        findings.error(Code.BAD_HARDWARE, f"`{name}` is a number", field.values_span)
+        findings.error(Code.BAD_HARDWARE, f"`{name}` is a number without a sign", field.values_span)
         return None
     factor = 1
     if isinstance(value, ast.Quantity):

@@ -27,6 +27,7 @@ SEQ = "seq"
 
 MOST_AXES = 4
 
+_DECLARED = re.compile(r"\binput\s+([A-Za-z_]\w*)")
 _OWN = re.compile(r"_.*|t\d+")
 """Helpers and intermediate results of generated code."""
 
@@ -188,6 +189,11 @@ def _axis(
     return size
 
 
+def lost_inputs(item: ast.Attention) -> dict[str, None]:
+    """Return the tensors of an item whose declarations may be left out for a syntax error."""
+    return dict.fromkeys(_DECLARED.findall(item.span.text) if item.damaged else ())
+
+
 def named_input(node: ast.Index, scope: Scope, findings: Findings) -> Input | None:
     """Return the tensor that a look-up names, or None after an error."""
     name = node.tensor.text
@@ -198,6 +204,8 @@ def named_input(node: ast.Index, scope: Scope, findings: Findings) -> Input | No
     at, also = scope.place(node.tensor.span)
     declared = [other for other, value in known.items() if isinstance(value, Input)]
     helps = did_you_mean(name, declared) or (f"declare it: `input {name} : f32[heads]`",)
+    if name in (*VARIABLES, *CONSTANTS):
+        helps = (f"it is one value: write `{name}`",)
     if name in scope.parameters:
         helps = ("hand over the name of an input, without indices",)
     findings.error(Code.LOOKUP, f"`{name}` is no input", at, also=also, helps=helps)

@@ -25,6 +25,7 @@ from flash4gen.render.faults import blamed
 from flash4gen.render.inputs import arguments
 from flash4gen.render.languages import in_its_languages
 from flash4gen.render.mixed import mixed_context
+from flash4gen.render.overrides import check_called
 from flash4gen.render.pipeline import pipeline_context
 from flash4gen.render.printed import check_printed
 from flash4gen.render.provenance import Provenance, header, op_digest, provenance, seal, title
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from flash4gen.diagnostics.model import Diagnostic
     from flash4gen.ir.hardware import Hardware
     from flash4gen.ir.nodes import Attention, Norm
     from flash4gen.render.context_blackwell import BlackwellContext
@@ -50,12 +52,14 @@ class RenderedModule:
         target: of the hardware item, and of the folder.
         text: the whole file.
         provenance: digests of everything that the text follows from, and of the text.
+        warnings: about templates of users.
     """
 
     name: str
     target: str
     text: str
     provenance: Provenance
+    warnings: tuple[Diagnostic, ...] = ()
 
 
 def render(
@@ -76,9 +80,11 @@ def render(
     origin = provenance(attention, hardware, choice, overrides)
     short, schedule = lean(attention), choice.schedule
     context: RenderContext | BlackwellContext
+    warnings: tuple[Diagnostic, ...] = ()
     if isinstance(schedule, BlackwellSchedule):
         head, face = header(short, hardware, choice, origin), _interface(short, hardware, origin)
         context = blackwell_context(short, hardware, choice, head, face)
+        warnings = check_called(context.score.impl, overrides)
         if choice.backward is not None:
             both = mixed_context if choice.mixed else pipeline_context
             context = both(short, choice.backward, context)
@@ -94,7 +100,13 @@ def render(
     text = tidied(text)
     check_printed(text, overrides)
     text, sealed = seal(text, origin)
-    return RenderedModule(name=attention.name, target=hardware.name, text=text, provenance=sealed)
+    return RenderedModule(
+        name=attention.name,
+        target=hardware.name,
+        text=text,
+        provenance=sealed,
+        warnings=warnings,
+    )
 
 
 def _passes(choice: Choice) -> str:

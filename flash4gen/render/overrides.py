@@ -33,6 +33,12 @@ if TYPE_CHECKING:
     from flash4gen.diagnostics.model import Diagnostic
 
 
+_CALL = re.compile(
+    r"\{%-?\s*macro\s+(?P<name>call)\(.*?-?%\}(?P<body>.*?)\{%-?\s*endmacro", re.DOTALL
+)
+_HANDED_ON = re.compile(r"\s*\{\{-?\s*\w+\.call\(\w*\)\s*-?\}\}\s*")
+
+
 def check_overrides(folders: Sequence[Path]) -> tuple[Diagnostic, ...]:
     """Return everything that can be seen to be wrong with template directories."""
     findings = Findings()
@@ -40,6 +46,8 @@ def check_overrides(folders: Sequence[Path]) -> tuple[Diagnostic, ...]:
     for folder in folders:
         for file in template_files(folder):
             source = template_source(file)
+            if not _check_text(file, source, findings):
+                continue
             try:
                 contract = read_contract(source.text)
             except jinja2.TemplateSyntaxError as error:
@@ -53,15 +61,56 @@ def check_overrides(folders: Sequence[Path]) -> tuple[Diagnostic, ...]:
             if _check_api(source, contract, findings):
                 _check_macros(name, source, contract, findings)
                 _check_blocks(source, contract, findings)
+    if findings.errors:
+        return findings.in_order()  # what a broken template would use is not known
     mentions = frozenset[str]().union(*(contract.mentions for _, contract in read.values()))
     for name, (source, _) in read.items():
         _check_use(name, source, mentions, findings)
     return findings.in_order()
 
 
+def check_called(impl: str, folders: Sequence[Path]) -> tuple[Diagnostic, ...]:
+    """Warn about a score whose ``call`` was changed, for kernels that print calls of their own.
+
+    Args:
+        impl: the file of ``score`` that such a kernel prints.
+        folders: template directories, first come first.
+    """
+    concerns = [folder / "concern" for folder in folders]
+    if any((one / name).is_dir() for one in concerns for name in ("row_max", "softmax_role")):
+        return ()  # that is where such a kernel can be changed
+    found = (one / "score" / f"{impl}{ENDING}" for one in concerns)
+    file = next((file for file in found if file.is_file()), None)
+    source = template_source(file) if file else None
+    macro = source and _CALL.search(source.text)
+    if source is None or not macro or _HANDED_ON.fullmatch(macro["body"]):
+        return ()
+    findings = Findings()
+    findings.warning(
+        Code.TEMPLATE_UNUSED,
+        "warp-specialised kernels do not print the `call` of `score`",
+        source.span(macro.start("name"), macro.end("name")),
+        notes=["they score in several places, which `row_max` or `softmax_role` prints"],
+        helps=["override that one, or write `schedule { family = portable }`"],
+    )
+    return findings.in_order()
+
+
 def template_source(file: Path) -> SourceFile:
     """Return a template as messages point into it."""
     return SourceFile(str(file), file.read_text(encoding="utf-8", errors="replace"))
+
+
+def _check_text(file: Path, source: SourceFile, findings: Findings) -> bool:
+    """Whether a template is the UTF-8 text that Jinja takes it for."""
+    try:
+        file.read_bytes().decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        message = f"byte {error.start} of this template is not UTF-8"
+        findings.error(Code.TEMPLATE_SYNTAX, message, line_span(source, line))
+        return False
+    return True
 
 
 def line_span(source: SourceFile, number: int, word: str = "") -> Span:
@@ -97,7 +146,8 @@ def _check_macros(name: str, source: SourceFile, contract: Contract, findings: F
     """Report what a template lacks that those it stands in for have."""
     if not (family := family_of(name)):
         return
-    shipped = shipped_templates()[name if name in family else family[0]]
+    stands_for = name if name in family else family[0]
+    shipped = shipped_templates()[stands_for]
     if shipped.kind == "skeleton":
         return  # it is extended, and its macros are called by nobody else
     for wanted in shipped.signatures:
@@ -106,7 +156,7 @@ def _check_macros(name: str, source: SourceFile, contract: Contract, findings: F
                 Code.TEMPLATE_MACRO,
                 f"this template lacks the macro `{wanted}`",
                 line_span(source, 1),
-                notes=[f"others call it, as shipped `{family[0]}` has it"],
+                notes=[f"others call it, as shipped `{stands_for}` has it"],
                 helps=[_forward(name, family, wanted)],
             )
             continue

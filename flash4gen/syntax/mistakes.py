@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -29,6 +30,8 @@ _SIGNS = {
     "FROM": "`from`", "REQUIRES": "`requires`", "EXTENDS": "`extends`", "STAR": "`*`",
     "NUMBER": "a number",
 }  # fmt: skip
+_NUMBER = re.compile(r"\d+(_\d+)*(\.\d+)?([eE]\d*|[GT]B|[KMG]i?B|B|[MG]Hz)?")
+"""Digits that are right for ``scan``: of a number with a unit too, or up to an exponent's sign."""
 _OPERATORS = frozenset(
     {"OR", "AND", "PLUS", "MINUS", "STAR", "POWER", "DIVISION", "COMPARISON", "BITOR", "BITXOR",
      "BITAND", "SHIFT"}
@@ -47,7 +50,7 @@ _INSTEAD = {
     "if": "choose between two values with `where(condition, a, b)`",
     "else": "choose between two values with `where(condition, a, b)`",
     "//": "comments start with `#`",
-    ".": "numbers have digits before and after the point, names have no parts",
+    ".": "numbers have digits after the point, names have no parts",
 }
 
 
@@ -79,6 +82,8 @@ def explain(source: SourceFile, text: str, problem: UnexpectedInput) -> Mistake:
         _bad_character,
         _unclosed,
         _layers,
+        _number,
+        _comma,
         _missing_value,
         _colon,
         _reserved,
@@ -175,12 +180,42 @@ def _never_closed(place: Place, bracket: Piece, close: str) -> Mistake:
     return Mistake(diagnostic, at if close else bracket.start, close)
 
 
+def _number(place: Place) -> Mistake | None:
+    """``0x10``, ``5f``: digits that a name sticks to, which Lark reads as a number and a name."""
+    last = place.before(1)
+    if last is None or not last.text[0].isdigit() or _NUMBER.fullmatch(last.text):
+        return None
+    return _mistake(
+        Code.SYNTAX,
+        f"`{last.text}` is no number",
+        Label(place.span_of(last)),
+        go_on=last.start,
+        helps=("numbers are decimal, without a suffix: `16`, `0.5`, `1e-6`",),
+    )
+
+
+def _comma(place: Place) -> Mistake | None:
+    """``score = s, mask = full``: what seems to be a list holds the next field."""
+    name, sign = place.before(1), place.before(2)
+    if place.text != "=" or name is None or sign is None or sign.text != ",":
+        return None
+    if name.anchor is not None or not name.is_word or "RBRACE" not in place.accepts:
+        return None
+    return _mistake(
+        Code.SYNTAX,
+        "fields are not separated by commas",
+        Label(place.span_of(sign)),
+        go_on=sign.start,
+        helps=("leave the comma out",),
+    )
+
+
 def _missing_value(place: Place) -> Mistake | None:
     """``heads = kv_heads = 8``: the next field's name was read as a part of this one's value."""
     name, sign, owner = place.before(1), place.before(2), place.before(3)
     if place.text not in ("=", ":") or name is None or name.anchor is not Anchor.FIELD:
         return None
-    if sign is None or sign.text in ("{", "}"):
+    if sign is None or sign.text in ("{", "}") or place.accepts == {"EQUAL"}:
         return None
     at = Label(place.span_of(sign))
     if sign.text == ",":

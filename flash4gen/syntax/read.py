@@ -46,7 +46,8 @@ def decoded(path: str | PathLike[str], data: bytes) -> SourceFile | tuple[Diagno
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as problem:
-        return (_not_text(path, f"byte {problem.start} is not UTF-8"),)
+        line = data.count(b"\n", 0, problem.start) + 1
+        return (_not_text(path, f"byte {problem.start}, in line {line}, is not UTF-8"),)
     return SourceFile(str(path), text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
@@ -56,8 +57,17 @@ def _unreadable(path: Path, problem: Exception) -> Diagnostic:
         code=Code.UNREADABLE,
         severity=Severity.ERROR,
         message=f"cannot read {path}: {reason.lower()}",
-        helps=_meant(path) if isinstance(problem, FileNotFoundError) else (),
+        helps=_instead(path, problem),
     )
+
+
+def _instead(path: Path, problem: Exception) -> tuple[str, ...]:
+    if isinstance(problem, FileNotFoundError):
+        return _meant(path)
+    if not isinstance(problem, IsADirectoryError):
+        return ()
+    inside = min(path.glob(f"*{SUFFIX}"), default=None)
+    return (f"name a file in it: {inside}" if inside else f"no `{SUFFIX}` file is in it",)
 
 
 def _meant(path: Path) -> tuple[str, ...]:

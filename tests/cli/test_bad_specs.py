@@ -129,9 +129,14 @@ def test_one_bad_spec_among_several_stops_all(tmp_path: Path) -> None:
 
 
 def test_two_specs_that_would_write_the_same_file(tmp_path: Path) -> None:
-    for name in ("one.attn", "two.attn"):
-        (tmp_path / name).write_text(SPEC)
-    ended = flash4gen("compile", tmp_path / "one.attn", tmp_path / "two.attn", "-o", tmp_path / "o")
-    assert ended.code == 1
-    assert "error[F4G205]: attention `small` is defined in two specs" in ended.stderr
-    assert not (tmp_path / "o").exists()
+    one, two = tmp_path / "one.attn", tmp_path / "two.attn"
+    one.write_text(SPEC)
+    for text in (
+        SPEC,
+        f"{SPEC.replace('small', 'layer')} model small {{ layers 2 = repeat layer }}",
+    ):
+        two.write_text(text)
+        ended = flash4gen("compile", one, two, "-o", tmp_path / "o")
+        assert ended.code == 1
+        assert "error[F4G205]: `small` is defined in two specs" in ended.stderr
+        assert not (tmp_path / "o").exists()

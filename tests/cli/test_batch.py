@@ -90,3 +90,14 @@ def test_the_table_shows_what_runs_and_counts_what_is_done(tmp_path: Path) -> No
     assert "7" in text
     assert "two" not in text
     assert "1 of 3: 0 compiled, 0 fresh, 1 failed" in text
+
+
+def test_a_narrow_table_still_says_whose_job_it_is(tmp_path: Path) -> None:
+    board = Board(1, lambda: 0.0)
+    job = Job(tmp_path / "gemma2_9b_local.attn", "rtx_pro_6000")
+    detail = "26 cases, the worst (several tiles) uses 46 % of its error budget"
+    board.note(job, Event(stage="validate", subject="", detail=detail, seconds=0.0, done=False))
+    console = Console(width=60)
+    with console.capture() as shown:
+        console.print(board.table())
+    assert "rtx_pro_6000  gemma2_9b_local  validate 26 cases" in shown.get()

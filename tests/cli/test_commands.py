@@ -215,3 +215,44 @@ def test_validate_refuses_what_is_stale(small: Path, tmp_path: Path) -> None:
     assert ended.code == 1
     assert "is not what the spec compiles to now" in ended.stderr
     assert contents(tmp_path / "out") == before
+
+
+def test_what_is_no_text_is_stale_and_compiled_over(small: Path, tmp_path: Path) -> None:
+    """Half-written or foreign files where the outputs go are no fault of ours."""
+    out = tmp_path / "out"
+    module, certificate = (out / "b200" / f"small{end}" for end in (".py", ".certificate.json"))
+    module.parent.mkdir(parents=True)
+    for file in (module, certificate):
+        file.write_bytes(b"\xff\xfe\x00")
+    asked = flash4gen("compile", small, "--check", "-o", out)
+    assert (asked.code, "F4G802" in asked.stderr) == (1, True)
+    assert f"run `flash4gen compile {small} --target b200 -o {out}`" in asked.stderr
+    assert flash4gen("compile", small, "-o", out).code == 0
+    assert flash4gen("compile", small, "--check", "-o", out).code == 0
+
+
+def test_a_folder_where_a_module_should_be(small: Path, tmp_path: Path) -> None:
+    (tmp_path / "out" / "b200" / "small.py").mkdir(parents=True)
+    ended = flash4gen("compile", small, "--check", "-o", tmp_path / "out", "--format", "json")
+    assert (ended.code, ended.codes) == (1, [Code.UNREADABLE])
+
+
+def test_a_target_that_is_named_twice_is_compiled_for_once(small: Path) -> None:
+    ended = flash4gen("explain", small, *(2 * ("--target", "h100")), "--format", "json")
+    assert len(ended.document["schedules"]) == 1
+
+
+@pytest.mark.parametrize("command", ["compile", "validate", "explain", "simulate", "tune"])
+def test_a_file_with_nothing_to_compile_is_told_of(command: str, tmp_path: Path) -> None:
+    file = tmp_path / "functions.attn"
+    file.write_text("def half(x) = x / 2\n")
+    ended = flash4gen(command, file)
+    assert ended.code == 0
+    assert "nothing" in ended.stdout
+
+
+def test_a_folder_without_specs_and_one_in_place_of_a_spec(tmp_path: Path) -> None:
+    assert "no `.attn` file is in it" in flash4gen("check", tmp_path).stderr
+    assert "cannot read .: is a directory" in flash4gen("check", "").stderr  # and not all below
+    (tmp_path / "small.attn").write_text(SPEC)
+    assert f"name a file in it: {tmp_path / 'small.attn'}" in flash4gen("tune", tmp_path).stderr

@@ -152,3 +152,21 @@ def test_nothing_is_printed_after_the_end(small: Path, tmp_path: Path) -> None:
     assert "leaked" not in ended.stderr
     assert ended.stderr.splitlines()[-1].startswith("compile")
     assert ended.stdout.splitlines()[-1].endswith("small.py (written)")
+
+
+def test_what_cannot_be_written_is_named_by_its_own_name(small: Path, tmp_path: Path) -> None:
+    """And not by that of the temporary file beside it."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    spec = folder / "ugly.attn"
+    spec.write_text("def f( x )=x\n")
+    prefix = unwritable(folder)
+    for arguments, file in (
+        (("fmt", spec), spec),
+        (("compile", small, "-o", folder / "out"), folder / "out" / "b200"),
+        (("templates", "new", "concern", "mine", "--template-dir", folder / "t"), folder / "t"),
+    ):
+        ended = process(*arguments, prefix=prefix)
+        assert ended.code == 1
+        assert f"error[F4G801]: cannot write {file}" in ended.stderr
+    assert spec.read_text() == "def f( x )=x\n"

@@ -171,12 +171,13 @@ def test_an_unknown_target_is_named(folder: Path) -> None:
     assert ended.codes == ["F4G204"]
 
 
-def test_a_file_that_cannot_be_written_ends_in_one_line(folder: Path) -> None:
+def test_a_file_that_cannot_be_written_is_a_finding_beside_the_times(folder: Path) -> None:
     blocked = folder / "small.attn" / "page.html"
     ended = flash4gen("simulate", folder / "small.attn", "-o", folder, "--html", blocked)
     assert ended.code == 1
-    assert "error: cannot use" in ended.stderr
-    assert "Traceback" not in ended.stderr
+    assert f"error[F4G801]: cannot write {blocked}" in ended.stderr
+    assert "written:" not in ended.stdout
+    assert "cycles" in ended.stdout
 
 
 def test_lengths_of_packed_sequences(folder: Path) -> None:

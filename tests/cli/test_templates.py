@@ -76,6 +76,7 @@ def test_new_writes_once_and_never_over_a_file(project: Path) -> None:
         (("where",), "templates where NAME"),
         (("list", "all"), "templates list"),
         (("new", "softmax", "online"), "--template-dir DIR"),
+        (("list", "--template-dir", "none"), "there is no folder none"),
     ],
 )
 def test_a_command_line_that_makes_no_sense(
@@ -148,4 +149,4 @@ def test_the_walk_through_ends_with_the_override_that_the_tests_keep() -> None:
     kept = ROOT / "tests" / "overrides" / "guard"
     for name, text in blocks.items():
         assert text == (kept / Path(name).relative_to("my_templates")).read_text(encoding="utf-8")
-    assert len(blocks) == 2
+    assert len(blocks) == 3

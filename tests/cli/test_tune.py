@@ -65,6 +65,13 @@ def test_a_budget_is_a_time(narrow: Path) -> None:
     assert flash4gen("tune", narrow, "--budget", "soon").code == 2
 
 
+def test_bench_shows_every_number_in_full() -> None:
+    ended = flash4gen("bench", "model", "--seeds", "1")
+    assert ended.code == 0
+    assert "fa4_abl_qstage1" in ended.stdout
+    assert "…" not in ended.stdout
+
+
 def test_bench_as_json_says_what_a_row_is_for() -> None:
     document = flash4gen("bench", "model", "--seeds", "1", "--format", "json").document
     assert 0.9 < document["factor"] < 1

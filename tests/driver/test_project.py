@@ -32,6 +32,16 @@ def test_a_nearer_file_without_the_table_does_not_count(project: Path) -> None:
     assert project_templates(project / "src")[0] == (project / "mine",)
 
 
+def test_nor_does_one_that_speaks_of_it(project: Path) -> None:
+    (project / "src" / "pyproject.toml").write_bytes(b"# caf\xe9: no [tool.flash4gen] here\n")
+    assert project_templates(project / "src")[0] == (project / "mine",)
+
+
+def test_the_table_may_be_written_in_parts_and_lie_beside_other_encodings(project: Path) -> None:
+    (project / "pyproject.toml").write_bytes(b"# caf\xe9\n[tool]\nflash4gen.templates = ['mine']\n")
+    assert project_templates(project) == ((project / "mine",), ())
+
+
 def test_a_nearer_file_with_the_table_does(project: Path) -> None:
     (project / "src" / "pyproject.toml").write_text("[tool.flash4gen]\n")
     assert project_templates(project / "src") == ((), ())

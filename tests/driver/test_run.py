@@ -61,6 +61,18 @@ def test_compile_writes_the_module_its_certificate_and_what_was_asked_for(
     assert check_fresh(spec, out=tmp_path / "out") == ()
 
 
+def test_arguments_as_people_write_them(spec: Path, tmp_path: Path) -> None:
+    """One target as a text, folders as texts; what cannot be written is no silent nothing."""
+    out = tmp_path / "out"
+    found = compile_spec(
+        spec, targets="h100", out=out, template_dirs=[str(tmp_path)], validate=False
+    )
+    assert found.ok, found.diagnostics
+    assert [str(module.path) for module in found.modules] == [str(out / "h100" / "tiny.py")]
+    with pytest.raises(ValueError, match="emit: 'asm' is not one of ttgir"):
+        compile_spec(spec, emit=["asm"])
+
+
 def test_the_same_input_gives_the_same_bytes_and_changes_nothing(
     spec: Path, tmp_path: Path
 ) -> None:

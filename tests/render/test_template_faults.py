@@ -139,6 +139,16 @@ def test_a_shipped_template_that_fails_for_an_override_is_shown_beside_it(
     assert inner.span.source.name.endswith("templates/concern/score/expr.py.j2")
 
 
+def test_a_template_in_another_encoding_and_no_echo_of_what_it_imports(tmp_path: Path) -> None:
+    put(tmp_path, "concern/mine/plain.py.j2", "{% macro a() %}{% endmacro %}")
+    file = put(tmp_path, SCORE, "") / SCORE
+    file.write_bytes(b"{# caf\xe9 #}\n" + PLAIN.encode())
+    (one,) = check_overrides([tmp_path])
+    assert (one.code, one.message) == ("F4G611", "byte 6 of this template is not UTF-8")
+    assert one.primary is not None
+    assert one.primary.span.line == 1
+
+
 def test_names_that_are_set_count_as_macros(tmp_path: Path) -> None:
     text = '{% import "builtin/concern/score/identity.py.j2" as s %}{% set define = s.define %}'
     put(tmp_path, SCORE, text + "\n{% macro call(c, more=1) %}s{% endmacro %}")
@@ -153,6 +163,26 @@ def test_a_file_that_another_imports_is_used(tmp_path: Path) -> None:
     assert check_overrides([tmp_path]) == ()
     put(tmp_path, SCORE, '{% import "concern/mine/" ~ "plain.py.j2" as mine %}\n' + PLAIN)
     assert check_overrides([tmp_path]) == ()
+
+
+def test_a_call_of_the_score_that_the_kernel_does_not_print_is_warned_of(tmp_path: Path) -> None:
+    """Warp-specialised kernels score where they take maxima; there `row_max` can be changed."""
+    (plan,), _ = plan_spec(check_spec(ROOT / "specs" / "full.attn"), ["b200"])
+    shipped = '{% import "builtin/concern/score/identity.py.j2" as shipped %}\n'
+
+    def warnings() -> list[str]:
+        made = render(plan.attention, plan.hardware, plan.choice, [tmp_path])
+        return [f"{one.code}: {one.message}" for one in made.warnings]
+
+    put(tmp_path, SCORE, shipped + PLAIN.replace("s{%", "{{ shipped.call(c) }}{%"))
+    assert warnings() == []
+    put(tmp_path, SCORE, shipped + PLAIN.replace("s{%", "{{ shipped.call(c) }} * 2{%"))
+    (one,) = warnings()
+    assert one == "F4G616: warp-specialised kernels do not print the `call` of `score`"
+    guard = ROOT / "tests" / "overrides" / "guard"
+    made = render(plan.attention, plan.hardware, plan.choice, [guard])
+    assert made.warnings == ()
+    assert "part = _guard(part)" in made.text
 
 
 def test_a_fault_without_templates_of_users_is_ours(

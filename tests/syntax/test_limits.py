@@ -53,6 +53,7 @@ def test_depth_is_counted_through_calls() -> None:
 def test_expansion_is_bounded() -> None:
     links = "".join(f"def f{i}(x) = f{i + 1}(x) + f{i + 1}(x)\n" for i in range(40))
     assert codes(links + "def f40(x) = x\n" + ITEM.format("f0(s)")) == ["F4G210"]
+    assert codes(links + "def f40(x) = x\n" + ITEM.format("f0(s) + 1")) == ["F4G210"]
 
 
 def test_recursion_is_found_in_long_chains() -> None:

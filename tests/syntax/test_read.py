@@ -37,7 +37,7 @@ def test_line_ends_and_byte_order_marks_do_not_matter(tmp_path: Path) -> None:
     ("content", "reason"),
     [
         (b"\x7fELF\x02\x01\x01\x00\x00", "zero bytes"),
-        (b"attention caf\xe9 { }", "byte 13 is not UTF-8"),
+        (b"attention caf\xe9 { }", "byte 13, in line 1, is not UTF-8"),
         (b" " * (MAX_BYTES + 1), "larger than"),
     ],
 )

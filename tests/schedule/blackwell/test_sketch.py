@@ -11,6 +11,7 @@ import pytest
 from flash4gen.clock.engine import simulate
 from flash4gen.clock.machine import machine_for
 from flash4gen.clock.program import Arrive, Commit, Mma, TmaLoad, Wait
+from flash4gen.schedule.blackwell import short
 from flash4gen.schedule.blackwell.memory import memory_plan
 from flash4gen.schedule.blackwell.model import BlackwellSchedule, TensorPlan
 from flash4gen.schedule.blackwell.pace import SHAKEN, Kernel, kernel, pace, steady
@@ -52,6 +53,16 @@ def test_barriers_get_as_many_arrivals_as_they_wait_for(pins: dict[str, Any]) ->
     for name, count in counts.items():
         assert arrivals[name] % count == 0, name
         assert arrivals[name] / count >= uses[name], name
+
+
+@pytest.mark.parametrize("plan", short.PLANS)
+def test_the_kernel_for_short_queries_has_a_pace_in_every_plan(plan: TensorPlan) -> None:
+    """It waits for itself where two tiles wait for each other."""
+    what = kernel_of(64, plan=plan)
+    one = short.one_tile(what.schedule)
+    assert one is not None
+    alone, both = min(steady(replace(what, schedule=one))), min(steady(what))
+    assert both / 2 < alone < both
 
 
 @pytest.mark.parametrize("plan", [TensorPlan.P_IN_S, TensorPlan.SHARED_S, TensorPlan.DISJOINT])

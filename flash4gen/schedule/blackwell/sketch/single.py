@@ -158,7 +158,8 @@ def _ahead(schedule: BlackwellSchedule, ring: Ring, item: int, turn: int) -> Ite
 def _scores(schedule: BlackwellSchedule, tile: int, turn: int) -> Iterator[Step]:
     """Yield S = Q·Kᵀ of a tile, once its slot may be overwritten."""
     if schedule.plan is TensorPlan.SHARED_S:
-        yield wait((f"s_empty[{1 - tile}]", turn + tile - 1), "wait until S is free")
+        last = schedule.query_tiles - 1 - tile  # that had its scores there before
+        yield wait((f"s_empty[{last}]", turn + tile - 1), "wait until S is free")
     elif schedule.plan in FREED:
         yield wait((f"s_empty[{tile}]", turn - 1), "wait until S is free")
     count = schedule.head_pad * schedule.element // DEPTH_BYTES
