@@ -103,7 +103,6 @@ def test_a_pair_that_cannot_be_is_found_out(change: dict[str, int], constraint: 
     ("change", "reason", "fix"),
     [
         ({"passes": (Pass.FORWARD,)}, "a forward pass only", "`passes = forward, backward`"),
-        ({"head_dim": 192}, "heads of 33 to 128 columns", "`gradient_ctas = 1`"),
         ({"score": expr("s + key_bias[h, k]")}, "it does not fit: buffers", "`gradient_ctas = 1`"),
     ],
 )

@@ -44,6 +44,8 @@ def paired(alone: PipelineSchedule, hardware: Hardware) -> PipelineSchedule:
     """Return the schedule of a pair that computes what a schedule of one CTA does."""
     pair = replace(alone, ctas=2, tile_k=2 * alone.tile_k, dq_columns=alone.head_pad)
     pieces = alone.rest > 0
+    if pieces and alone.argument_bytes:
+        pair = replace(pair, compute_registers=168, reduce_registers=80, other_registers=96)
     drafts = [
         replace(pair, query_stages=queries, out_stages=out, dq_slots=slots)
         for queries, out, slots in (WIDE_SLOTS if pieces else SLOTS)
