@@ -279,9 +279,7 @@ def _sent(schedule: PipelineSchedule, reason: Callable[[str], str]) -> tuple[Con
     return (integer("DQ_COLUMNS", schedule.dq_columns, reason("dq_columns")), slots)
 
 
-def _sent_by_both(
-    schedule: PipelineSchedule, reason: Callable[[str], str]
-) -> tuple[Constant, ...]:
+def _sent_by_both(schedule: PipelineSchedule, reason: Callable[[str], str]) -> tuple[Constant, ...]:
     """Return the same where two CTAs share products of heads that are multiplied in two parts."""
     pieces = schedule.share // schedule.ctas
     return (

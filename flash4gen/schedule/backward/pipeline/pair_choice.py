@@ -71,8 +71,13 @@ def pair_reasons(schedule: PipelineSchedule) -> dict[str, str]:
         "dq_columns": "all of them: a CTA has 64 rows",
         "dq_slots": _dq_slots(schedule, one),
         "reduce_registers": "half of the rows of a tile, all columns",
-        **(_WIDE if schedule.rest else {}),
+        **(_wide_reasons(schedule) if schedule.rest else {}),
     }
+
+
+def _wide_reasons(schedule: PipelineSchedule) -> dict[str, str]:
+    ordered = schedule.query_sum is QuerySum.ORDERED
+    return {**_WIDE, **({"dq_slots": _IN_ONE_TURN} if ordered else {})}
 
 
 _WIDE = {
@@ -85,6 +90,11 @@ _WIDE = {
     "reduce_registers": "a column of a head to each thread, 16 queries at a time",
 }
 """What is otherwise where heads have more columns than a CTA has lanes."""
+
+_IN_ONE_TURN = (
+    "of the queries that a role has for a CTA; all are sent in one turn, and the first lies there "
+    "before it comes"
+)
 
 
 def _dq_slots(schedule: PipelineSchedule, one: str) -> str:
