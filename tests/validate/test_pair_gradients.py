@@ -106,7 +106,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "score": "s - 0.1 * abs(float(q_end - k))",
     },
     "192 and 128, one head each": {**TWO_PARTS, "kv_heads": 2, "dtype": DType.FP16, **CAUSAL},
-    "192 and 96": {**TWO_PARTS, "value_dim": 96, **CAUSAL},
     "192 and 128, slopes": {
         **TWO_PARTS,
         **CAUSAL,
