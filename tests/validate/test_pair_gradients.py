@@ -98,6 +98,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "mask": "k <= q_end and q_end - k < 40",
         "score": "5.0 * tanh(s / 5.0)",
     },
+    "192 and 128, pairs in both passes": {
+        **TWO_PARTS,
+        "pins": (Pin("ctas", 2), Pin("gradient_ctas", 2)),
+    },
     "192 and 128, two ranges": {**TWO_PARTS, "mask": "k <= q_end and q_end - k < 40 or k < 4"},
     "192 and 128, no range": {**TWO_PARTS, "mask": "k % 3 == 0 or k == q"},
     "192 and 128, positions": {
