@@ -71,6 +71,8 @@ COUNTED = (
     Counted("causal_pair", "s", CAUSAL, 128, 8.5, 9.0, ctas=2),
     Counted("full_pair", "s", "true", 128, 8.5, 9.0, ctas=2),
     Counted("causal_64_pair", "s", CAUSAL, 64, 8.5, 9.0, ctas=2),
+    Counted("causal_192_pair", "s", CAUSAL, "192 / 128", 8.5, 9.0, ctas=2),
+    Counted("full_192_pair", "s", "true", "192 / 128", 8.5, 9.0, ctas=2),
     Counted("causal_in_turns", "s", CAUSAL, 128, 8.5, 9.0, deterministic="true"),
     Counted("causal_192_in_turns", "s", CAUSAL, "192 / 128", 8.5, 9.0, deterministic="true"),
     Counted("causal_pair_in_turns", "s", CAUSAL, 128, 8.5, 9.0, ctas=2, deterministic="true"),

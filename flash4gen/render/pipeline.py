@@ -194,6 +194,8 @@ def _fetched(schedule: PipelineSchedule) -> tuple[str, ...]:
     rest = ("q_rest_desc", "k_rest_desc") if schedule.rest else ()
     columns = ("q_columns_desc", "k_columns_desc", "do_columns_desc")
     again = columns if schedule.ctas > 1 else ()
+    if schedule.ctas > 1 and schedule.rest:
+        again = (*again, "q_columns_rest_desc")
     loaded = ("q_desc", "k_desc", "v_desc", "do_desc", *rest, *again)
     read = ("inputs",) if schedule.row_bytes else ()
     return (*loaded, "lse_ptr", "delta_ptr", *read, "memory", "bars", "problem")
@@ -201,7 +203,7 @@ def _fetched(schedule: PipelineSchedule) -> tuple[str, ...]:
 
 def _summed(schedule: PipelineSchedule) -> str:
     """Return the first arguments of the reduce role."""
-    parts = ("dq_desc", "dq_rest_desc") if schedule.rest else ("dq_desc",)
+    parts = ("dq_desc", "dq_rest_desc") if schedule.rest and schedule.ctas == 1 else ("dq_desc",)
     turns = ("turn_ptr",) if schedule.query_sum is QuerySum.ORDERED else ()
     return ", ".join((*parts, *turns))
 
@@ -251,12 +253,20 @@ def _of_pair(schedule: PipelineSchedule) -> tuple[Constant, ...]:
     ahead = "lse and delta of the next queries are there before the last ones are done"
     return (
         integer("ROW_STAGES", schedule.row_stages, ahead),
-        integer("HALF_Q", schedule.tile_q // schedule.ctas, "queries whose dQ one CTA has"),
+        integer("HALF_Q", schedule.tile_q // schedule.ctas, _half(schedule)),
     )
+
+
+def _half(schedule: PipelineSchedule) -> str:
+    if schedule.rest:
+        return "queries of which one CTA has the gradients of scores of all keys, for dQ"
+    return "queries whose dQ one CTA has"
 
 
 def _sent(schedule: PipelineSchedule, reason: Callable[[str], str]) -> tuple[Constant, ...]:
     """Return the parts in which the queries' gradient is sent away, and heads are multiplied."""
+    if schedule.rest and schedule.ctas > 1:
+        return _sent_by_both(schedule, reason)
     if schedule.rest:
         wide = "columns of a head that one product multiplies: it has as many lanes"
         return (
@@ -267,3 +277,15 @@ def _sent(schedule: PipelineSchedule, reason: Callable[[str], str]) -> tuple[Con
     if schedule.ctas > 1:
         return (slots,)
     return (integer("DQ_COLUMNS", schedule.dq_columns, reason("dq_columns")), slots)
+
+
+def _sent_by_both(schedule: PipelineSchedule, reason: Callable[[str], str]) -> tuple[Constant, ...]:
+    """Return the same where two CTAs share products of heads that are multiplied in two parts."""
+    pieces = schedule.share // schedule.ctas
+    return (
+        integer("HEAD_WIDE", PART, "columns of a head that one product multiplies"),
+        integer("HEAD_REST", schedule.rest, "the others"),
+        integer("HEAD_LANES", PART * schedule.ctas, f"lanes of both CTAs; {reason('dq_columns')}"),
+        integer("DQ_QUERIES", pieces, "those of a role whose gradients of scores one CTA has"),
+        integer("DQ_SLOTS", schedule.dq_slots, f"buffers of dQ, {reason('dq_slots')}"),
+    )

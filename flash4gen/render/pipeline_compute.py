@@ -6,6 +6,7 @@ q·k. So dx/d(q·k) = factor · prescale · body'(u), of which the constants wai
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from flash4gen.ir.derivative import derivative
@@ -63,6 +64,16 @@ _OF_TILE = Fragments(
 )
 """Of a pair of CTAs: a role's queries are some of those whose dQ each CTA has."""
 
+_OF_PART = replace(_OF_TILE, kept="0")
+"""The same with heads in two parts: a role has one fragment, half of which is each CTA's."""
+
+
+def _fragments(*, rest: bool, pair: bool) -> Fragments:
+    """Return how a step says which queries a fragment has."""
+    if not pair:
+        return _OF_SHARE
+    return _OF_PART if rest else _OF_TILE
+
 
 def gradient_factor(attention: Attention) -> float:
     """Return the constant that gradients of q and k are multiplied by last."""
@@ -108,7 +119,7 @@ def compute_role(
         full=query_bounds(attention.mask).has_full,
         rest=rest,
         pair=pair,
-        fragments=_OF_TILE if pair else _OF_SHARE,
+        fragments=_fragments(rest=rest, pair=pair),
         row_slots="ROW_STAGES" if pair else "Q_STAGES",
         width="HEAD_WIDE" if rest else "HEAD_PAD",
         parameters=(*fixed, "MASKED: gl.constexpr", "PART: gl.constexpr"),

@@ -22,6 +22,8 @@ BOTH = (Pass.FORWARD, Pass.BACKWARD)
 PAIR = Pin("gradient_ctas", 2)
 WIDE = attention(passes=BOTH, head_dim=128, value_dim=128, mask="k <= q_end", pins=(PAIR,))
 NARROW = replace(WIDE, head_dim=64, value_dim=64)
+TWO_PARTS = replace(WIDE, head_dim=192, value_dim=128)
+SIZES = pytest.mark.parametrize("variant", [WIDE, NARROW, TWO_PARTS], ids=["128", "64", "192"])
 
 
 def schedule(variant: Attention = WIDE) -> PipelineSchedule:
@@ -40,7 +42,7 @@ def test_a_pair_has_to_be_pinned() -> None:
 
 
 @pytest.mark.parametrize("target", ["b200", "b300"])
-@pytest.mark.parametrize("variant", [WIDE, NARROW], ids=["128", "64"])
+@SIZES
 def test_its_plan_is_sound(variant: Attention, target: str) -> None:
     found = schedule(variant)
     plan = pipeline_plan(found)
@@ -61,11 +63,35 @@ def test_each_cta_has_half_of_dq_beside_all_else_or_where_gradients_of_scores_we
     assert wide["ds, dq"].inside == "dp"
 
 
+def test_heads_of_192_columns_have_a_lane_for_each_and_dq_a_column_for_each_query() -> None:
+    found = schedule(TWO_PARTS)
+    plan = pipeline_plan(found)
+    regions = {region.name: region for region in plan.regions}
+    buffers = {buffer.name: buffer.bytes for buffer in plan.buffers}
+    assert (found.tile_q, found.share, found.rest) == (64, 32, 64)
+    assert (regions["dq"].columns, regions["dq"].inside) == (64, "")
+    assert sum(region.columns for region in plan.regions if not region.inside) == 512
+    # All keys of both CTAs, and 128 columns of heads, of which the second CTA fills half.
+    assert buffers["k by columns"] == 256 * 128 * 2
+    assert buffers["dq on its way out"] == 2 * 16 * 128 * 4
+
+
+def test_heads_of_192_columns_leave_room_for_what_tensors_hold() -> None:
+    mask = "k <= q_end and docs[b, q_end] == docs[b, k]"
+    read = attention(passes=BOTH, head_dim=192, value_dim=128, mask=mask, pins=(PAIR,))
+    found, free = schedule(read), schedule(TWO_PARTS)
+    assert (found.row_bytes, found.dq_slots) == (4, free.dq_slots)
+    assert pipeline_faults(found, B200) == ()
+    assert found.compute_registers > free.compute_registers
+
+
 def test_slots_are_as_many_as_fit() -> None:
     wide, narrow = schedule(), schedule(NARROW)
     assert (wide.query_stages, wide.out_stages, wide.dq_slots) == (1, 1, 1)
     assert (narrow.query_stages, narrow.out_stages, narrow.dq_slots) == (2, 2, 2)
     assert (wide.row_stages, narrow.row_stages) == (2, 4)
+    parts = schedule(TWO_PARTS)
+    assert (parts.query_stages, parts.out_stages, parts.dq_slots) == (1, 1, 2)
 
 
 @pytest.mark.parametrize("variant", [WIDE, NARROW], ids=["128", "64"])
@@ -81,6 +107,32 @@ def test_a_pair_adds_to_dq_in_turns_where_bits_must_be_the_same(variant: Attenti
     reasons = dict(choose_pipeline(ordered, B200, pair=True).reasons)
     assert "before the next turn" in reasons["dq_slots"]
     assert "whose turn it is" in reasons["query_sum"]
+
+
+def test_pieces_of_dq_are_sent_in_one_turn() -> None:
+    """All of it would have no room, and what one slot holds is sent while the other is filled."""
+    ordered = replace(TWO_PARTS, deterministic=True)
+    found = schedule(ordered)
+    assert (found.query_sum, found.dq_slots) == (QuerySum.ORDERED, 2)
+    assert pipeline_faults(found, B200) == ()
+    reasons = dict(choose_pipeline(ordered, B200, pair=True).reasons)
+    assert "all are sent in one turn" in reasons["dq_slots"]
+
+
+@pytest.mark.parametrize(
+    ("change", "constraint"),
+    [
+        ({"tile_q": 128}, "memory_plan"),
+        ({"compute_roles": 1}, "roles"),
+        ({"query_stages": 2}, "memory_plan"),
+        ({"dq_slots": 4}, "memory_plan"),
+    ],
+)
+def test_a_pair_for_wide_heads_that_cannot_be_is_found_out(
+    change: dict[str, int], constraint: str
+) -> None:
+    found = pipeline_faults(replace(schedule(TWO_PARTS), **change), B200)  # type: ignore[arg-type]
+    assert constraint in {violation.constraint for violation in found}
 
 
 @pytest.mark.parametrize(
@@ -103,7 +155,6 @@ def test_a_pair_that_cannot_be_is_found_out(change: dict[str, int], constraint: 
     ("change", "reason", "fix"),
     [
         ({"passes": (Pass.FORWARD,)}, "a forward pass only", "`passes = forward, backward`"),
-        ({"head_dim": 192}, "heads of 33 to 128 columns", "`gradient_ctas = 1`"),
         ({"score": expr("s + key_bias[h, k]")}, "it does not fit: buffers", "`gradient_ctas = 1`"),
     ],
 )

@@ -29,6 +29,10 @@ LENGTHS = Case(name="several tiles", seq_q=150, seq_k=300)
 
 NARROW = {"head_dim": 64, "value_dim": 64, "scale": 0.125}
 WIDE = {"head_dim": 128, "value_dim": 128, "scale": 0.09}
+TWO_PARTS = {"head_dim": 192, "value_dim": 128, "scale": 0.07}
+"""Heads of more columns than a product has lanes in one CTA: steps have 64 queries."""
+
+SIZES = {"64": NARROW, "128": WIDE, "192 and 128": TWO_PARTS}
 CAUSAL = {"mask": "k <= q_end"}
 
 
@@ -53,9 +57,9 @@ def text_of(found: Subject, kind: str) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("width", [64, 128])
-def test_a_pair_keeps_its_plan_and_is_right(width: int, tmp_path: Path) -> None:
-    found = built(shared(**(NARROW if width == 64 else WIDE), **CAUSAL), tmp_path)
+@pytest.mark.parametrize("size", SIZES)
+def test_a_pair_keeps_its_plan_and_is_right(size: str, tmp_path: Path) -> None:
+    found = built(shared(**SIZES[size], **CAUSAL), tmp_path)
     module = load_module(found.path)
     assert schedule_rung(found, module).status is Status.PASSED
     assert compile_rung(found).status is Status.PASSED
@@ -88,6 +92,36 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "sink": expr("slopes[h]"),
     },
     "a sink": {**CAUSAL, "inputs": (SLOPES,), "sink": expr("slopes[h]")},
+    "192 and 128": TWO_PARTS,
+    "192 and 128, softcap": {
+        **TWO_PARTS,
+        "mask": "k <= q_end and q_end - k < 40",
+        "score": "5.0 * tanh(s / 5.0)",
+    },
+    "192 and 128, pairs in both passes": {
+        **TWO_PARTS,
+        "pins": (Pin("ctas", 2), Pin("gradient_ctas", 2)),
+    },
+    "192 and 128, two ranges": {**TWO_PARTS, "mask": "k <= q_end and q_end - k < 40 or k < 4"},
+    "192 and 128, no range": {**TWO_PARTS, "mask": "k % 3 == 0 or k == q"},
+    "192 and 128, positions": {
+        **TWO_PARTS,
+        **CAUSAL,
+        "score": "s - 0.1 * abs(float(q_end - k))",
+    },
+    "192 and 128, one head each": {**TWO_PARTS, "kv_heads": 2, "dtype": DType.FP16, **CAUSAL},
+    "192 and 128, slopes": {
+        **TWO_PARTS,
+        **CAUSAL,
+        "score": "s + slopes[h] * float(k - q_end)",
+    },
+    "192 and 128, documents": {**TWO_PARTS, "mask": "docs[b, q] == docs[b, k]"},
+    "192 and 128, all tensors": {
+        **TWO_PARTS,
+        "score": "s * temperature[h, q] + slopes[h] * float(k - q_end)",
+        "mask": "k <= q_end and docs[b, q_end] == docs[b, k]",
+        "sink": expr("slopes[h]"),
+    },
 }
 
 
@@ -99,10 +133,9 @@ def test_gradients_of_a_pair_are_right(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("width", [64, 128])
-def test_no_mutant_of_a_pair_is_missed(width: int, tmp_path: Path) -> None:
-    sizes = {**(NARROW if width == 64 else WIDE), "heads": 1, "kv_heads": 1}
-    found = built(shared(**sizes, **CAUSAL), tmp_path)
+@pytest.mark.parametrize("size", SIZES)
+def test_no_mutant_of_a_pair_is_missed(size: str, tmp_path: Path) -> None:
+    found = built(shared(**SIZES[size], **CAUSAL, **{"heads": 1, "kv_heads": 1}), tmp_path)
     rung = concurrency_rung(found, load_module(found.path), lambda _what: None, mutate=True)
     assert rung.status is Status.PASSED, rung.details
     score = rung.details["mutants"]

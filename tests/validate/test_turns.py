@@ -31,6 +31,7 @@ PAIR = {"pins": (Pin("gradient_ctas", 2),)}
 SIZES: dict[str, dict[str, Any]] = {
     "a pair, 64": {**PAIR, "head_dim": 64, "value_dim": 64, "scale": 0.125},
     "a pair, 128": {**PAIR, "head_dim": 128, "value_dim": 128, "scale": 0.09},
+    "a pair, 192 and 128": {**PAIR, "head_dim": 192, "value_dim": 128, "scale": 0.07},
     "192 and 128": {"head_dim": 192, "value_dim": 128, "scale": 0.07},
 }
 CAUSAL = {"mask": "k <= q_end"}
@@ -85,7 +86,7 @@ def test_a_key_tile_waits_for_the_one_before_it_whichever_that_is(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("size", ["a pair, 64", "192 and 128"])
+@pytest.mark.parametrize("size", ["a pair, 64", "a pair, 192 and 128", "192 and 128"])
 def test_gradients_of_tensors_are_the_same_bits_too(size: str, tmp_path: Path) -> None:
     score = "s * temperature[h, q] + slopes[h] * float(k - q_end)"
     mask = "k <= q_end and docs[b, q_end] == docs[b, k]"

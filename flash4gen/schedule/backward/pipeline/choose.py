@@ -55,9 +55,6 @@ def no_pipeline(attention: Attention, hardware: Hardware) -> str:
 
 def no_pair(attention: Attention, hardware: Hardware) -> str:
     """Return why no pair of CTAs can share the products of a pipeline, or an empty text."""
-    known = traits(attention)
-    if not {known.head_pad, known.value_pad} <= {*WIDTHS}:
-        return f"a pair has heads of 33 to {WIDTHS[-1]} columns, these have {attention.head_dim}"
     wrong = pipeline_faults(paired(_schedule(attention, hardware), hardware), hardware)
     return f"it does not fit: {wrong[0].reason}" if wrong else ""
 

@@ -9,6 +9,11 @@ of the queries, and adds half as much to the queries' gradient in global memory.
 
 That gradient has 64 rows in each CTA, which lie over all 128 lanes in half of the columns.
 
+Heads of 192 columns have steps of 64 queries, of which 32 rows would be too few for a product. So
+their gradient is transposed, as with one CTA: a column of a head in each lane, the first 128 in
+those of the first CTA, and what is left in half of the second's. It leaves in pieces: the queries
+that one role has for one CTA.
+
 In: a ``PipelineSchedule`` with ``ctas = 2``. Out: parts of its ``MemoryPlan``, those of one CTA.
 """
 
@@ -17,7 +22,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flash4gen.schedule.backward.pipeline.barriers import product_barriers
-from flash4gen.schedule.backward.pipeline.model import QuerySum
+from flash4gen.schedule.backward.pipeline.model import PART, QuerySum
 from flash4gen.schedule.blackwell.memory import BARRIER, ELEMENT, Barrier, Region
 from flash4gen.schedule.memory import Buffer
 
@@ -51,23 +56,34 @@ MEETING = 24
 
 def is_apart(s: PipelineSchedule) -> bool:
     """Whether tensor memory has room for the queries' gradient beside all else."""
-    return 2 * s.tile_q + s.value_pad + s.head_pad + s.head_pad // 2 <= TENSOR_COLUMNS
+    return 2 * s.tile_q + s.value_pad + s.head_pad + _dq_columns(s) <= TENSOR_COLUMNS
+
+
+def _dq_columns(s: PipelineSchedule) -> int:
+    """Return the columns of tensor memory that the queries' gradient takes."""
+    return s.tile_q if s.rest else s.head_pad // 2
+
+
+def _dq_floats(s: PipelineSchedule) -> int:
+    """Return the elements of the queries' gradient that a slot holds, in each CTA."""
+    return s.share // s.ctas * PART if s.rest else s.tile_q // s.ctas * s.head_pad
 
 
 def pair_buffers(s: PipelineSchedule, barriers: tuple[Barrier, ...]) -> tuple[Buffer, ...]:
     """Return the shared memory of each CTA."""
     keys, queries = s.tile_k // s.ctas, s.tile_q // s.ctas
     query, out = queries * s.head_pad * ELEMENT, queries * s.value_pad * ELEMENT
+    columns = PART if s.rest else s.head_pad // s.ctas
     return (
         Buffer("k, at last dk", keys * s.head_pad * ELEMENT),
-        Buffer("k by columns", keys * s.head_pad * ELEMENT),
+        Buffer("k by columns", s.tile_k * columns * ELEMENT),
         Buffer("v, at last dv", keys * s.value_pad * ELEMENT),
         Buffer("q", s.query_stages * query),
         Buffer("q by columns", s.query_stages * query),
         Buffer("do", s.out_stages * out),
         Buffer("do by columns", s.out_stages * out),
         Buffer("ds of both", s.tile_k * queries * ELEMENT),
-        Buffer("dq on its way out", s.dq_slots * queries * s.head_pad * FLOAT),
+        Buffer("dq on its way out", s.dq_slots * _dq_floats(s) * FLOAT),
         Buffer("lse and delta", 2 * s.row_stages * s.tile_q * FLOAT),
         *_turns(s),
         Buffer("barriers", sum(barrier.count for barrier in barriers) * BARRIER),
@@ -82,7 +98,7 @@ def _turns(s: PipelineSchedule) -> Iterator[Buffer]:
 
 def pair_regions(s: PipelineSchedule) -> Iterator[Region]:
     """Yield the tensor memory of each CTA: 16-bit numbers lie where their fragment was."""
-    fragment = s.share // s.ctas
+    fragment = s.share if s.rest else s.share // s.ctas
     yield Region("s", 0, s.tile_q)
     for first in range(0, s.tile_q, fragment):
         yield Region(f"p of queries {first} on", first, fragment // 2, "s")
@@ -92,7 +108,7 @@ def pair_regions(s: PipelineSchedule) -> Iterator[Region]:
     if is_apart(s):
         for first in range(0, s.tile_q, fragment):
             yield Region(f"ds of queries {first} on", s.tile_q + first, fragment // 2, "dp")
-        yield Region("dq", 2 * s.tile_q + s.value_pad + s.head_pad, s.head_pad // 2)
+        yield Region("dq", 2 * s.tile_q + s.value_pad + s.head_pad, _dq_columns(s))
     else:
         # Of one place: first the gradients of scores, then, once they are read, that of queries.
         yield Region("ds, dq", s.tile_q, s.tile_q, "dp")

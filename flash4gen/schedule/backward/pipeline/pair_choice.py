@@ -36,14 +36,20 @@ SLOTS = ((2, 2, 2), (2, 2, 1), (2, 1, 1), (1, 1, 1))
 Where key tiles add to dq in turns, each has been written before the next is, and one does.
 """
 
+WIDE_SLOTS = ((1, 1, 2), (1, 1, 1))
+"""The same where dq leaves in pieces, several of them in one turn."""
+
 
 def paired(alone: PipelineSchedule, hardware: Hardware) -> PipelineSchedule:
     """Return the schedule of a pair that computes what a schedule of one CTA does."""
     pair = replace(alone, ctas=2, tile_k=2 * alone.tile_k, dq_columns=alone.head_pad)
+    pieces = alone.rest > 0
+    if pieces and alone.argument_bytes:
+        pair = replace(pair, compute_registers=168, reduce_registers=80, other_registers=96)
     drafts = [
         replace(pair, query_stages=queries, out_stages=out, dq_slots=slots)
-        for queries, out, slots in SLOTS
-        if slots == 1 or alone.query_sum is QuerySum.ATOMIC
+        for queries, out, slots in (WIDE_SLOTS if pieces else SLOTS)
+        if slots == 1 or pieces or alone.query_sum is QuerySum.ATOMIC
     ]
     room = hardware.smem_per_block
     return next((it for it in drafts if pipeline_plan(it).smem_bytes <= room), drafts[-1])
@@ -65,7 +71,30 @@ def pair_reasons(schedule: PipelineSchedule) -> dict[str, str]:
         "dq_columns": "all of them: a CTA has 64 rows",
         "dq_slots": _dq_slots(schedule, one),
         "reduce_registers": "half of the rows of a tile, all columns",
+        **(_wide_reasons(schedule) if schedule.rest else {}),
     }
+
+
+def _wide_reasons(schedule: PipelineSchedule) -> dict[str, str]:
+    ordered = schedule.query_sum is QuerySum.ORDERED
+    return {**_WIDE, **({"dq_slots": _IN_ONE_TURN} if ordered else {})}
+
+
+_WIDE = {
+    "tile_q": "dk and dv leave 192 columns of tensor memory: scores, their gradients, and dq, "
+    "which is transposed and has a column for each query",
+    "compute_roles": "a thread then holds 32 weights of one key, half of them for each CTA",
+    "dq_columns": "all of them: a lane each, 128 in the first CTA and 64 in the second",
+    "dq_slots": "of the queries that a role has for a CTA; one is filled while the copy engine "
+    "reads the other",
+    "reduce_registers": "a column of a head to each thread, 16 queries at a time",
+}
+"""What is otherwise where heads have more columns than a CTA has lanes."""
+
+_IN_ONE_TURN = (
+    "of the queries that a role has for a CTA; all are sent in one turn, and the first lies there "
+    "before it comes"
+)
 
 
 def _dq_slots(schedule: PipelineSchedule, one: str) -> str:
