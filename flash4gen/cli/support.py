@@ -43,7 +43,7 @@ class Cell:
         status: what became of it.
         family: of the kernel; empty without one.
         text: first digits of the digest of the module's text; of the refusal, empty.
-        spills: bytes per thread.
+        spills: bytes per thread; of a warp-specialised kernel, instructions in its loops.
         note: why it was refused, and what works instead.
     """
 
@@ -98,11 +98,17 @@ def sign(cell: Cell, notes: list[str]) -> str:
     """Return what stands in the table for a cell; its note is numbered among ``notes``."""
     if cell.status is Status.PROVEN and not cell.spills:
         return SIGNS.get(cell.family, cell.family[:1].upper())
-    note = cell.note or f"the kernel spills {cell.spills} bytes per thread"
+    note = cell.note or _spilled(cell)
     if note not in notes:
         notes.append(note)
     shown = {Status.PROVEN: SIGNS.get(cell.family, "?"), Status.REFUSED: "–", Status.FAILED: "✗"}
     return f"{shown[cell.status]} [{notes.index(note) + 1}]"
+
+
+def _spilled(cell: Cell) -> str:
+    if cell.family == "blackwell":
+        return f"loops of the kernel have {cell.spills} loads and stores of spilled registers"
+    return f"the kernel spills {cell.spills} bytes per thread"
 
 
 def tables(cells: Sequence[Cell]) -> tuple[dict[str, list[list[str]]], list[str], list[str]]:
