@@ -271,6 +271,7 @@ class Backward:
     """Everything that a backward pass is printed from."""
 
     weights: Impl
+    extents: Impl
     common: Common
     keys: GradientLoop
     queries: GradientLoop
