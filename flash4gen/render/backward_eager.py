@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 from flash4gen.ir.derivative import ONE
 from flash4gen.ir.expr import SCORE, Literal, Var, lookups, variables
 from flash4gen.render import expressions
-from flash4gen.render.backward_packed import SINK_AXES, sequences, starts_read
+from flash4gen.render.backward_packed import PACKED_SINK_AXES, sequences, starts_read
 from flash4gen.render.context_backward import (
     BackwardLaunch,
     EagerTraining,
     GradientInterface,
 )
-from flash4gen.render.environment import LINE
 from flash4gen.render.gradients import CANONICAL, Where, factor
 from flash4gen.render.inputs import attention_names, eager_reads
 from flash4gen.render.shared_expr import shared_statements
@@ -33,6 +32,12 @@ _NAMES = {
     Var.Q: "i",
     Var.K: "j",
     Var.HKV: "(h // GROUP.value)",
+}
+_SINK_AXES = {
+    Var.SEQ_Q: "seq_q = torch.tensor(q.shape[1], device=q.device)",
+    Var.SEQ_K: "seq_k = torch.tensor(k.shape[1], device=q.device)",
+    Var.H: "h = torch.arange(HEADS.value, device=q.device)[:, None]",
+    Var.B: "b = torch.arange(q.shape[0], device=q.device)[:, None, None]",
 }
 _AXES = {Where.ROWS: (Var.B, Var.H, Var.Q), Where.KEYS: (Var.B, Var.H, Var.K)}
 
@@ -223,12 +228,7 @@ def _sink_body(attention: Attention, found: Gradients) -> list[str]:
         if not isinstance(item.by, Literal)
     ]
     read = variables(attention.sink)
-    axes = SINK_AXES if attention.packed else {
-        Var.SEQ_Q: "seq_q = torch.tensor(q.shape[1], device=q.device)",
-        Var.SEQ_K: "seq_k = torch.tensor(k.shape[1], device=q.device)",
-        Var.H: "h = torch.arange(HEADS.value, device=q.device)[:, None]",
-        Var.B: "b = torch.arange(q.shape[0], device=q.device)[:, None, None]",
-    }
+    axes = PACKED_SINK_AXES if attention.packed else _SINK_AXES
     needed = read | ({Var.H} if Var.HKV in read else frozenset())
     needed |= {Var.B} if attention.packed and read & {Var.SEQ_Q, Var.SEQ_K} else frozenset()
     targets = [("sink", attention.sink), *moving]
@@ -286,7 +286,7 @@ def interface(
         wanted=host.wanted,
         second=host.second,
         tensors=wanted,
-        unpacked=_unpacked((*arguments, "out", host.second)),
+        saved=(*arguments, "out", host.second),
         needs=tuple(f"need[{arguments.index(one)}]" for one in wanted),
         returned=tuple(
             f"given[{wanted.index(one)}]" if one in wanted else "None" for one in arguments
@@ -294,17 +294,6 @@ def interface(
         differentiable=wanted,
         refused=_names(found.refused),
     )
-
-
-def _unpacked(names: tuple[str, ...]) -> str:
-    """Return the line that gives names to what was saved, laid out as ``ruff format`` does."""
-    text, value = ", ".join(names), "ctx.saved_tensors"
-    if len(f"    {text} = {value}") <= LINE:
-        return f"{text} = {value}"
-    if len(f"    {text} = (") <= LINE:
-        return f"{text} = (\n        {value}\n    )"
-    lines = "".join(f"        {name},\n" for name in names)
-    return f"(\n{lines}    ) = {value}"
 
 
 def _names(tensors: tuple[Input, ...]) -> tuple[str, ...]:

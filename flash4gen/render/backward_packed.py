@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from flash4gen.render.context import Eager
     from flash4gen.render.gradients import Gradients
 
-SINK_AXES = {
+PACKED_SINK_AXES = {
     Var.H: "h = torch.arange(HEADS.value, device=rows.device)[:, None]",
     Var.B: "row = torch.arange(rows.shape[1], dtype=torch.int32, device=rows.device)\n"
-    "b = torch.bucketize(row, cu_seqlens_q[1:], right=True)",
+    "b = torch.bucketize(row, cu_seqlens_q[1:].contiguous(), right=True)",
     Var.SEQ_Q: "seq_q = cu_seqlens_q.diff()[b]",
     Var.SEQ_K: "seq_k = cu_seqlens_k.diff()[b]",
 }

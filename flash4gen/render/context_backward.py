@@ -229,7 +229,7 @@ class EagerTraining:
         kept: as for ``Eager``.
         dp: gradient of the weights.
         apart: whether each sequence is computed by itself, of packed ones.
-        sequences: how.
+        sequences: what computes them one by one.
     """
 
     signature: tuple[str, ...]
@@ -273,7 +273,7 @@ class GradientInterface:
         name, digest: of the op.
         signature, given, wanted, second: as for ``BackwardLaunch``.
         tensors: what has a gradient.
-        unpacked: the line that names what the backward pass starts from.
+        saved: what the backward pass starts from.
         needs: which of the gradients are needed, as expressions.
         returned: a gradient, or None, for each argument.
         differentiable: the arguments that have a gradient.
@@ -287,7 +287,7 @@ class GradientInterface:
     wanted: str
     second: str
     tensors: tuple[str, ...]
-    unpacked: str
+    saved: tuple[str, ...]
     needs: tuple[str, ...]
     returned: tuple[str, ...]
     differentiable: tuple[str, ...]
@@ -299,9 +299,7 @@ class Backward:
     """Everything that a backward pass is printed from.
 
     Attributes:
-        weights: how scores become weights again.
         extents: how sequences lie, ``batched`` or ``packed``.
-        common, keys, queries, pairs, launch, eager: the parts of the text.
     """
 
     weights: Impl
