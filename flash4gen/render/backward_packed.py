@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 PACKED_SINK_AXES = {
     Var.H: "h = torch.arange(HEADS.value, device=rows.device)[:, None]",
-    Var.B: "row = torch.arange(rows.shape[1], dtype=torch.int32, device=rows.device)\n"
-    "b = torch.bucketize(row, cu_seqlens_q[1:].contiguous(), right=True)",
+    Var.B: "i = torch.arange(rows.shape[1], dtype=torch.int32, device=rows.device)\n"
+    "b = torch.bucketize(i, cu_seqlens_q[1:].contiguous(), right=True)",
     Var.SEQ_Q: "seq_q = cu_seqlens_q.diff()[b]",
     Var.SEQ_K: "seq_k = cu_seqlens_k.diff()[b]",
 }
@@ -39,7 +39,7 @@ def sequences(attention: Attention, found: Gradients, plain: Eager) -> EagerSequ
     """Return how sequences are computed one by one; of use where they are packed."""
     second = plain.second
     tensors = tuple(tensor.name for tensor in attention.inputs)
-    sink = ("sink",) if attention.sink is not None else ()
+    sink = ("_sink",) if attention.sink is not None else ()
     stored = ("out", second)
     sums = tuple(f"sum_{item.name}" for item in found.at(Where.ROWS))
     rows = (*(("delta",) if found.at(Where.SINK) else ()), *sums)

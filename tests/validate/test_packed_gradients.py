@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from flash4gen.ir.expr import Extent, Input, InputDType
+from flash4gen.ir.expr import Extent, Input, InputDType, Lookup, Var, Variable
 from flash4gen.ir.nodes import DROPOUT_STATE, EmptyRow, Lengths, Weights
 from flash4gen.schedule.backward.heads import HeadLoop, head_loop
 from flash4gen.validate.cases import Case, Layout
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from flash4gen.ir.nodes import Attention
 
 GAINS = Input("gains", InputDType.F32, (Extent.BATCH, Extent.HEADS))
+
+
+SINK = Input("sink", InputDType.F32, (Extent.HEADS,))
 
 
 def packed(**changes: Any) -> Attention:
@@ -55,6 +58,9 @@ VARIANTS = {
     "an input per sequence": packed(score="s * entry_gains[b]", mask="k <= q_end"),
     "a sink that knows lengths": packed(
         sink=expr("tanh(gains[b, h]) * float(seq_k - seq_q) * 0.1"), inputs=(GAINS,)
+    ),
+    "an input called as what it is": packed(
+        sink=Lookup(SINK, (Variable(Var.H),)), inputs=(SINK,), mask="k <= q_end"
     ),
     "constant sink": packed(sink=expr("0.0"), mask="k <= q_end"),
     "dropout": packed(mask="k <= q_end", dropout=0.25, inputs=DROPOUT_STATE),
