@@ -19,6 +19,7 @@ from flash4gen.validate.gradient_rung import call_of, run_gradients
 from flash4gen.validate.gradients import Call, Upstream, reference_gradients
 from tests.ir.notation import expr
 from tests.long_matrix import slow
+from tests.validate.subjects import subject
 from tests.validate.training import assert_right, compiled, module_of, training, written
 
 if TYPE_CHECKING:
@@ -175,13 +176,21 @@ def test_heads_go_both_ways() -> None:
     [
         ("everything", "rtx5090"),
         ("groups of three", "mi300x"),
-        *slow(*((name, target) for name in VARIANTS for target in ("a100", "h100", "mi355x"))),
+        *slow(*((name, target) for name in VARIANTS for target in ("a100", "h100"))),
+        # Triton 3.9 does not compile dropout with tiles this small for AMD.
+        *slow(*((name, "mi355x") for name in VARIANTS if name != "dropout")),
     ],
 )
 def test_gradients_are_right(name: str, target: str, tmp_path: Path) -> None:
     fast = (name, target) == ("everything", "rtx5090")
     cases = CASES[:1] if fast else CASES
     assert_right(compiled(written(VARIANTS[name], target, tmp_path)), *cases)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["mi300x", "mi355x"])
+def test_what_is_dropped_on_amd_has_no_gradient(target: str, tmp_path: Path) -> None:
+    assert_right(subject(VARIANTS["dropout"], target, tmp_path), *CASES[:2])
 
 
 FAULTS = {
