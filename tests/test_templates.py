@@ -48,6 +48,8 @@ ARCHITECTURE = re.compile(
 CONTEXT_OF = {
     "backward/common.py.j2": context_backward.Common,
     "backward/eager.py.j2": context_backward.EagerTraining,
+    "backward/eager_packed.py.j2": context_backward.EagerTraining,
+    "backward/formula.py.j2": context_backward.EagerTraining,
     "backward/pipeline": context_pipeline.Pipeline,
     "backward/pipeline/gradients.py.j2": context_pipeline.ComputeRole,
     "backward/pipeline/step.py.j2": context_pipeline.ComputeRole,
@@ -65,6 +67,7 @@ CONTEXT_OF = {
     "concern/cluster": context_blackwell.Specialised,
     "concern/correction": context_blackwell.Correction,
     "concern/epilogue": context.Epilogue,
+    "concern/extents": context.Impl,
     "concern/exp2": context_blackwell.Exponent,
     "concern/fetch": context_blackwell.Fetch,
     "concern/key_mask": context_blackwell.KeyMask,

@@ -20,6 +20,7 @@ from flash4gen.build.facts import disassemble, read_facts, spilled_bytes
 from flash4gen.build.load import load_module
 from flash4gen.ir.expr import InputDType
 from flash4gen.render.gradients import gradients
+from flash4gen.render.inputs import arguments
 from flash4gen.render.module import lean
 from flash4gen.vgpu import virtual_gpu
 
@@ -173,10 +174,12 @@ def backward_arguments(module: ModuleType, attention: Attention) -> list[Any]:
     """Return arguments for the launcher of a module's backward kernels, of many queries."""
     (q, k, v), tensors = _arguments(module, attention, MANY_QUERIES)
     out = q.new_zeros(*q.shape[:-1], attention.value_dim)
-    second = torch.zeros(q.shape[0], attention.heads, q.shape[1])
+    rows = (attention.heads, q.shape[-3])
+    second = torch.zeros(rows if attention.packed else (q.shape[0], *rows))
+    given = [tensors[argument.name] for argument in arguments(attention)]
     # Everything that can have a gradient is asked for it: as many as there are at most.
     count = len(gradients(lean(attention)).inputs)
-    return [out, second, q, k, v, *tensors.values(), out, second, [True] * (3 + count)]
+    return [out, second, q, k, v, *given, out, second, [True] * (3 + count)]
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -122,7 +122,7 @@ class _Item:
         q_norm, k_norm, epilogue = rows.norm("q_norm"), rows.norm("k_norm"), rows.output()
         rows.check({"score": score, "mask": mask, "sink": sink})
         training = lower_training(self._fields, self._expressions, self._scope)
-        passes = lower_passes(self._fields, score, lengths, formats.dtype, self._findings)
+        passes = lower_passes(self._fields, score, formats.dtype, self._findings)
         targets = target_names(self._fields.get("target"), self._targets, self._findings)
         heads, kv_heads = numbers.heads, numbers.kv_heads
         head_dim, value_dim, scale = numbers.head_dim, numbers.value_dim, numbers.scale

@@ -8,7 +8,7 @@ from flash4gen.diagnostics.codes import Code
 from flash4gen.diagnostics.model import Label
 from flash4gen.ir.derivative import jumps
 from flash4gen.ir.lower_fields import choose
-from flash4gen.ir.nodes import Lengths, Pass
+from flash4gen.ir.nodes import Pass
 
 if TYPE_CHECKING:
     from flash4gen.diagnostics.collect import Findings
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 def lower_passes(
     fields: Fields,
     score: Expr | None,
-    lengths: Lengths | None,
     dtype: DType | None,
     findings: Findings,
 ) -> tuple[Pass, ...]:
@@ -30,7 +29,6 @@ def lower_passes(
     Args:
         fields: of the item.
         score: its score, None after an error.
-        lengths: how long sequences may be, None after an error.
         dtype: the elements of q, k and v, None after an error.
         findings: where to report what has no backward pass.
     """
@@ -53,25 +51,9 @@ def lower_passes(
                 at,
                 helps=("write `passes = forward, backward`",),
             )
-        _check_lengths(fields, lengths, at, findings)
         _check_dtypes(fields, dtype, at, findings)
         _check_score(score, at, findings)
     return tuple(found)
-
-
-def _check_lengths(fields: Fields, lengths: Lengths | None, at: Span, findings: Findings) -> None:
-    field = fields.get("lengths")
-    if lengths is Lengths.PACKED and field is not None:
-        findings.error(
-            Code.NOT_YET,
-            "packed sequences have no backward kernels yet",
-            at,
-            also=(Label(field.values_span, "packed here"),),
-            helps=(
-                "write `lengths = any` and a mask on documents: `docs[b, q] == docs[b, k]`",
-                "or write `passes = forward`",
-            ),
-        )
 
 
 def _check_dtypes(fields: Fields, dtype: DType | None, at: Span, findings: Findings) -> None:

@@ -70,6 +70,7 @@ def backward_text(
     zero = attention.empty_row is EmptyRow.ZERO
     return Backward(
         weights=Impl("softmax" if attention.normalised else sigmoid_form(waves=waves)),
+        extents=Impl("packed" if attention.packed else "batched"),
         common=Common(
             constants=_constants(choice, pairs=bool(pairs)),
             options=_options(choice, pairs=bool(pairs), rows=attention.normalised),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from flash4gen.ir.derivative import ONE
 from flash4gen.ir.expr import SCORE, Literal, Var, lookups, variables
 from flash4gen.render import expressions
+from flash4gen.render.backward_packed import PACKED_SINK_AXES, sequences, starts_read
 from flash4gen.render.context_backward import (
     BackwardLaunch,
     EagerTraining,
@@ -32,6 +33,12 @@ _NAMES = {
     Var.K: "j",
     Var.HKV: "(h // GROUP.value)",
 }
+_SINK_AXES = {
+    Var.SEQ_Q: "seq_q = torch.tensor(q.shape[1], device=q.device)",
+    Var.SEQ_K: "seq_k = torch.tensor(k.shape[1], device=q.device)",
+    Var.H: "h = torch.arange(HEADS.value, device=q.device)[:, None]",
+    Var.B: "b = torch.arange(q.shape[0], device=q.device)[:, None, None]",
+}
 _AXES = {Where.ROWS: (Var.B, Var.H, Var.Q), Where.KEYS: (Var.B, Var.H, Var.K)}
 
 
@@ -40,7 +47,7 @@ def launch(
 ) -> BackwardLaunch:
     """Return the launcher: what it is given, and how gradients of inputs leave it."""
     second = "lse" if attention.normalised else "total"
-    tensors = tuple(tensor.name for tensor in attention.inputs)
+    tensors = (*attention.length_tensors, *(tensor.name for tensor in attention.inputs))
     given = ("grad_out", f"grad_{second}", "q", "k", "v", *tensors, "out", second)
     wanted = ("q", "k", "v", *(tensor.name for tensor in found.inputs))
     return BackwardLaunch(
@@ -52,7 +59,7 @@ def launch(
         key_sums=tuple(f"sum_{item.name}" for item in found.at(Where.KEYS)),
         pairs=pairs,
         sinks=tuple(_sink_lines(attention, found)),
-        placed=tuple(_placed(found)),
+        placed=tuple(_placed(found, packed=attention.packed)),
     )
 
 
@@ -61,7 +68,7 @@ def _sink_lines(attention: Attention, found: Gradients) -> list[str]:
     sinks = found.at(Where.SINK)
     if not sinks:
         return []
-    arguments = ", ".join(("q", "k", *_sink_tensors(attention)))
+    arguments = ", ".join(_sink_names(attention, "delta"))
     moving = [f"by_{item.name}" for item in sinks if not isinstance(item.by, Literal)]
     lines = [
         f"{', '.join(('sink', *moving))} = _eager_sink({arguments})"
@@ -73,6 +80,14 @@ def _sink_lines(attention: Attention, found: Gradients) -> list[str]:
     return lines + [f"sum_{item.name} = d_sink{factor(item.by, item.name)}" for item in sinks]
 
 
+def _sink_names(attention: Attention, rows: str) -> tuple[str, ...]:
+    """Return the arguments of the function of the sink; ``rows``: a tensor with a number a row."""
+    known: tuple[str, ...] = ("q", "k")
+    if attention.packed:
+        known = (rows, *([] if attention.sink is None else starts_read(attention.sink)))
+    return (*known, *_sink_tensors(attention))
+
+
 def _sink_tensors(attention: Attention) -> tuple[str, ...]:
     if attention.sink is None:
         return ()
@@ -80,17 +95,19 @@ def _sink_tensors(attention: Attention) -> tuple[str, ...]:
     return tuple(tensor.name for tensor in attention.inputs if tensor.name in read)
 
 
-def _placed(found: Gradients) -> list[str]:
+def _placed(found: Gradients, *, packed: bool) -> list[str]:
     """Return the lines that bring what was summed into the shapes of the inputs, and the return."""
     lines: list[str] = []
     for tensor in found.inputs:
         items = [item for item in found.summed if item.lookup.tensor == tensor]
         name = f"d_{tensor.name}"
         if len(items) == 1 and not _fixed(items[0]):
-            lines.append(f"{name} = {_axes_summed(items[0])}.to({tensor.name}.dtype).contiguous()")
+            summed = _axes_summed(items[0], packed=packed)
+            lines.append(f"{name} = {summed}.to({tensor.name}.dtype).contiguous()")
             continue
         lines.append(f"{name} = torch.zeros_like({tensor.name})")
-        lines += [f"{name}{_index(item)} += {_axes_summed(item)}" for item in items]
+        sums = [(_index(item), _axes_summed(item, packed=packed)) for item in items]
+        lines += [f"{name}{index} += {summed}" for index, summed in sums]
     given = ", ".join(("dq", "dk", "dv", *(f"d_{tensor.name}" for tensor in found.inputs)))
     return [
         *lines,
@@ -111,14 +128,19 @@ def _index(item: Summed) -> str:
     return f"[{', '.join(parts)}]"
 
 
-def _axes_summed(item: Summed) -> str:
+def _axes_summed(item: Summed, *, packed: bool) -> str:
     """Return a sum as an expression with the axes of the look-up, in its order."""
     text = f"sum_{item.name}"
     if item.where is not Where.PAIRS:
         axes = list(_AXES.get(item.where, _AXES[Where.ROWS]))
+        if packed and Var.B in item.kept:
+            text, axes = f"_by_sequence({text}, cu_seqlens_q)", [Var.B, Var.H]
+        elif packed:
+            axes = [Var.H, Var.Q]
         if Var.HKV in item.kept:
-            text += ".unflatten(1, (KV_HEADS.value, GROUP.value))"
-            axes[1:2] = [Var.HKV, Var.H]
+            head = axes.index(Var.H)
+            text += f".unflatten({head}, (KV_HEADS.value, GROUP.value))"
+            axes[head : head + 1] = [Var.HKV, Var.H]
         gone = [n for n, axis in enumerate(axes) if axis not in item.kept]
         if gone:
             text += f".sum({gone[0] if len(gone) == 1 else tuple(gone)})"
@@ -139,13 +161,18 @@ def eager(
     results = ("queries", "keys", "x", *(name for name, _ in found.moving))
     tensors = _read_by(attention, scored)
     read = frozenset[Var]().union(*(variables(expr) for expr in scored))
+    entry = ("entry",) if attention.packed and Var.B in read else ()
     score = shared_statements(targets, TORCH, names, _WIDTH)
     if attention.score == SCORE:
         score = ["x = s", *shared_statements(targets[1:], TORCH, names, _WIDTH)]
     return EagerTraining(
         signature=plain.signature,
-        score_signature=("q: Tensor", "k: Tensor", *(f"{name}: Tensor" for name in tensors)),
-        score_names=("q", "k", *tensors),
+        score_signature=(
+            *("q: Tensor", "k: Tensor"),
+            *(f"{name}: int" for name in entry),
+            *(f"{name}: Tensor" for name in tensors),
+        ),
+        score_names=("q", "k", *entry, *tensors),
         score_results=results,
         returned=f"tuple[{', '.join(['Tensor'] * len(results))}]",
         reads=tuple(eager_reads(attention, variable_names(_NAMES), *scored)),
@@ -163,7 +190,7 @@ def eager(
         needs_h=bool({Var.H, Var.HKV} & read),
         needs_b=Var.B in read,
         sink=() if attention.sink is None else _sink_signature(attention),
-        sink_names=("q", "k", *_sink_tensors(attention)),
+        sink_names=_sink_names(attention, plain.second),
         sink_body=() if attention.sink is None else tuple(_sink_body(attention, found)),
         sink_returned=_sink_returned(found),
         sink_moves=_sink_returned(found) != "Tensor",
@@ -172,6 +199,8 @@ def eager(
         kept=plain.kept,
         dp="dp" if plain.kept else "do @ values.mT",
         ds="dx" if found.by_s == ONE else _guarded("dx" + factor(found.by_s, "s"), found.by_s),
+        apart=attention.packed,
+        sequences=sequences(attention, found, plain),
     )
 
 
@@ -181,7 +210,7 @@ def _read_by(attention: Attention, exprs: Sequence[object]) -> tuple[str, ...]:
 
 
 def _sink_signature(attention: Attention) -> tuple[str, ...]:
-    return ("q: Tensor", "k: Tensor", *(f"{name}: Tensor" for name in _sink_tensors(attention)))
+    return tuple(f"{name}: Tensor" for name in _sink_names(attention, "rows"))
 
 
 def _sink_returned(found: Gradients) -> str:
@@ -199,18 +228,16 @@ def _sink_body(attention: Attention, found: Gradients) -> list[str]:
         if not isinstance(item.by, Literal)
     ]
     read = variables(attention.sink)
-    axes = {
-        Var.SEQ_Q: "seq_q = torch.tensor(q.shape[1], device=q.device)",
-        Var.SEQ_K: "seq_k = torch.tensor(k.shape[1], device=q.device)",
-        Var.H: "h = torch.arange(HEADS.value, device=q.device)[:, None]",
-        Var.B: "b = torch.arange(q.shape[0], device=q.device)[:, None, None]",
-    }
+    axes = PACKED_SINK_AXES if attention.packed else _SINK_AXES
     needed = read | ({Var.H} if Var.HKV in read else frozenset())
+    needed |= {Var.B} if attention.packed and read & {Var.SEQ_Q, Var.SEQ_K} else frozenset()
     targets = [("sink", attention.sink), *moving]
-    lines = [text for var, text in axes.items() if var in needed]
+    lines = [line for var, text in axes.items() if var in needed for line in text.splitlines()]
     lines += eager_reads(attention, variable_names(_NAMES), attention.sink)
     lines += shared_statements(targets, TORCH, names, _WIDTH)
     zeros = "q.new_zeros(1, HEADS.value, 1, dtype=torch.float32)"
+    if attention.packed:
+        zeros = "torch.zeros_like(rows, dtype=torch.float32)"
     return [*lines, f"return {', '.join([f'{zeros} + sink', *(name for name, _ in moving)])}"]
 
 
@@ -248,7 +275,8 @@ def interface(
     attention: Attention, found: Gradients, host: BackwardLaunch, name: str, digest: str
 ) -> GradientInterface:
     """Return what makes the public function differentiable."""
-    arguments = ("q", "k", "v", *(tensor.name for tensor in attention.inputs))
+    tensors = (*attention.length_tensors, *(tensor.name for tensor in attention.inputs))
+    arguments = ("q", "k", "v", *tensors)
     wanted = ("q", "k", "v", *(tensor.name for tensor in found.inputs))
     return GradientInterface(
         name=name,

@@ -183,6 +183,30 @@ class BackwardLaunch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EagerSequences:
+    """How packed sequences are computed one by one in PyTorch.
+
+    Attributes:
+        signature, names: of the function for one sequence, and its arguments.
+        lengths: the arguments of the function that checks lengths.
+        gradient_signature, gradient_names: of the function of its gradients, and its arguments.
+        gradient_results, gradient_targets: what that gives, and where it goes.
+        row_sums: what is known for each row, before gradients of inputs are summed.
+        by_sequence: whether there are sums over the rows of each sequence.
+    """
+
+    signature: tuple[str, ...]
+    names: tuple[str, ...]
+    lengths: tuple[str, ...]
+    gradient_signature: tuple[str, ...]
+    gradient_names: tuple[str, ...]
+    gradient_results: tuple[str, ...]
+    gradient_targets: tuple[str, ...]
+    row_sums: tuple[str, ...]
+    by_sequence: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EagerTraining:
     """The formula and its derivative in PyTorch.
 
@@ -204,6 +228,8 @@ class EagerTraining:
         ds: gradient of the scaled product.
         kept: as for ``Eager``.
         dp: gradient of the weights.
+        apart: whether each sequence is computed by itself, of packed ones.
+        sequences: what computes them one by one.
     """
 
     signature: tuple[str, ...]
@@ -235,6 +261,8 @@ class EagerTraining:
     ds: str
     kept: tuple[str, ...]
     dp: str
+    apart: bool
+    sequences: EagerSequences
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -268,9 +296,14 @@ class GradientInterface:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backward:
-    """Everything that a backward pass is printed from."""
+    """Everything that a backward pass is printed from.
+
+    Attributes:
+        extents: how sequences lie, ``batched`` or ``packed``.
+    """
 
     weights: Impl
+    extents: Impl
     common: Common
     keys: GradientLoop
     queries: GradientLoop

@@ -61,6 +61,7 @@ def _made(overrides: tuple[Path, ...]) -> jinja2.Environment:
     env.filters["rule"] = rule
     env.filters["constant_line"] = constant_line
     env.filters["call"] = call
+    env.filters["assigned"] = assigned
     env.filters["optional"] = optional
     env.filters["beside"] = beside
     env.filters["in_triton"] = in_triton
@@ -95,6 +96,23 @@ def call(args: Sequence[str], prefix: str, suffix: str = ")", indent: int = 0) -
     else:
         body = "\n".join(f"{pad}{arg}," for arg in args)
     return f"{prefix}\n{body}\n{' ' * indent}{suffix}"
+
+
+def assigned(names: Sequence[str], value: str, indent: int = 0) -> str:
+    """Lay out an assignment to several names as ``ruff format`` does.
+
+    Args:
+        names: what is assigned to.
+        value: what is assigned, in few columns.
+        indent: columns to the left of the first line, which are not printed.
+    """
+    text, pad = ", ".join(names), " " * indent
+    if len(f"{pad}{text} = {value}") <= LINE:
+        return f"{text} = {value}"
+    if len(f"{pad}{text} = (") <= LINE:
+        return f"{text} = (\n{pad}    {value}\n{pad})"
+    lines = "".join(f"{pad}    {name},\n" for name in names)
+    return f"(\n{lines}{pad}) = {value}"
 
 
 NOTHING = "\0"

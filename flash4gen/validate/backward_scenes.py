@@ -71,8 +71,19 @@ def _cases(subject: Subject) -> Iterator[Case]:
     if isinstance(schedule, PipelineSchedule) and schedule.query_sum is QuerySum.ORDERED:
         lengths = 4 * max(schedule.tile_q, schedule.tile_k)
         yield Case(name=_IN_TURN, seq_q=lengths, seq_k=lengths)
+    if attention.packed and isinstance(schedule, BackwardSchedule):
+        shapes = {(_within(seq_q, schedule.queries.tile_q), seq_k) for seq_q, seq_k in shapes}
     for seq_q, seq_k in sorted(shapes, key=lambda shape: (shape[0] * shape[1], shape)):
-        yield Case(name=f"gradients of {seq_q} x {seq_k}", seq_q=seq_q, seq_k=seq_k)
+        name = f"gradients of {seq_q} x {seq_k}"
+        yield Case(name=name, seq_q=seq_q, seq_k=seq_k, alone=attention.packed)
+
+
+def _within(seq_q: int, tile: int) -> int:
+    """Return a length of packed queries whose last slot has rows: a row less than whole tiles.
+
+    The first program has the last slot, and a sequence of whole tiles has a slot more than these.
+    """
+    return seq_q if seq_q % tile else seq_q - 1
 
 
 def _launches(

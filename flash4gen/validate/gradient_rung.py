@@ -59,6 +59,9 @@ RULE = (
     "formula; base: the same maths in the working precision, from what the forward pass stored"
 )
 
+PACKED_AXES = 3
+"""Of q, k and v: rows of all sequences, heads, columns."""
+
 MOST_DRAWS = 16
 """Gradients of results that the error of the working precision is looked at for, at most."""
 
@@ -207,9 +210,9 @@ def call_of(attention: Attention, case: Case) -> tuple[Call, Upstream]:
     """Return the arguments of a case, and gradients of its results in the same kind of layout."""
     made = make_inputs(attention, case)
     random = torch.Generator().manual_seed(case.seed + 2)
-    rows = case.batch, case.seq_q, attention.heads
-    grad = torch.randn(*rows, attention.value_dim, generator=random)
-    second = torch.randn(case.batch, attention.heads, case.seq_q, generator=random)
+    rows = made.q.shape[:-2]
+    grad = torch.randn(*rows, attention.heads, attention.value_dim, generator=random)
+    second = torch.randn(*rows[:-1], attention.heads, rows[-1], generator=random)
     out, _ = placed_tensor(grad.to(TORCH_DTYPES[attention.dtype]), case.layout)
     return Call(made.q, made.k, made.v, made.tensors), Upstream(out, second)
 
@@ -230,11 +233,10 @@ def _drawn(
     inputs = {name: size for name, size in sizes.items() if name not in ("q", "k", "v")}
     fewest = min((size for size in inputs.values() if size), default=GROUP)
     worst = dict.fromkeys(inputs, 0.0)
-    batch, seq_q, heads, _ = call.q.shape
-    random = torch.Generator().manual_seed(seq_q)
+    random = torch.Generator().manual_seed(call.q.shape[-3])
     for _ in range(min(MOST_DRAWS, GROUP // fewest) if inputs and call.q.numel() else 0):
-        out = torch.randn(batch, seq_q, heads, attention.value_dim, generator=random)
-        second = torch.randn(batch, heads, seq_q, generator=random)
+        out = torch.randn(results[0].shape, generator=random)
+        second = torch.randn(results[1].shape, generator=random)
         given = Upstream(out.to(call.q.dtype), second)
         reference = reference_gradients(attention, call, given)
         base = working_gradients(attention, call, results, given)
@@ -246,6 +248,8 @@ def _drawn(
 
 def _budget(reference: Tensor, base: Tensor, drawn: float | None) -> Tensor:
     """Return the budget of a gradient: by groups of neighbouring rows, or over all numbers."""
+    if drawn is None and reference.dim() == PACKED_AXES:
+        return output_budget(reference[None], base[None])[0]
     if drawn is None:
         return output_budget(reference, base)
     flat = reference.reshape(1, -1, 1, 1), base.reshape(1, -1, 1, 1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,7 +20,7 @@ from flash4gen.validate.oracle import TORCH_DTYPES, evaluate, exact_products, vi
 from flash4gen.validate.philox import kept_weights
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from flash4gen.ir.nodes import Attention
 
@@ -29,8 +30,9 @@ class Upstream:
     """Gradients of a loss by the two results of a call.
 
     Attributes:
-        out: [batch, seq_q, heads, value_dim].
-        second: of lse, or of the total of sigmoid weights, [batch, heads, seq_q].
+        out: [batch, seq_q, heads, value_dim]; packed, [total_q, heads, value_dim].
+        second: of lse, or of the total of sigmoid weights, [batch, heads, seq_q]; packed,
+            [heads, total_q].
     """
 
     out: Tensor
@@ -69,16 +71,15 @@ def reference_gradients(attention: Attention, call: Call, given: Upstream) -> di
     leaves = {name: call.by_name[name].detach().double().requires_grad_() for name in names}
     tensors = {**call.tensors, **{name: leaves[name] for name in float_inputs(attention)}}
     loss = leaves["q"].sum() * 0
-    for b in range(call.q.shape[0]):
-        for h in range(attention.heads):
-            hkv = h // attention.group
-            values = leaves["v"][b, :, hkv]
-            products = leaves["q"][b, :, h] @ leaves["k"][b, :, hkv].T
-            x = _scores(attention, products * attention.scale, b, h, tensors)
-            weights, second = _weights(attention, x, b, h, tensors)
-            weights = _kept(attention, weights, b, h, tensors)
-            loss = loss + (weights @ values * given.out[b, :, h].double()).sum()
-            loss = loss + (second * given.second[b, h].double()).sum()
+    for at in _places(attention, call):
+        b, h = at.entry, at.head
+        values = leaves["v"][at.keys]
+        products = leaves["q"][at.queries] @ leaves["k"][at.keys].T
+        x = _scores(attention, products * attention.scale, b, h, tensors)
+        weights, second = _weights(attention, x, b, h, tensors)
+        weights = _kept(attention, weights, b, h, tensors)
+        loss = loss + (weights @ values * given.out[at.queries].double()).sum()
+        loss = loss + (second * given.second[at.rows].double()).sum()
     found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
     return {
         name: torch.zeros_like(leaves[name]) if grad is None else grad
@@ -105,34 +106,69 @@ def working_gradients(
     found |= {name: torch.zeros_like(x, dtype=torch.float32) for name, x in (("k", k), ("v", v))}
     for name, x in floats.items():
         found[name] = torch.zeros_like(x)
-    for b in range(q.shape[0]):
-        for h in range(attention.heads):
-            hkv = h // attention.group
-            rows, keys, values = q[b, :, h], k[b, :, hkv], v[b, :, hkv]
-            grad = given.out[b, :, h].to(dtype)
-            s = exact_products(rows, keys.T).mul(attention.scale).requires_grad_()
-            x = _scores(attention, s, b, h, tensors)
-            stored = results[1][b, h].float()
-            p, dx, delta = _score_gradient(
-                attention,
-                x.detach(),
-                (results[0][b, :, h], stored),
-                (
-                    _kept(attention, exact_products(grad, values.T), b, h, tensors),
-                    grad,
-                    given.second[b, h].float(),
-                ),
-            )
-            by = torch.autograd.grad(x, [s, *floats.values()], dx, allow_unused=True)
-            ds = _or_zeros(by[0], s).to(dtype)
-            found["q"][b, :, h] = exact_products(ds, keys) * attention.scale
-            found["k"][b, :, hkv] += exact_products(ds.T, rows) * attention.scale
-            seen = _kept(attention, p, b, h, tensors, scale=1.0).to(dtype)
-            found["v"][b, :, hkv] += exact_products(seen.T, grad) * attention.dropout_scale
-            sunk = _sink_gradients(attention, stored, delta, (b, h), tensors, floats)
-            for (name, leaf), one, other in zip(floats.items(), by[1:], sunk, strict=True):
-                found[name] = found[name] + _or_zeros(one, leaf) + _or_zeros(other, leaf)
+    for at in _places(attention, call):
+        b, h = at.entry, at.head
+        rows, keys, values = q[at.queries], k[at.keys], v[at.keys]
+        grad = given.out[at.queries].to(dtype)
+        s = exact_products(rows, keys.T).mul(attention.scale).requires_grad_()
+        x = _scores(attention, s, b, h, tensors)
+        stored = results[1][at.rows].float()
+        p, dx, delta = _score_gradient(
+            attention,
+            x.detach(),
+            (results[0][at.queries], stored),
+            (
+                _kept(attention, exact_products(grad, values.T), b, h, tensors),
+                grad,
+                given.second[at.rows].float(),
+            ),
+        )
+        by = torch.autograd.grad(x, [s, *floats.values()], dx, allow_unused=True)
+        ds = _or_zeros(by[0], s).to(dtype)
+        found["q"][at.queries] = exact_products(ds, keys) * attention.scale
+        found["k"][at.keys] += exact_products(ds.T, rows) * attention.scale
+        seen = _kept(attention, p, b, h, tensors, scale=1.0).to(dtype)
+        found["v"][at.keys] += exact_products(seen.T, grad) * attention.dropout_scale
+        sunk = _sink_gradients(attention, stored, delta, at, tensors, floats)
+        for (name, leaf), one, other in zip(floats.items(), by[1:], sunk, strict=True):
+            found[name] = found[name] + _or_zeros(one, leaf) + _or_zeros(other, leaf)
     return {name: x.detach().to(call.by_name[name].dtype) for name, x in found.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """One head of a batch entry, or of a packed sequence.
+
+    Attributes:
+        entry, head: their numbers.
+        sizes: its queries and keys.
+        queries, keys: of q, and of k and v, as indices.
+        rows: of the second result.
+    """
+
+    entry: int
+    head: int
+    sizes: tuple[int, int]
+    queries: tuple[slice | int, ...]
+    keys: tuple[slice | int, ...]
+    rows: tuple[slice | int, ...]
+
+
+def _places(attention: Attention, call: Call) -> Iterator[_Place]:
+    """Yield where the heads of a call lie."""
+    if not attention.packed:
+        every, (batch, seq_q, seq_k) = slice(None), (*call.q.shape[:2], call.k.shape[1])
+        for b in range(batch):
+            for h in range(attention.heads):
+                hkv = h // attention.group
+                yield _Place(b, h, (seq_q, seq_k), (b, every, h), (b, every, hkv), (b, h))
+        return
+    starts = (call.tensors[name].tolist() for name in attention.length_tensors)
+    for b, (q_ends, k_ends) in enumerate(zip(*map(pairwise, starts), strict=True)):
+        queries, keys = slice(*q_ends), slice(*k_ends)
+        sizes = q_ends[1] - q_ends[0], k_ends[1] - k_ends[0]
+        for h in range(attention.heads):
+            yield _Place(b, h, sizes, (queries, h), (keys, h // attention.group), (h, queries))
 
 
 def _score_gradient(
@@ -157,14 +193,14 @@ def _sink_gradients(
     attention: Attention,
     lse: Tensor,
     delta: Tensor,
-    place: tuple[int, int],
+    at: _Place,
     tensors: Mapping[str, Tensor],
     floats: Mapping[str, Tensor],
 ) -> tuple[Tensor | None, ...]:
     """Return what the sink of one head adds to the gradients of inputs."""
     if attention.sink is None or not floats:
         return (None,) * len(floats)
-    sink = _sink(attention, *place, tensors, torch.float32)
+    sink = _sink(attention, at.entry, at.head, at.sizes, tensors, torch.float32)
     if not sink.requires_grad:
         return (None,) * len(floats)
     weight = torch.where(lse == -math.inf, 0.0, torch.exp(sink.detach() - lse))
@@ -205,10 +241,16 @@ def _scores(
 
 
 def _sink(
-    attention: Attention, b: int, h: int, tensors: Mapping[str, Tensor], dtype: torch.dtype
+    attention: Attention,
+    b: int,
+    h: int,
+    sizes: tuple[int, int],
+    tensors: Mapping[str, Tensor],
+    dtype: torch.dtype,
 ) -> Tensor:
     assert attention.sink is not None
-    env = _environment(attention, b, h)
+    lengths = dict(zip((Var.SEQ_Q, Var.SEQ_K), map(torch.tensor, sizes), strict=True))
+    env = _environment(attention, b, h) | lengths
     return evaluate(attention.sink, env, float_dtype=dtype, tensors=tensors)
 
 
@@ -236,6 +278,7 @@ def _weights(
         return weights, weights.sum(-1)
     lse = torch.logsumexp(x, -1)
     if attention.sink is not None:
-        lse = torch.logaddexp(lse, _sink(attention, b, h, tensors, torch.float64).expand_as(lse))
+        sink = _sink(attention, b, h, (x.shape[0], x.shape[1]), tensors, torch.float64)
+        lse = torch.logaddexp(lse, sink.expand_as(lse))
     lse = torch.where(lse == -math.inf, 0.0, lse)
     return torch.exp(x - lse[:, None]), lse

@@ -63,6 +63,9 @@ TENSORS = {
         Input("docs", InputDType.I32, (Extent.BATCH, Extent.SEQ_K)),
         Input("q_docs", InputDType.I32, (Extent.BATCH, Extent.SEQ_Q)),
         Input("lengths", InputDType.I32, (Extent.BATCH,)),
+        Input("gains", InputDType.F32, (Extent.BATCH, Extent.HEADS)),
+        Input("group_gains", InputDType.BF16, (Extent.KV_HEADS,)),
+        Input("entry_gains", InputDType.F32, (Extent.BATCH,)),
     )
 }
 """The input tensors that expressions may read."""

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 NARROW = {"head_dim": 32, "value_dim": 32}
 WIDE = {"head_dim": 192, "value_dim": 128}
 SLOPES = Input("slopes", InputDType.F32, (Extent.HEADS,))
-OFTEN = ("widths", "two ranges", "positions", "bias", "192 and 128", "sigmoid weights")
+OFTEN = ("widths", "two ranges", "positions", "bias", "192 and 128", "sigmoid weights", "packed")
 """Those that the default run renders; the others are for the long one."""
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -50,6 +50,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "a sink": {"sink": expr("slopes[h]"), "inputs": (SLOPES,), "mask": CAUSAL},
     "rows of NaN": {"empty_row": EmptyRow.NAN, "mask": "k < q - 3"},
     "equal lengths": {"lengths": Lengths.EQUAL, "mask": "k <= q and q - k < 5"},
+    "packed": {"lengths": Lengths.PACKED, "score": "s * gains[b, h]", "mask": CAUSAL},
 }
 
 
@@ -107,7 +108,7 @@ def test_other_targets_with_tensor_memory_have_them_too(on: str) -> None:
     assert [*foreign(module)] == []
 
 
-@pytest.mark.parametrize("name", ["widths", *slow("bias", "192 and 128", "two ranges")])
+@pytest.mark.parametrize("name", ["widths", "packed", *slow("bias", "192 and 128", "two ranges")])
 def test_they_come_out_linted_and_formatted(name: str) -> None:
     for command in (("check",), ("format", "--check")):
         ended = subprocess.run(

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from flash4gen.ir import library
-from flash4gen.ir.nodes import Attention, Pass, Weights
+from flash4gen.ir.nodes import Attention, Lengths, Pass, Weights
 from flash4gen.schedule.backward.model import as_loops
 from flash4gen.schedule.choose import choose
 from flash4gen.schedule.explain import explain, explanation
@@ -20,6 +20,7 @@ B200 = library.target("b200")
 NARROW = attention(passes=(Pass.FORWARD, Pass.BACKWARD), head_dim=32, value_dim=32, mask=CAUSAL)
 WIDEST = replace(NARROW, head_dim=256, value_dim=256)
 SIGMOID = replace(NARROW, head_dim=64, value_dim=64, weights=Weights.SIGMOID)
+PACKED = replace(NARROW, head_dim=64, value_dim=64, lengths=Lengths.PACKED)
 
 
 def families(choice: Choice) -> tuple[Family, Family]:
@@ -29,7 +30,9 @@ def families(choice: Choice) -> tuple[Family, Family]:
 
 
 @pytest.mark.parametrize("target", ["b200", "b300", "rubin"])
-@pytest.mark.parametrize("variant", [NARROW, WIDEST, SIGMOID], ids=["32", "256", "sigmoid"])
+@pytest.mark.parametrize(
+    "variant", [NARROW, WIDEST, SIGMOID, PACKED], ids=["32", "256", "sigmoid", "packed"]
+)
 def test_what_the_pipeline_refuses_keeps_its_forward_kernel(
     variant: Attention, target: str
 ) -> None:
@@ -78,6 +81,12 @@ def test_what_must_be_the_same_bits_has_kernels_that_add_in_one_order() -> None:
     choice = chosen(replace(NARROW, deterministic=True), B200)
     told = next(it for it in choice.decisions if it.field == "deterministic")
     assert "no kernel adds atomically" in told.reason
+
+
+def test_packed_sequences_say_why_their_gradients_are_portable() -> None:
+    told = next(it for it in chosen(PACKED, B200).decisions if it.field == "backward")
+    assert told.value == "portable"
+    assert "knows no packed sequences" in told.reason
 
 
 def test_the_explanation_says_why_and_shows_the_shapes() -> None:

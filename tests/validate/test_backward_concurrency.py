@@ -8,21 +8,25 @@ from typing import TYPE_CHECKING
 import pytest
 
 from flash4gen.build.load import load_module
+from flash4gen.ir.nodes import Lengths
 from flash4gen.validate import Status, concurrency
 from flash4gen.validate.backward_scenes import backward_scenes
 from flash4gen.validate.concurrency import concurrency_rung
 from flash4gen.vgpu import synchronises
 from flash4gen.vgpu.mutate import MutantKind, mutants
-from tests.validate.training import EVERYTHING, compiled, training, written
+from tests.validate.training import EVERYTHING, SMALL, compiled, training, written
 
 if TYPE_CHECKING:
     from pathlib import Path
     from types import ModuleType
 
+    from flash4gen.ir.nodes import Attention
     from flash4gen.validate import Subject
     from flash4gen.validate.scenes import Scene
 
 LOCAL = training(score="5.0 * tanh(s / 5.0)", mask="k <= q_end and q_end - k < 40")
+
+PACKED = replace(LOCAL, lengths=Lengths.PACKED)
 
 
 def silent(_what: str) -> None:
@@ -42,10 +46,28 @@ def test_every_backward_kernel_is_watched(tmp_path: Path) -> None:
     assert len(pipelined) >= 2 * 5
 
 
+def test_the_first_program_of_packed_queries_has_some(tmp_path: Path) -> None:
+    """It has the last slot, which whole tiles leave empty; no loop would then be watched."""
+    proven = compiled(written(PACKED, "rtx5090", tmp_path))
+    found = backward_scenes(proven, load_module(proven.path))
+    lengths = [scene.shape.split() for scene in found if scene.shape.startswith("_query")]
+    assert len(lengths) >= 5
+    assert all(int(seq_q) % SMALL.tile_q for _, _, _, seq_q, *_ in lengths)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("target", ["rtx5090", "a100", "h100", "b200"])
-def test_no_mutant_of_a_backward_kernel_is_missed(target: str, tmp_path: Path) -> None:
-    proven = compiled(written(LOCAL, target, tmp_path))
+@pytest.mark.parametrize(
+    ("variant", "target"),
+    [
+        *((LOCAL, target) for target in ("rtx5090", "a100", "h100", "b200")),
+        *((PACKED, target) for target in ("rtx5090", "h100")),
+    ],
+    ids=lambda it: it if isinstance(it, str) else it.lengths.value,
+)
+def test_no_mutant_of_a_backward_kernel_is_missed(
+    variant: Attention, target: str, tmp_path: Path
+) -> None:
+    proven = compiled(written(variant, target, tmp_path))
     rung = concurrency_rung(proven, load_module(proven.path), silent, mutate=True)
     assert rung.status is Status.PASSED, rung.details
     score = rung.details["mutants"]

@@ -125,6 +125,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "rows of NaN": {"empty_row": EmptyRow.NAN, "mask": "k < q - 3"},
     "equal lengths": {"lengths": Lengths.EQUAL, "mask": "k <= q and q - k < 50"},
     "nothing visible": {"mask": "k < 0"},
+    "packed": {"head_dim": 64, "value_dim": 64, "lengths": Lengths.PACKED, "mask": "k <= q_end"},
+    "packed, a tensor": {
+        "lengths": Lengths.PACKED,
+        "score": "s * gains[b, h]",
+        "mask": "k <= q_end",
+    },
 }
 
 

@@ -35,6 +35,8 @@ def no_pipeline(attention: Attention, hardware: Hardware) -> str:
     known, pins = traits(attention), gradient_pins(attention)
     if pins:
         return f"the spec pins `{pins[0].name} = {pins[0].value}`, a shape of portable gradients"
+    if attention.packed:
+        return "its backward pipeline knows no packed sequences, and these lie packed"
     if not attention.normalised:
         return "its backward pipeline has no sigmoid weights, and this attention has"
     widths = known.head_pad, known.value_pad
