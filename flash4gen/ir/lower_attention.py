@@ -15,7 +15,7 @@ from flash4gen.ir.lower_fields import check_item_name, gather, value_text
 from flash4gen.ir.lower_formats import check_widths, lower_formats
 from flash4gen.ir.lower_inputs import check_read, declared, lost_inputs, lower_inputs
 from flash4gen.ir.lower_numbers import lower_numbers
-from flash4gen.ir.lower_passes import lower_passes
+from flash4gen.ir.lower_passes import asks_for_gradients, lower_passes
 from flash4gen.ir.lower_rows import RowFields
 from flash4gen.ir.lower_schedule import lower_pins
 from flash4gen.ir.lower_scope import Scope
@@ -238,7 +238,12 @@ class _Item:
     def _check_blocks(self, lengths: Lengths | None) -> None:
         """Note what is said of lengths; refuse blocks where there are as many keys as queries."""
         paged = self._fields.get("block_size") is not None
-        self._scope = replace(self._scope, lengths=lengths or Lengths.ANY, paged=paged)
+        self._scope = replace(
+            self._scope,
+            lengths=lengths or Lengths.ANY,
+            paged=paged,
+            trains=asks_for_gradients(self._fields),
+        )
         field, other = self._fields.get("block_size"), self._fields.get("lengths")
         if field is None or other is None or lengths is not Lengths.EQUAL:
             return

@@ -10,6 +10,7 @@ from flash4gen.diagnostics.codes import Code
 from flash4gen.diagnostics.model import Label
 from flash4gen.diagnostics.suggest import did_you_mean, one_of
 from flash4gen.ir.expr import Expr, Extent, Input, InputDType, Lookup, Type, Var, lookups, variables
+from flash4gen.ir.input_names import is_taken
 from flash4gen.ir.lower_functions import BUILTINS, CONSTANTS, VARIABLES
 from flash4gen.ir.nodes import Lengths
 from flash4gen.syntax import ast
@@ -28,24 +29,6 @@ SEQ = "seq"
 MOST_AXES = 4
 
 _DECLARED = re.compile(r"\binput\s+([A-Za-z_]\w*)")
-_OWN = re.compile(r"_.*|t\d+")
-"""Helpers and intermediate results of generated code."""
-
-TAKEN = frozenset(
-    {"at", "axes", "b", "batch", "begin", "block_table", "blocks", "check_lengths", "cu",
-     "cu_seqlens_k", "cu_seqlens_q", "device", "dim", "driver", "dropout_offset", "dropout_seed",
-     "dtype", "end", "ends",
-     "entry", "expected",
-     "first", "first_key", "found", "full_end", "full_start", "h", "hkv", "i", "index",
-     "inside", "item", "its_lse", "its_total", "j", "k", "keys", "length", "libdevice",
-     "live_end", "live_start", "lse", "name", "one", "out", "p", "picked", "place",
-     "places", "q", "q_tiles", "queries", "rows", "run", "scores", "second", "seen", "seq",
-     "seq_k", "seq_q", "seqused_k", "shape", "shapes", "size", "starts", "stays", "stride",
-     "table_row", "target", "tl", "to_log2", "torch", "total", "total_k", "total_q", "triton",
-     "v", "value", "values", "visible",
-     "wanted", "weights", "x"}
-)  # fmt: skip
-"""Names of a generated module's own, and of what they would look like."""
 
 
 def lower_inputs(
@@ -126,7 +109,7 @@ def _check_name(name: ast.Name, scope: Scope, findings: Findings) -> None:
         why = "is part of the language"
     elif text in scope.functions.table:
         why = "is a function"
-    elif text in TAKEN or _OWN.fullmatch(text):
+    elif is_taken(text, trains=scope.trains, paged=scope.paged):
         why = "has a meaning of its own in generated code"
     elif keyword.iskeyword(text) or keyword.issoftkeyword(text):
         why = "is a word of Python, in which kernels are written"

@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     from flash4gen.source import Span
 
 
+def asks_for_gradients(fields: Fields) -> bool:
+    """Whether a spec names the backward pass."""
+    field = fields.get("passes")
+    return field is not None and Pass.BACKWARD in {value.span.text for value in field.values}
+
+
 def lower_passes(
     fields: Fields,
     score: Expr | None,

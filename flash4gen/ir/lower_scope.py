@@ -37,6 +37,7 @@ class Scope:
         constants: the numbers of the attention item that are known so far.
         lengths: whether seq_q and seq_k may differ.
         paged: whether keys lie in blocks, each entry with a number of its own.
+        trains: whether there is a backward pass.
         inputs: the tensors that the attention item declares; None after an error.
         parameters: the arguments, inside a function.
         site: the outermost call in the spec, inside a function.
@@ -51,6 +52,7 @@ class Scope:
     site: Span | None = None
     depth: int = 0
     paged: bool = False
+    trains: bool = False
 
     def place(self, span: Span, text: str = "") -> tuple[Label, tuple[Label, ...]]:
         """Return where to point for a finding at ``span``: at the spec first, then into a `def`."""

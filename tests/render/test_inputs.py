@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import math
-import re
 from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING
@@ -14,8 +13,6 @@ import torch
 
 from flash4gen.build.load import load_module
 from flash4gen.ir import library
-from flash4gen.ir.lower_functions import CONSTANTS
-from flash4gen.ir.lower_inputs import TAKEN
 from flash4gen.ir.nodes import Lengths, Weights
 from flash4gen.render.inputs import attention_names
 from flash4gen.render.module import render
@@ -82,38 +79,6 @@ def test_what_does_not_depend_on_the_key_is_read_before_the_loop() -> None:
     assert "docs_b_k = _read_docs(docs_ptr, docs_stride_0, seq_k, b, keys[None, :])" in loop
     assert "_read_slopes" not in loop
     assert "lengths" not in functions["_visible_keys"].name
-
-
-@pytest.mark.parametrize(
-    "variant",
-    [
-        READS,
-        attention(score="s + slopes[h]", mask="k < 4 or q_end - k < 9", lengths=Lengths.EQUAL),
-    ],
-)
-def test_no_name_of_the_modules_own_can_be_an_input(variant: Attention) -> None:
-    """Else a caller's tensor would be overwritten, or overwrite, on its way to the kernel."""
-    tensors = {tensor.name for tensor in variant.inputs}
-    values = set(attention_names(variant).values())
-    for node in ast.parse(text(variant)).body:
-        if not isinstance(node, ast.FunctionDef):
-            continue
-        own = {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and _stored(n)}
-        if tensors & {arg.arg for arg in _all(node.args)}:
-            temporaries = {name for name in own if re.fullmatch(r"_|t\d+", name)}
-            assert own - tensors - values - temporaries <= {*TAKEN, *CONSTANTS}, node.name
-        # A value is called like the tensor and the indices: `length[b]` is `length_b`.
-        own |= {arg.arg for arg in _all(node.args)}
-        ends = (re.fullmatch(r"(\w+)_(b|h|hkv|q|k)", name) for name in own - values)
-        assert {end[1] for end in ends if end} <= TAKEN, node.name
-
-
-def _stored(name: ast.Name) -> bool:
-    return isinstance(name.ctx, ast.Store)
-
-
-def _all(args: ast.arguments) -> list[ast.arg]:
-    return [*args.args, *args.kwonlyargs]
 
 
 def test_values_have_names_of_their_own() -> None:

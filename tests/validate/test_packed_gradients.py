@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 GAINS = Input("gains", InputDType.F32, (Extent.BATCH, Extent.HEADS))
 
 
-SINK = Input("sink", InputDType.F32, (Extent.HEADS,))
+SINK = Input("sinks", InputDType.F32, (Extent.HEADS,))
 
 
 def packed(**changes: Any) -> Attention:
