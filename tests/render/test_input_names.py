@@ -59,10 +59,9 @@ def modules(kind: str) -> tuple[tuple[str, bool], ...]:
 def _modules(fields: str) -> Iterator[tuple[str, bool]]:
     for head_dim in ("64", "192 / 128", "32"):
         for more in ("", BOTH, f"{BOTH}  deterministic = true"):
-            spec = (
-                f"attention small {{ dtype = bf16  heads = 4  kv_heads = 2  head_dim = {head_dim}"
-            )
-            found = analyse(SourceFile("small.attn", f"{spec}  {fields}  {more} }}"))
+            numbers = f"heads = 4  kv_heads = 2  head_dim = {head_dim}"
+            spec = f"attention small {{ dtype = bf16  {numbers}  {fields}  {more} }}"
+            found = analyse(SourceFile("small.attn", spec))
             assert not found.diagnostics
             for name in ("h100", "b200"):
                 choice = choose(found.attentions[0], target(name))
@@ -100,9 +99,8 @@ def test_what_stands_beside_an_input_is_refused_as_its_name(kind: str) -> None:
 
 
 def test_every_name_that_is_refused_is_said_by_a_module() -> None:
-    found = {
-        name for fields in READS.values() for text, _ in modules(fields) for name in beside(text)
-    }
+    texts = (text for kind in READS for text, _ in modules(kind))
+    found = {name for text in texts for name in beside(text)}
     assert found >= TAKEN_BY_GRADIENTS
     assert found >= TAKEN_BY_BLOCKS
     assert len(TAKEN & found) > len(TAKEN) / 2
