@@ -12,10 +12,10 @@ from flash4gen.ir.expr import Extent, Input, InputDType
 from flash4gen.ir.nodes import EmptyRow, Lengths, Weights
 from flash4gen.validate.cases import Case
 from flash4gen.validate.gradient_rung import run_gradients
-from flash4gen.validate.gradients import Call, Upstream, reference_gradients
+from flash4gen.validate.gradients import Call, Upstream
 from flash4gen.validate.inputs import make_inputs
 from tests.ir.notation import expr
-from tests.validate.training import EVERYTHING, SLOPES, module_of, training
+from tests.validate.training import EVERYTHING, SLOPES, assert_like_the_oracle, module_of, training
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,17 +57,7 @@ def _call(variant: Attention, seq_q: int = 7, seq_k: int = 9) -> tuple[Call, Ups
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_the_cpu_path_is_the_derivative_of_the_oracle(name: str, tmp_path: Path) -> None:
-    variant = VARIANTS[name]
-    call, given = _call(variant)
-    reference = reference_gradients(variant, call, given)
-    found = run_gradients(variant, module_of(variant, tmp_path), call, given)
-    assert {"q", "k", "v"} <= set(found)
-    for argument, grad in found.items():
-        assert grad is not None
-        tolerance = {torch.float64: 1e-7, torch.float32: 1e-5, torch.bfloat16: 1e-2}[grad.dtype]
-        scale = reference[argument].abs().max().item()
-        error = (grad.double() - reference[argument]).abs().max().item()
-        assert error <= tolerance * scale, argument
+    assert_like_the_oracle(VARIANTS[name], *_call(VARIANTS[name]), tmp_path)
 
 
 def test_autograd_of_the_formula_says_the_same(tmp_path: Path) -> None:

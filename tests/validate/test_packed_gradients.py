@@ -16,11 +16,18 @@ from flash4gen.ir.nodes import DROPOUT_STATE, EmptyRow, Lengths, Weights
 from flash4gen.schedule.backward.heads import HeadLoop, head_loop
 from flash4gen.validate.cases import Case, Layout
 from flash4gen.validate.gradient_rung import call_of, run_gradients
-from flash4gen.validate.gradients import Call, Upstream, reference_gradients
+from flash4gen.validate.gradients import Call, Upstream
 from tests.ir.notation import expr
 from tests.long_matrix import slow
 from tests.validate.subjects import subject
-from tests.validate.training import assert_right, compiled, module_of, training, written
+from tests.validate.training import (
+    assert_like_the_oracle,
+    assert_right,
+    compiled,
+    module_of,
+    training,
+    written,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -85,17 +92,7 @@ def call_in_float64(variant: Attention) -> tuple[Call, Upstream]:
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_the_cpu_path_is_the_derivative_of_the_oracle(name: str, tmp_path: Path) -> None:
-    variant = VARIANTS[name]
-    call, given = call_in_float64(variant)
-    reference = reference_gradients(variant, call, given)
-    found = run_gradients(variant, module_of(variant, tmp_path), call, given)
-    assert {"q", "k", "v"} <= set(found)
-    for argument, grad in found.items():
-        assert grad is not None
-        tolerance = {torch.float64: 1e-7, torch.float32: 1e-5, torch.bfloat16: 1e-2}[grad.dtype]
-        scale = reference[argument].abs().max().item()
-        error = (grad.double() - reference[argument]).abs().max().item()
-        assert error <= tolerance * scale, argument
+    assert_like_the_oracle(VARIANTS[name], *call_in_float64(VARIANTS[name]), tmp_path)
 
 
 def test_autograd_of_the_formula_says_the_same(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import torch
+
 from flash4gen.build.compile import compile_module
 from flash4gen.build.load import load_module
 from flash4gen.ir import library
@@ -14,7 +16,8 @@ from flash4gen.render.module import render
 from flash4gen.schedule.backward.model import LoopShape, as_loops
 from flash4gen.validate import Subject
 from flash4gen.validate.cases import Case, Values
-from flash4gen.validate.gradient_rung import gradient_result
+from flash4gen.validate.gradient_rung import gradient_result, run_gradients
+from flash4gen.validate.gradients import reference_gradients
 from tests.ir.notation import attention, expr
 from tests.validate.subjects import PINS, choice_for
 
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from flash4gen.ir.nodes import Attention
+    from flash4gen.validate.gradients import Call, Upstream
 
 SMALL = LoopShape(32, 16, 4, 2)
 """Tiles that small tensors pass."""
@@ -92,3 +96,16 @@ def assert_right(found: Subject, *cases: Case) -> None:
     for case in cases:
         result = gradient_result(found, module, case)
         assert not result.failures, result.failures
+
+
+def assert_like_the_oracle(variant: Attention, call: Call, given: Upstream, tmp_path: Path) -> None:
+    """Compare the gradients of a module's CPU path, in float64, with those of the oracle."""
+    reference = reference_gradients(variant, call, given)
+    found = run_gradients(variant, module_of(variant, tmp_path), call, given)
+    assert {"q", "k", "v"} <= set(found)
+    for argument, grad in found.items():
+        assert grad is not None
+        tolerance = {torch.float64: 1e-7, torch.float32: 1e-5, torch.bfloat16: 1e-2}[grad.dtype]
+        scale = reference[argument].abs().max().item()
+        error = (grad.double() - reference[argument]).abs().max().item()
+        assert error <= tolerance * scale, argument
