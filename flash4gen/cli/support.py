@@ -29,6 +29,10 @@ class Status(StrEnum):
 
 SIGNS = {"portable": "P", "blackwell": "B"}
 """How a kernel family is written in a table; others by their first letter."""
+SPILLED = {
+    "portable": "the kernel spills {} bytes per thread",
+    "blackwell": "loops of the kernel have {} loads and stores of spilled registers",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,12 +89,8 @@ def rows(cells: Sequence[Cell] | None = None) -> list[dict[str, Any]]:
             cell.key[:2],
             {"section": cell.section, "name": cell.name, "spec": cell.spec, "targets": {}},
         )
-        row["targets"][cell.target] = {
-            "status": str(cell.status),
-            "family": cell.family,
-            "spills": cell.spills,
-            "note": cell.note,
-        }
+        shown = {name: getattr(cell, name) for name in ("family", "spills", "note")}
+        row["targets"][cell.target] = {"status": str(cell.status), **shown}
     return list(made.values())
 
 
@@ -98,17 +98,11 @@ def sign(cell: Cell, notes: list[str]) -> str:
     """Return what stands in the table for a cell; its note is numbered among ``notes``."""
     if cell.status is Status.PROVEN and not cell.spills:
         return SIGNS.get(cell.family, cell.family[:1].upper())
-    note = cell.note or _spilled(cell)
+    note = cell.note or SPILLED.get(cell.family, "{} spilled").format(cell.spills)
     if note not in notes:
         notes.append(note)
     shown = {Status.PROVEN: SIGNS.get(cell.family, "?"), Status.REFUSED: "–", Status.FAILED: "✗"}
     return f"{shown[cell.status]} [{notes.index(note) + 1}]"
-
-
-def _spilled(cell: Cell) -> str:
-    if cell.family == "blackwell":
-        return f"loops of the kernel have {cell.spills} loads and stores of spilled registers"
-    return f"the kernel spills {cell.spills} bytes per thread"
 
 
 def tables(cells: Sequence[Cell]) -> tuple[dict[str, list[list[str]]], list[str], list[str]]:

@@ -65,7 +65,8 @@ def test_a_budget_is_a_time(narrow: Path) -> None:
     assert flash4gen("tune", narrow, "--budget", "soon").code == 2
 
 
-def test_bench_shows_every_number_in_full() -> None:
+def test_bench_shows_every_number_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "140")
     ended = flash4gen("bench", "model", "--seeds", "1")
     assert ended.code == 0
     assert "fa4_abl_qstage1" in ended.stdout
