@@ -73,14 +73,7 @@ SPECS: dict[str, dict[str, tuple[str, str]]] = {
 }
 """By section and name: the fields that make the row, and the whole spec."""
 
-KEYS = [
-    (section, name, target)
-    for section, named in SPECS.items()
-    for name in named
-    for target in TARGETS
-    # A pipeline takes most of a minute, and these two have that of B200.
-    if section != GRADIENTS or target not in ("b300", "rubin")
-]
+KEYS = [(s, n, target) for s, named in SPECS.items() for n in named for target in TARGETS]
 
 CASES = ("one more than a tile", "no keys", "more queries than keys", "three batch entries")
 """Both loops, rows without keys, ends of tiles, several programs; each takes about a second."""

@@ -1,8 +1,8 @@
 """What works where: recorded by tests, shown by a page and a command, and the three agree.
 
 ``pytest tests/test_support.py --slow --record-support`` runs what is not recorded, or was recorded
-of another text, and writes the record; it can be interrupted. With ``-n 2`` it takes a good
-quarter of an hour. Then ``--update-golden`` writes the page.
+of another text, and writes the record; it can be interrupted. With ``-n 2`` it takes the better
+part of an hour. Then ``--update-golden`` writes the page.
 """
 
 from __future__ import annotations
