@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def training_context(
-    attention: Attention, choice: BackwardChoice, forward: RenderContext
+    attention: Attention, choice: BackwardChoice, forward: RenderContext, *, waves: bool
 ) -> TrainingContext:
     """Return the context of a module with both passes.
 
@@ -31,11 +31,11 @@ def training_context(
         attention: the variant, simplified.
         choice: the schedule of its backward pass.
         forward: the context of its forward pass.
+        waves: whether it is for AMD.
     """
     found = gradients(attention)
     kept = {field.name: getattr(forward, field.name) for field in fields(forward)}
     derived = [by for _, by in found.moving]
-    waves = forward.launch.any_size
     backward = backward_text(attention, choice, found, waves=waves)
     return TrainingContext(
         **{

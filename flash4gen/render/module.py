@@ -91,7 +91,8 @@ def render(
     else:
         context = _context(short, hardware, choice, origin)
         if choice.backward is not None:
-            context = training_context(short, choice.backward, context)
+            waves = hardware.backend == Backend.HIP
+            context = training_context(short, choice.backward, context, waves=waves)
     with blamed(overrides):
         skeleton = env.get_template(f"skeleton/{schedule.family.value}_{_passes(choice)}.py.j2")
         text = skeleton.render(ctx=context)
