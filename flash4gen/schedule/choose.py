@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from flash4gen.clock.machine import NoConstantsError
 from flash4gen.diagnostics.suggest import one_of
 from flash4gen.ir import library
+from flash4gen.ir.core import core
 from flash4gen.ir.hardware import Feature
 from flash4gen.schedule.backward.choose import choose_backward, no_backward
 from flash4gen.schedule.backward.pipeline.choose import (
@@ -91,6 +92,7 @@ def choose(
     lacking = no_dtype(attention, hardware) or no_backward(attention)
     if lacking is not None:
         return (lacking,)
+    attention = core(attention)
     problems = pin_problems(attention)
     if problems:
         return problems
@@ -141,7 +143,7 @@ def ran_on_clock(attention: Attention, hardware: Hardware) -> Dozen | None:
         return None
     pins = read_pins(attention, Family.BLACKWELL)
     try:
-        return dozen(attention, hardware, pins, default.schedule)
+        return dozen(core(attention), hardware, pins, default.schedule)
     except NoConstantsError:
         return None
 
