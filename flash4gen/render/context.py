@@ -408,8 +408,8 @@ class Interface:
         length_words: the tensors that say them, in words.
         drops: whether weights are dropped, by a seed and an offset.
         tensors: what must be a tensor, as keyword arguments of the function that checks it.
-        checked, given: as ``signature`` and ``names``, of all tensors; the op has no others, but
-            for what ``surround`` reads alone.
+        checked, given: as ``signature`` and ``names``, which are those of the op, with the tensors
+            that ``surround`` alone reads.
         surround: what PyTorch computes around the op, if anything.
     """
 
