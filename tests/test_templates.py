@@ -99,6 +99,7 @@ CONTEXT_OF = {
     "shared/copies.py.j2": context_blackwell.Fetch,
     "shared/dropout.py.j2": context_dropout.DropoutText,
     "shared/eager.py.j2": context.Eager,
+    "shared/function.py.j2": context.Interface,
     "shared/handed.py.j2": context_inputs.Inputs,
     "shared/header.py.j2": context.Header,
     "shared/inputs.py.j2": context_inputs.Inputs,
