@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from flash4gen.build.load import load_module
+from flash4gen.ir import library
 from flash4gen.ir.core import core, is_surrounded
 from flash4gen.ir.expr import (
     Apply,
@@ -23,6 +24,8 @@ from flash4gen.ir.expr import (
 )
 from flash4gen.ir.nodes import Lengths, Norm, Pass
 from flash4gen.schedule.backward.choose import no_backward
+from flash4gen.schedule.choose import AROUND, choose
+from flash4gen.schedule.model import Choice
 from flash4gen.validate.cases import Case
 from flash4gen.validate.gradient_rung import call_of, gradient_result, run_gradients
 from flash4gen.validate.gradients import Call, Upstream
@@ -207,3 +210,13 @@ def test_what_kernels_store_is_noted_and_the_module_left_as_it_was(tmp_path: Pat
     assert module._finished is before
     gates = torch.sigmoid(call.tensors["gate"].float())
     torch.testing.assert_close((noted[0].float() * gates).to(out.dtype), out)
+
+
+@pytest.mark.parametrize("target", ["h100", "b200"])
+def test_the_choice_says_who_normalises(target: str) -> None:
+    variant = training(head_dim=64, value_dim=64, pins=(), q_norm=Norm(1e-6, ONE))
+    choice, alone = (choose(it, library.target(target)) for it in (variant, core(variant)))
+    assert isinstance(choice, Choice)
+    assert isinstance(alone, Choice)
+    assert choice.schedule == alone.schedule
+    assert choice.decisions == (*alone.decisions, AROUND)
