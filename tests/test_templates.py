@@ -25,6 +25,7 @@ from flash4gen.render import (
     context_mixed,
     context_pipeline,
     context_rows,
+    context_surround,
 )
 from flash4gen.render.context_types import TYPES
 from flash4gen.render.environment import environment
@@ -63,6 +64,7 @@ CONTEXT_OF = {
     "backward/queries.py.j2": context_backward.GradientLoop,
     "backward/query_steps.py.j2": context_backward.GradientLoop,
     "backward/spans.py.j2": context_backward.QuerySpans,
+    "backward/surround.py.j2": context_surround.Surround,
     "concern/attend": context.Attend,
     "concern/cluster": context_blackwell.Specialised,
     "concern/correction": context_blackwell.Correction,
@@ -97,6 +99,7 @@ CONTEXT_OF = {
     "shared/copies.py.j2": context_blackwell.Fetch,
     "shared/dropout.py.j2": context_dropout.DropoutText,
     "shared/eager.py.j2": context.Eager,
+    "shared/function.py.j2": context.Interface,
     "shared/handed.py.j2": context_inputs.Inputs,
     "shared/header.py.j2": context.Header,
     "shared/inputs.py.j2": context_inputs.Inputs,

@@ -18,6 +18,7 @@ from flash4gen.build.amdgcn import read_wave_facts
 from flash4gen.build.artefact import Artefact
 from flash4gen.build.facts import disassemble, read_facts, spilled_bytes
 from flash4gen.build.load import load_module
+from flash4gen.ir.core import core
 from flash4gen.ir.expr import InputDType
 from flash4gen.render.gradients import gradients
 from flash4gen.render.inputs import arguments
@@ -126,7 +127,7 @@ def _captured(module: ModuleType, attention: Attention, hardware: Hardware) -> l
             arguments, tensors = _arguments(module, attention, length)
             getattr(module, attention.name)(*arguments, **tensors)
         if attention.differentiable:
-            module._launch_backward(*backward_arguments(module, attention))
+            module._launch_backward(*backward_arguments(module, core(attention)))
 
     with virtual_gpu(hardware.arch, execute=False) as gpu:
         try:

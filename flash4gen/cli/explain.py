@@ -70,12 +70,13 @@ def _explain_code(code: Code, output: Output) -> None:
 
 def _explain_spec(spec: str, targets: tuple[str, ...], output: Output, *, search: bool) -> None:
     from flash4gen.driver import check_spec, plan_spec
+    from flash4gen.ir.core import core
     from flash4gen.schedule import explain as schedules
 
     checked = check_spec(options.spec_path(spec))
     plans, problems = plan_spec(checked, targets, search=search) if checked.ok else ((), ())
     found = (*checked.diagnostics, *problems)
-    chosen = [(plan.choice, plan.attention, plan.hardware) for plan in plans]
+    chosen = [(plan.choice, core(plan.attention), plan.hardware) for plan in plans]
     if output.json:
         output.document(found, schedules=[schedules.explanation(*one) for one in chosen])
     else:

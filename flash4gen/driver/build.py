@@ -13,6 +13,7 @@ from flash4gen.diagnostics.model import DiagnosticError
 from flash4gen.driver.failures import compile_failed, import_failed
 from flash4gen.driver.model import Event, IndexPlan, Plan, Progress, StageError
 from flash4gen.ir import library
+from flash4gen.ir.core import core
 from flash4gen.render.module import RenderedModule, render
 from flash4gen.schedule.backward.model import KernelShape
 from flash4gen.schedule.backward.pins import shapes_to_try
@@ -261,7 +262,7 @@ def recorded_plan(plan: Plan, text: str) -> Plan:
     shapes = {
         item.text: item
         for kernel in Kernel
-        for shape in shapes_to_try(plan.attention, plan.hardware, kernel)
+        for shape in shapes_to_try(core(plan.attention), plan.hardware, kernel)
         for item in (KernelShape(kernel.value, shape),)
     }
     told = _RECORD.findall(text)

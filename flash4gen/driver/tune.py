@@ -20,6 +20,7 @@ from statistics import fmean
 from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
 
+from flash4gen.ir.core import core
 from flash4gen.ir.nodes import Pass
 from flash4gen.schedule.blackwell.model import Dispatch
 from flash4gen.schedule.blackwell.traits import traits
@@ -67,7 +68,7 @@ def tune_plan(plan: Plan, seconds: float, shown: Shown | None = None) -> Tuned:
     begun = monotonic()
     default = plan.choice.schedule
     assert not isinstance(default, Schedule)
-    attention, hardware = plan.attention, plan.hardware
+    attention, hardware = core(plan.attention), plan.hardware
     pins = read_pins(attention, Family.BLACKWELL)
     told = shown.sketch if shown else None
     found = tune(attention, hardware, pins, default, SKETCHES * seconds, told)
@@ -156,7 +157,7 @@ def try_schedule(plan: Plan, shape: Shape, schedule: BlackwellSchedule) -> Trial
 
     alone = replace(
         plan,
-        attention=replace(plan.attention, passes=(Pass.FORWARD,)),
+        attention=replace(core(plan.attention), passes=(Pass.FORWARD,)),
         choice=replace(plan.choice, schedule=_without_short(schedule), backward=None),
     )
     findings = Findings()

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from flash4gen.render.context_dropout import DropoutText
     from flash4gen.render.context_inputs import Inputs
     from flash4gen.render.context_rows import NormText, OutputText
+    from flash4gen.render.context_surround import Surround
 
 API = 1
 """Raised whenever a field below changes its name or meaning; every module's header names it."""
@@ -407,6 +408,9 @@ class Interface:
         length_words: the tensors that say them, in words.
         drops: whether weights are dropped, by a seed and an offset.
         tensors: what must be a tensor, as keyword arguments of the function that checks it.
+        checked, given: as ``signature`` and ``names``, which are those of the op, with the tensors
+            that ``surround`` alone reads.
+        surround: what PyTorch computes around the op, if anything.
     """
 
     name: str
@@ -440,6 +444,9 @@ class Interface:
     public: tuple[str, ...]
     names: tuple[str, ...]
     tensors: tuple[str, ...]
+    checked: tuple[str, ...]
+    given: tuple[str, ...]
+    surround: Surround | None = None
     gradients: GradientInterface | None = None
     element: str = "DTYPE"
     drops: bool = False

@@ -14,6 +14,7 @@ from flash4gen.render import (
     context_mixed,
     context_pipeline,
     context_rows,
+    context_surround,
 )
 
 MODULES = (
@@ -21,6 +22,7 @@ MODULES = (
     context_dropout,
     context_inputs,
     context_rows,
+    context_surround,
     context_blackwell,
     context_backward,
     context_pipeline,

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from flash4gen.ir.core import core, moved_around
 from flash4gen.ir.derivative import ONE, ZERO, derivative
 from flash4gen.ir.expr import SCORE, Expr, Extent, Literal, Lookup, Type, Var, Variable, lookups
 from flash4gen.render.inputs import attention_names
@@ -118,6 +119,13 @@ def gradients(attention: Attention) -> Gradients:
         summed=tuple(item for item in summed if item.lookup.tensor not in refused),
         refused=tuple(dict.fromkeys(refused)),
     )
+
+
+def moved_inputs(attention: Attention) -> tuple[Input, ...]:
+    """Return the inputs with a gradient, what PyTorch computes around the kernels included."""
+    found = gradients(core(attention))
+    moving = {*found.inputs, *moved_around(attention)} - {*found.refused}
+    return tuple(it for it in attention.inputs if it in moving)
 
 
 def _is_plain(lookup: Lookup) -> bool:

@@ -49,7 +49,7 @@ _TOLD = {
     "dropout_offset": ", or an int: other draws from the same seed",
 }
 
-_HALF = (InputDType.BF16, InputDType.FP16)
+HALF = (InputDType.BF16, InputDType.FP16)
 
 _OWN_INDEX = {Extent.HEADS: Var.H, Extent.KV_HEADS: Var.HKV, Extent.BATCH: Var.B}
 """The variable that is below an extent by its meaning."""
@@ -179,7 +179,7 @@ def eager_reads(attention: Attention, names: Names, *exprs: Expr) -> list[str]:
         element = f"{tensor.name}[{', '.join(texts)}]"
         if not inside:
             element = f"_look_up({', '.join((tensor.name, *texts))})"
-        half = tensor.dtype in _HALF
+        half = tensor.dtype in HALF
         lines.append(f"{known[lookup]} = {element}{'.float()' if half else ''}")
     return lines
 
@@ -274,7 +274,7 @@ def tensor_text(tensor: Input, found: tuple[Lookup, ...]) -> InputText:
         inside=" & ".join(checks) if len(checks) > 1 else "".join(checks).strip("()"),
         address=address,
         zero="0" if tensor.dtype.type is Type.INT else "0.0",
-        convert=".to(tl.float32)" if tensor.dtype in _HALF else "",
+        convert=".to(tl.float32)" if tensor.dtype in HALF else "",
         kernel=(
             f"{name}_ptr",
             *(f"{name}_{stride}: tl.int64" for stride in strides),

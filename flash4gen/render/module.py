@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from flash4gen.ir.core import core
 from flash4gen.ir.expr import SCORE, Var
 from flash4gen.ir.hardware import Backend, Feature
 from flash4gen.ir.masks import minimal
@@ -19,7 +20,7 @@ from flash4gen.render import dropout, expressions, formats, rows
 from flash4gen.render.backward import training_context
 from flash4gen.render.blackwell import blackwell_context
 from flash4gen.render.constants import TORCH_DTYPE, constants
-from flash4gen.render.context import Impl, Interface, Launch, RenderContext, Sequences
+from flash4gen.render.context import Header, Impl, Interface, Launch, RenderContext, Sequences
 from flash4gen.render.environment import NOTHING, environment
 from flash4gen.render.faults import blamed
 from flash4gen.render.inputs import arguments
@@ -29,6 +30,7 @@ from flash4gen.render.overrides import check_called
 from flash4gen.render.pipeline import pipeline_context
 from flash4gen.render.printed import check_printed
 from flash4gen.render.provenance import Provenance, header, op_digest, provenance, seal, title
+from flash4gen.render.surround import surround
 from flash4gen.schedule.blackwell.model import BlackwellSchedule
 from flash4gen.schedule.model import Load, as_portable
 
@@ -79,17 +81,18 @@ def render(
     env = environment(overrides)
     origin = provenance(attention, hardware, choice, overrides)
     short, schedule = lean(attention), choice.schedule
+    head, face = header(short, hardware, choice, origin), _interface(short, hardware, origin)
+    short = core(short)
     context: RenderContext | BlackwellContext
     warnings: tuple[Diagnostic, ...] = ()
     if isinstance(schedule, BlackwellSchedule):
-        head, face = header(short, hardware, choice, origin), _interface(short, hardware, origin)
         context = blackwell_context(short, hardware, choice, head, face)
         warnings = check_called(context.score.impl, overrides)
         if choice.backward is not None:
             both = mixed_context if choice.mixed else pipeline_context
             context = both(short, choice.backward, context)
     else:
-        context = _context(short, hardware, choice, origin)
+        context = _context(short, hardware, choice, head, face)
         if choice.backward is not None:
             waves = hardware.backend == Backend.HIP
             context = training_context(short, choice.backward, context, waves=waves)
@@ -148,7 +151,7 @@ def tidied(text: str) -> str:
 
 
 def _context(
-    attention: Attention, hardware: Hardware, choice: Choice, origin: Provenance
+    attention: Attention, hardware: Hardware, choice: Choice, head: Header, face: Interface
 ) -> RenderContext:
     schedule = as_portable(choice.schedule)
     zero = attention.empty_row is EmptyRow.ZERO
@@ -167,7 +170,7 @@ def _context(
     load = formats.load(schedule, _purpose(hardware))
     epilogue = formats.epilogue(attention, schedule, empty_value)
     return RenderContext(
-        header=header(attention, hardware, choice, origin),
+        header=head,
         constants=constants(attention, hardware, choice),
         imports=_imports(
             uses_tma=schedule.load is Load.TMA,
@@ -193,7 +196,7 @@ def _context(
             norms=rows.eager_norms(attention),
             output=rows.eager_output(attention),
         ),
-        interface=_interface(attention, hardware, origin),
+        interface=face,
         dropout=dropout.dropout(attention),
         launch=Launch(any_size=waves),
     )
@@ -218,6 +221,10 @@ def _sequences(attention: Attention) -> Sequences:
     if attention.paged:
         return Sequences(impl="paged", entry="b", first_query="q_first", first_key="0")
     return Sequences(impl="batched", entry="b", first_query="q_first", first_key="0")
+
+
+def _names(attention: Attention) -> tuple[str, ...]:
+    return ("q", "k", "v", *(argument.name for argument in arguments(attention)))
 
 
 def _tensor_names(attention: Attention) -> tuple[str, ...]:
@@ -287,9 +294,12 @@ def _interface(attention: Attention, hardware: Hardware, origin: Provenance) -> 
         second="lse" if attention.normalised else "total",
         lse=_lse(attention),
         inputs=arguments(attention),
-        signature=expressions.signature(attention),
+        signature=expressions.signature(core(attention)),
         public=expressions.signature(attention, named=True),
-        names=("q", "k", "v", *(argument.name for argument in arguments(attention))),
+        names=_names(core(attention)),
+        checked=expressions.signature(attention),
+        given=_names(attention),
+        surround=surround(attention),
         drops=bool(attention.dropout),
         tensors=tuple(f"{name}={name}" for name in _tensor_names(attention)),
     )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from flash4gen import __version__
 from flash4gen.digest import digest
+from flash4gen.ir.core import core, is_surrounded
 from flash4gen.ir.derivative import ONE
 from flash4gen.ir.expr import SCORE
 from flash4gen.ir.masks import always_true
@@ -20,7 +21,7 @@ from flash4gen.ir.printer import format_expr, format_norm
 from flash4gen.render import inputs
 from flash4gen.render.context import API, Header
 from flash4gen.render.environment import LINE
-from flash4gen.render.gradients import gradients
+from flash4gen.render.gradients import gradients, moved_inputs
 from flash4gen.schedule.choose import BUILD
 from flash4gen.schedule.model import Family, Schedule
 from flash4gen.schedule.text import record_text
@@ -187,11 +188,13 @@ def _differentiated(attention: Attention, *, in_turn: bool) -> list[str]:
     """Return what a module's docstring says about gradients."""
     if not attention.differentiable:
         return []
-    found = gradients(attention)
-    names = ("q", "k", "v", *(tensor.name for tensor in found.inputs))
+    found = gradients(core(attention))
+    names = ("q", "k", "v", *(tensor.name for tensor in moved_inputs(attention)))
     lines = [f"It is differentiable in {', '.join(names[:-1])} and {names[-1]}, once."]
     if found.by_s != ONE:
         lines.append(f"    dx / ds = {format_expr(found.by_s)}")
+    if is_surrounded(attention):
+        lines.append("What is done to Q and K, and to out last, PyTorch does around the kernels.")
     if attention.deterministic:
         why = "key tiles add to that of q in turn" if in_turn else "no kernel adds atomically"
         lines.append(f"Its gradients are the same bits in every run: {why}.")

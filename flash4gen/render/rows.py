@@ -35,7 +35,7 @@ _ONE = Literal(1.0)
 def norm(attention: Attention) -> NormText:
     """Return what the kernel does for the norms."""
     q_norm, k_norm = attention.q_norm, attention.k_norm
-    weight = _weight(attention)
+    weight = row_weight(attention)
     names = {**variable_names(IN_LOOP), **attention_names(attention)}
     lines: list[str] = []
     if weight != _ONE:
@@ -124,7 +124,7 @@ def _places(width: str, *exprs: Expr) -> list[str]:
     return [f"d = torch.arange({width}.value, device=q.device)"] if read else []
 
 
-def _weight(attention: Attention) -> Expr:
+def row_weight(attention: Attention) -> Expr:
     """Return what rows of q are multiplied with: the product of the weights of both norms."""
     weights = [weight for weight in attention.norm_weights if weight != _ONE]
     if not weights:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from flash4gen.clock.machine import NoConstantsError
 from flash4gen.diagnostics.suggest import one_of
 from flash4gen.ir import library
+from flash4gen.ir.core import core, is_surrounded
 from flash4gen.ir.hardware import Feature
 from flash4gen.schedule.backward.choose import choose_backward, no_backward
 from flash4gen.schedule.backward.pipeline.choose import (
@@ -61,6 +62,14 @@ IN_TURN = Decision(
 )
 """The same of the warp-specialised family."""
 
+AROUND = Decision(
+    "norms, output",
+    "PyTorch",
+    "the backward pass starts from rows as products take them and from the output before it is "
+    "changed: PyTorch does both around the kernels, and differentiates them",
+)
+"""Where norms and the output's expression are computed if there are gradients."""
+
 DECLINED = "not the blackwell family: "
 """Why the portable family, where there is another."""
 
@@ -91,6 +100,11 @@ def choose(
     lacking = no_dtype(attention, hardware) or no_backward(attention)
     if lacking is not None:
         return (lacking,)
+    if is_surrounded(attention):
+        inner = choose(core(attention), hardware, exclude, searched, unfit=unfit)
+        if not isinstance(inner, Choice):
+            return inner
+        return replace(inner, decisions=(*inner.decisions, AROUND))
     problems = pin_problems(attention)
     if problems:
         return problems
@@ -141,7 +155,7 @@ def ran_on_clock(attention: Attention, hardware: Hardware) -> Dozen | None:
         return None
     pins = read_pins(attention, Family.BLACKWELL)
     try:
-        return dozen(attention, hardware, pins, default.schedule)
+        return dozen(core(attention), hardware, pins, default.schedule)
     except NoConstantsError:
         return None
 

@@ -97,10 +97,10 @@ class Whole:
 
 def steps_of(subject: Subject) -> Step:
     """Return what a recording of one tile does not show."""
-    schedule, work = subject.choice.schedule, workload(subject.attention)
+    schedule, work = subject.choice.schedule, workload(subject.core)
     if isinstance(schedule, Schedule):
         return Step(schedule.tile_q * schedule.tile_k * work.mask.plain / MAX_RATE, 0.0, 0.0)
-    cycles = pace.pace(pace.kernel(schedule, subject.attention, subject.hardware))
+    cycles = pace.pace(pace.kernel(schedule, subject.core, subject.hardware))
     return Step(cycles.masked - cycles.step, cycles.further, pace.SET_UP + pace.COLD)
 
 
@@ -114,7 +114,7 @@ def whole(subject: Subject, found: Simulation, shape: Shape, step: Step) -> Whol
         step: from ``steps_of``.
     """
     schedule, hardware = subject.choice.schedule, subject.hardware
-    bounds = workload(subject.attention).key_bounds
+    bounds = workload(subject.core).key_bounds
     tile = _tile(subject, found, bounds, step)
     if isinstance(schedule, Schedule):
         tiles = _portable_works(schedule, bounds, shape)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from flash4gen.ir.nodes import Lengths
-from flash4gen.render.gradients import gradients
+from flash4gen.render.gradients import moved_inputs
 from flash4gen.render.module import lean
 from flash4gen.validate.blame import Failure, blame
 from flash4gen.validate.cases import Case, Layout, Values
@@ -30,10 +30,10 @@ from flash4gen.validate.gradients import (
     Call,
     Upstream,
     reference_gradients,
-    working_gradients,
 )
 from flash4gen.validate.inputs import make_inputs
 from flash4gen.validate.oracle import TORCH_DTYPES
+from flash4gen.validate.surrounded import noted_outputs, trained_gradients
 from flash4gen.validate.tensors import placed_tensor
 from flash4gen.validate.tolerance import (
     FUNCTION_ERROR,
@@ -142,15 +142,20 @@ def gradient_result(subject: Subject, module: ModuleType, case: Case) -> Gradien
     call, given = call_of(attention, case)
     file = subject.path.name
     try:
-        with virtual_gpu(subject.hardware.arch) as gpu, poisoned_outputs():
+        with (
+            virtual_gpu(subject.hardware.arch) as gpu,
+            poisoned_outputs(),
+            noted_outputs(module) as unfinished,
+        ):
             results, actual = run_step(attention, module, call, given)
     except Exception as error:
         failure = blame(error, file, subject.rendered.text, case.name)
         return GradientResult(case, {}, (failure,))
     reference = reference_gradients(attention, call, given)
     # What out lost when it was rounded is in delta, and the forward pass's to answer for.
-    base = working_gradients(attention, call, results, given)
-    drawn = _drawn(attention, call, results, {name: x.numel() for name, x in actual_of(actual)})
+    stored = (unfinished[0], results[1]) if unfinished else results
+    base = trained_gradients(attention, call, stored, given)
+    drawn = _drawn(attention, call, stored, {name: x.numel() for name, x in actual_of(actual)})
     found, problems = {}, list(_forward_problems(subject, case, results))
     for name, grad in actual.items():
         if grad is None:
@@ -192,7 +197,7 @@ def run_step(
     attention: Attention, module: ModuleType, call: Call, given: Upstream
 ) -> tuple[tuple[Tensor, Tensor], dict[str, Tensor | None]]:
     """Return the results of the module's function as well, and the gradients by name."""
-    moving = ("q", "k", "v", *(tensor.name for tensor in gradients(lean(attention)).inputs))
+    moving = ("q", "k", "v", *(tensor.name for tensor in moved_inputs(lean(attention))))
     leaves = {name: x.detach().requires_grad_(name in moving) for name, x in call.by_name.items()}
     q, k, v, *_ = leaves.values()
     tensors = {name: leaves[name] for name in call.tensors}
@@ -239,7 +244,7 @@ def _drawn(
         second = torch.randn(results[1].shape, generator=random)
         given = Upstream(out.to(call.q.dtype), second)
         reference = reference_gradients(attention, call, given)
-        base = working_gradients(attention, call, results, given)
+        base = trained_gradients(attention, call, results, given)
         for name in inputs:
             distance = (base[name].double() - reference[name]).abs()
             worst[name] = max(worst[name], distance.max().item() if distance.numel() else 0.0)

@@ -16,7 +16,9 @@ import torch
 from torch import Tensor
 
 from flash4gen.ir.expr import Type, Var
-from flash4gen.validate.oracle import TORCH_DTYPES, evaluate, exact_products, visible
+from flash4gen.validate.evaluate import evaluate
+from flash4gen.validate.head import Head
+from flash4gen.validate.oracle import TORCH_DTYPES, exact_products, visible
 from flash4gen.validate.philox import kept_weights
 
 if TYPE_CHECKING:
@@ -71,14 +73,17 @@ def reference_gradients(attention: Attention, call: Call, given: Upstream) -> di
     leaves = {name: call.by_name[name].detach().double().requires_grad_() for name in names}
     tensors = {**call.tensors, **{name: leaves[name] for name in float_inputs(attention)}}
     loss = leaves["q"].sum() * 0
-    for at in _places(attention, call):
+    for at in places(attention, call):
         b, h = at.entry, at.head
         values = leaves["v"][at.keys]
-        products = leaves["q"][at.queries] @ leaves["k"][at.keys].T
+        own = Head(attention, b, h, *at.sizes, tensors)
+        rows = own.normed(attention.q_norm, leaves["q"][at.queries])
+        products = rows @ own.normed(attention.k_norm, leaves["k"][at.keys]).T
         x = _scores(attention, products * attention.scale, b, h, tensors)
         weights, second = _weights(attention, x, b, h, tensors)
         weights = _kept(attention, weights, b, h, tensors)
-        loss = loss + (weights @ values * given.out[at.queries].double()).sum()
+        out = own.finished(weights @ values)
+        loss = loss + (out * given.out[at.queries].double()).sum()
         loss = loss + (second * given.second[at.rows].double()).sum()
     found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
     return {
@@ -106,7 +111,7 @@ def working_gradients(
     found |= {name: torch.zeros_like(x, dtype=torch.float32) for name, x in (("k", k), ("v", v))}
     for name, x in floats.items():
         found[name] = torch.zeros_like(x)
-    for at in _places(attention, call):
+    for at in places(attention, call):
         b, h = at.entry, at.head
         rows, keys, values = q[at.queries], k[at.keys], v[at.keys]
         grad = given.out[at.queries].to(dtype)
@@ -136,7 +141,7 @@ def working_gradients(
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class Place:
     """One head of a batch entry, or of a packed sequence.
 
     Attributes:
@@ -154,21 +159,21 @@ class _Place:
     rows: tuple[slice | int, ...]
 
 
-def _places(attention: Attention, call: Call) -> Iterator[_Place]:
+def places(attention: Attention, call: Call) -> Iterator[Place]:
     """Yield where the heads of a call lie."""
     if not attention.packed:
         every, (batch, seq_q, seq_k) = slice(None), (*call.q.shape[:2], call.k.shape[1])
         for b in range(batch):
             for h in range(attention.heads):
                 hkv = h // attention.group
-                yield _Place(b, h, (seq_q, seq_k), (b, every, h), (b, every, hkv), (b, h))
+                yield Place(b, h, (seq_q, seq_k), (b, every, h), (b, every, hkv), (b, h))
         return
     starts = (call.tensors[name].tolist() for name in attention.length_tensors)
     for b, (q_ends, k_ends) in enumerate(zip(*map(pairwise, starts), strict=True)):
         queries, keys = slice(*q_ends), slice(*k_ends)
         sizes = q_ends[1] - q_ends[0], k_ends[1] - k_ends[0]
         for h in range(attention.heads):
-            yield _Place(b, h, sizes, (queries, h), (keys, h // attention.group), (h, queries))
+            yield Place(b, h, sizes, (queries, h), (keys, h // attention.group), (h, queries))
 
 
 def _score_gradient(
@@ -193,7 +198,7 @@ def _sink_gradients(
     attention: Attention,
     lse: Tensor,
     delta: Tensor,
-    at: _Place,
+    at: Place,
     tensors: Mapping[str, Tensor],
     floats: Mapping[str, Tensor],
 ) -> tuple[Tensor | None, ...]:

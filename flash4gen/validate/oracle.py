@@ -8,22 +8,18 @@ the formula in ``ir.nodes.Attention`` line by line, one head at a time, without 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from flash4gen.ir.expr import WORD, Apply, Expr, Literal, Lookup, Op, Type, Var, Variable
-from flash4gen.ir.nodes import Attention, DType, EmptyRow, Norm
-from flash4gen.validate.philox import kept_weights
+from flash4gen.ir.expr import Expr, Var
+from flash4gen.ir.nodes import Attention, DType, EmptyRow
+from flash4gen.validate.evaluate import NO_TENSORS, evaluate
+from flash4gen.validate.head import Head, positions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-
-NO_TENSORS: Mapping[str, Tensor] = MappingProxyType({})
-"""For attentions without inputs."""
 
 TORCH_DTYPES = {
     DType.FP16: torch.float16,
@@ -43,91 +39,6 @@ rounds the weights of a tile on the scale of the maximum so far, and is as right
 with another. A few weights often decide a row, and the luck of one scale is no measure then. The
 largest weight of a row is exact in all of them, as it is in a kernel: it is 1 when it is rounded.
 """
-
-_MEANING: dict[Op, Callable[..., Tensor]] = {
-    Op.ADD: torch.add,
-    Op.SUB: torch.sub,
-    Op.MUL: torch.mul,
-    Op.DIV: torch.true_divide,
-    Op.FLOOR_DIV: torch.floor_divide,
-    Op.MOD: torch.remainder,
-    Op.BIT_AND: torch.bitwise_and,
-    Op.BIT_OR: torch.bitwise_or,
-    Op.BIT_XOR: torch.bitwise_xor,
-    Op.SHIFT_LEFT: lambda a, b: (a << b % WORD).to(torch.int32).long(),
-    Op.SHIFT_RIGHT: lambda a, b: a >> b % WORD,
-    Op.NEG: torch.neg,
-    Op.MIN: torch.minimum,
-    Op.MAX: torch.maximum,
-    Op.ABS: torch.abs,
-    Op.EXP: torch.exp,
-    Op.LOG: torch.log,
-    Op.TANH: torch.tanh,
-    Op.SIGMOID: torch.sigmoid,
-    Op.SQRT: torch.sqrt,
-    Op.RSQRT: torch.rsqrt,
-    Op.POW: torch.pow,
-    Op.LT: torch.lt,
-    Op.LE: torch.le,
-    Op.GT: torch.gt,
-    Op.GE: torch.ge,
-    Op.EQ: torch.eq,
-    Op.NE: torch.ne,
-    Op.AND: torch.logical_and,
-    Op.OR: torch.logical_or,
-    Op.NOT: torch.logical_not,
-    Op.WHERE: torch.where,
-}
-
-
-def evaluate(
-    expr: Expr,
-    env: Mapping[Var, Tensor],
-    *,
-    float_dtype: torch.dtype = torch.float64,
-    tensors: Mapping[str, Tensor] = NO_TENSORS,
-) -> Tensor:
-    """Return the value of an expression on tensors that broadcast against each other.
-
-    Args:
-        expr: any expression.
-        env: a tensor for every variable that it reads: int64, for the score ``float_dtype``.
-        float_dtype: in what floats are computed.
-        tensors: the inputs that it looks up, by name.
-
-    Returns:
-        bool, int64 or ``float_dtype``, of the broadcast shape. Integer division and remainder
-        round down.
-
-    Raises:
-        KeyError: a variable or an input has no value.
-        RuntimeError: an integer is divided by zero (PyTorch's message).
-    """
-    match expr:
-        case Literal(value):
-            dtypes = {Type.BOOL: torch.bool, Type.INT: torch.int64, Type.FLOAT: float_dtype}
-            return torch.tensor(value, dtype=dtypes[expr.type])
-        case Variable(var):
-            return env[var]
-        case Apply(op, args):
-            values = [evaluate(arg, env, float_dtype=float_dtype, tensors=tensors) for arg in args]
-            if op is Op.TO_FLOAT:
-                return values[0].to(float_dtype)
-            return _MEANING[op](*values)
-        case Lookup(tensor, indices):
-            places = [evaluate(index, env, tensors=tensors) for index in indices]
-            found = _elements(tensors[tensor.name], places)
-            return found.to(float_dtype if expr.type is Type.FLOAT else torch.int64)
-
-
-def _elements(tensor: Tensor, indices: list[Tensor]) -> Tensor:
-    """Return elements of a tensor, 0 where an index lies outside; indices broadcast."""
-    inside = torch.tensor(True)
-    for index, size in zip(indices, tensor.shape, strict=True):
-        inside = inside & (index >= 0) & (index < size)
-    found = torch.zeros(inside.shape, dtype=tensor.dtype)
-    found[inside] = tensor[tuple(index.expand(inside.shape)[inside] for index in indices)]
-    return found
 
 
 def attention_reference(
@@ -210,7 +121,8 @@ def working_precision(  # noqa: PLR0913 - three have defaults
     output is divided by the row sum, changed by the epilogue, and rounded last. Exponentials are
     rounded at the first of ``WEIGHT_SCALES`` times their size. Where there are norms, the weights
     of both are multiplied into the rows of q, which are rounded once; products get the factor of
-    each key in float32.
+    each key in float32. Around kernels that are trained with, PyTorch does it: normalised keys are
+    rounded as well, and the output before the epilogue changes it.
 
     Args:
         attention: the variant.
@@ -268,7 +180,7 @@ def rounded_at(  # noqa: PLR0913 - three have defaults
             lse[b, h] = weights.sum(dim=-1)
             sums = _weighted(own.kept(weights), v[b, :, hkv], scales, product)
             for out, summed in zip(outs, sums, strict=True):
-                out[b, :, h] = own.finished(summed * factor).to(out.dtype)
+                out[b, :, h] = own.finished(own.stored(summed * factor, out.dtype)).to(out.dtype)
             continue
         # A row that sees no key has no maximum to subtract.
         sink = _sink(attention, sizes[1], products, b + entry, h, tensors)
@@ -280,7 +192,7 @@ def rounded_at(  # noqa: PLR0913 - three have defaults
         sums = _weighted(own.kept(weights), v[b, :, hkv], scales, product)
         for out, summed in zip(outs, sums, strict=True):
             rows = _with_empty_rows(attention, summed * factor / total[:, None], row_lse)
-            out[b, :, h] = own.finished(rows).to(out.dtype)
+            out[b, :, h] = own.finished(own.stored(rows, out.dtype)).to(out.dtype)
         lse[b, h] = row_lse
     return outs, lse
 
@@ -313,7 +225,7 @@ def visible(
     tensors: Mapping[str, Tensor] = NO_TENSORS,
 ) -> Tensor:
     """Return the mask of one head: bool [seq_q, seq_k]."""
-    env = _positions(attention, seq_q, seq_k, b, h)
+    env = positions(attention, seq_q, seq_k, b, h)
     return evaluate(attention.mask, env, tensors=tensors).expand(seq_q, seq_k)
 
 
@@ -322,7 +234,7 @@ def _scores(
 ) -> Tensor:
     """Return the masked scores of one head, [seq_q, seq_k], in the dtype of ``products``."""
     seq_q, seq_k = products.shape
-    env = _positions(attention, seq_q, seq_k, b, h)
+    env = positions(attention, seq_q, seq_k, b, h)
     env[Var.S] = products * score_scale(attention, b, h, tensors).to(products.dtype)
     score = evaluate(attention.score, env, float_dtype=products.dtype, tensors=tensors)
     seen = visible(attention, seq_q, seq_k, b=b, h=h, tensors=tensors)
@@ -346,7 +258,7 @@ def _factor(
     """Return the value of a factor for one head, float64; 1 where there is none."""
     if factor is None:
         return torch.ones((), dtype=torch.float64)
-    return evaluate(factor, _positions(attention, 0, 0, b, h), tensors=tensors)
+    return evaluate(factor, positions(attention, 0, 0, b, h), tensors=tensors)
 
 
 def _sink(
@@ -360,78 +272,9 @@ def _sink(
     """Return the logit that joins the denominator of each row, [seq_q]; −inf for none."""
     if attention.sink is None:
         return products.new_full((seq_q,), -math.inf)
-    env = _positions(attention, seq_q, products.shape[1], b, h)
+    env = positions(attention, seq_q, products.shape[1], b, h)
     logit = evaluate(attention.sink, env, float_dtype=products.dtype, tensors=tensors)
     return logit.expand(seq_q)
-
-
-def _positions(attention: Attention, seq_q: int, seq_k: int, b: int, h: int) -> dict[Var, Tensor]:
-    scalars = {
-        Var.H: h,
-        Var.HKV: h // attention.group,
-        Var.B: b,
-        Var.SEQ_Q: seq_q,
-        Var.SEQ_K: seq_k,
-    }
-    env = {var: torch.tensor(value) for var, value in scalars.items()}
-    return env | {Var.Q: torch.arange(seq_q)[:, None], Var.K: torch.arange(seq_k)[None, :]}
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """One head of one batch entry: what becomes of its rows before and after all else."""
-
-    attention: Attention
-    entry: int
-    h: int
-    seq_q: int
-    seq_k: int
-    tensors: Mapping[str, Tensor]
-
-    def normed(self, norm: Norm | None, rows: Tensor) -> Tensor:
-        """Return rows [seq, dim] of q or k normalised, in their own dtype."""
-        return rows if norm is None else rows * _inverse_rms(norm, rows) * self._weight(norm, rows)
-
-    def products(self, q: Tensor, k: Tensor, product: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-        """Return the products of rows, [seq_q, seq_k] float32, as a kernel's formats allow them."""
-        q_norm, k_norm = self.attention.q_norm, self.attention.k_norm
-        rows = q.float()
-        if q_norm is not None:
-            rows = rows * _inverse_rms(q_norm, rows) * self._weight(q_norm, rows)
-        if k_norm is not None:
-            rows = rows * self._weight(k_norm, rows)
-        found = product(rows.to(q.dtype), k.T)
-        return found if k_norm is None else found * _inverse_rms(k_norm, k.float()).T
-
-    def kept(self, weights: Tensor) -> Tensor:
-        """Return weights [seq_q, seq_k] with 0 for those that are dropped."""
-        if not self.attention.dropout:
-            return weights
-        place = {"b": self.entry, "h": self.h}
-        kept = kept_weights(self.attention, self.seq_q, self.seq_k, self.tensors, **place)
-        return torch.where(kept, weights, 0.0)
-
-    def finished(self, rows: Tensor) -> Tensor:
-        """Return rows [seq_q, value_dim] of the output as the epilogue leaves them."""
-        made = self.attention.epilogue
-        if made is None:
-            return rows
-        env = self._env(rows) | {Var.OUT: rows}
-        found = evaluate(made, env, float_dtype=rows.dtype, tensors=self.tensors)
-        return found.expand_as(rows)
-
-    def _weight(self, norm: Norm, rows: Tensor) -> Tensor:
-        found = evaluate(norm.weight, self._env(rows), float_dtype=rows.dtype, tensors=self.tensors)
-        return found.expand(1, rows.shape[-1])
-
-    def _env(self, rows: Tensor) -> dict[Var, Tensor]:
-        env = _positions(self.attention, self.seq_q, self.seq_k, self.entry, self.h)
-        return env | {Var.D: torch.arange(rows.shape[-1])[None, :]}
-
-
-def _inverse_rms(norm: Norm, rows: Tensor) -> Tensor:
-    """Return one over the root mean square of each row, [seq, 1]."""
-    return torch.rsqrt(rows.square().mean(-1, keepdim=True) + norm.eps)
 
 
 def _with_empty_rows(attention: Attention, rows: Tensor, row_lse: Tensor) -> Tensor:

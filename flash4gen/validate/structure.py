@@ -62,7 +62,7 @@ def schedule_rung(subject: Subject, module: ModuleType) -> Rung:
     schedule = subject.choice.schedule
     failures = [
         Failure(reason=f"{violation.constraint}: {violation.reason}")
-        for violation in verify(schedule, subject.hardware, subject.attention)
+        for violation in verify(schedule, subject.hardware, subject.core)
     ]
     failures += [Failure(reason=reason) for reason in _backward_faults(subject)]
     failures += [Failure(reason=reason) for reason in _departures(subject, module)]

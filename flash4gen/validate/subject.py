@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from flash4gen.ir.core import core
 from flash4gen.schedule.blackwell.model import BlackwellSchedule
 
 if TYPE_CHECKING:
@@ -38,6 +39,11 @@ class Subject:
     path: Path
     artefact: Artefact
     overrides: tuple[Path, ...] = ()
+
+    @property
+    def core(self) -> Attention:
+        """What its kernels compute of the attention."""
+        return core(self.attention)
 
     def kernel(self, seq_q: int) -> Artefact:
         """Return the kernel that is to be launched for so many queries, on average if packed."""

@@ -22,7 +22,9 @@ import torch
 from flash4gen.ir.expr import Apply, Expr, Literal, Op, Var, walk
 from flash4gen.ir.nodes import DType
 from flash4gen.schedule.blackwell.model import BlackwellSchedule, Tanh
-from flash4gen.validate.oracle import NO_TENSORS, Head, evaluate, score_scale, visible
+from flash4gen.validate.evaluate import NO_TENSORS, evaluate
+from flash4gen.validate.head import Head
+from flash4gen.validate.oracle import score_scale, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

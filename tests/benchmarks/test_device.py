@@ -10,7 +10,7 @@ import torch
 from benchmarks.device import comparable, fused, plain
 from flash4gen.driver import check_spec
 from flash4gen.ir.expr import Var
-from flash4gen.validate.oracle import evaluate
+from flash4gen.validate.evaluate import evaluate
 from tests.project import ROOT
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from flash4gen.ir.semantics import compute
 from flash4gen.ir.simplify import simplify
 from flash4gen.render.source_expr import TORCH, TRITON, source, variable_names
 from flash4gen.source import SourceFile
-from flash4gen.validate.oracle import evaluate
+from flash4gen.validate.evaluate import evaluate
 from tests.ir.notation import expr
 
 if TYPE_CHECKING:

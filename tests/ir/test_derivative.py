@@ -13,7 +13,7 @@ from flash4gen.ir.derivative import derivative, jumps
 from flash4gen.ir.expr import SCORE, Apply, Expr, Literal, Lookup, Op, Var, walk
 from flash4gen.ir.printer import format_expr
 from flash4gen.ir.simplify import simplify
-from flash4gen.validate.oracle import evaluate
+from flash4gen.validate.evaluate import evaluate
 from tests.ir.notation import TENSORS, expr
 from tests.ir.strategies import floats
 

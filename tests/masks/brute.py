@@ -8,7 +8,7 @@ import torch
 
 from flash4gen.ir.expr import Var
 from flash4gen.ir.masks import QueryTile, query_tiles, visited_tiles
-from flash4gen.validate.oracle import NO_TENSORS, evaluate
+from flash4gen.validate.evaluate import NO_TENSORS, evaluate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

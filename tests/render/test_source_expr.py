@@ -25,7 +25,7 @@ from flash4gen.render.source_expr import (
     statements,
     variable_names,
 )
-from flash4gen.validate.oracle import evaluate
+from flash4gen.validate.evaluate import evaluate
 from flash4gen.vgpu import virtual_gpu
 from tests.ir.notation import expr
 from tests.ir.strategies import bools, floats, ints

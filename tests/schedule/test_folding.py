@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from flash4gen.ir.expr import SCORE, Apply, Expr, Literal, Op, Var
 from flash4gen.schedule.folding import fold
-from flash4gen.validate.oracle import evaluate
+from flash4gen.validate.evaluate import evaluate
 from tests.ir.notation import expr
 
 SCALE = 0.125

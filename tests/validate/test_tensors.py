@@ -9,8 +9,9 @@ import torch
 
 from flash4gen.ir.expr import Var
 from flash4gen.validate.cases import Case, Layout
+from flash4gen.validate.evaluate import evaluate
 from flash4gen.validate.inputs import make_inputs
-from flash4gen.validate.oracle import attention_reference, evaluate, visible, working_precision
+from flash4gen.validate.oracle import attention_reference, visible, working_precision
 from flash4gen.validate.tensors import make_tensors, placed_tensor
 from tests.ir.notation import attention, expr
 

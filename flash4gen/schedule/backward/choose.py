@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from flash4gen.diagnostics.codes import Code
 from flash4gen.diagnostics.model import Diagnostic, Label, Severity
+from flash4gen.ir.core import places_read
 from flash4gen.ir.expr import SCORE
 from flash4gen.schedule.backward.facts import Fact, Variant, read_facts
 from flash4gen.schedule.backward.heads import REASONS, HeadLoop, head_loop
@@ -47,10 +48,9 @@ def no_backward(attention: Attention) -> Diagnostic | None:
         return None
     if attention.paged:
         lacking, instead = "of keys in pages", "pass keys and values as whole tensors"
-    elif attention.q_norm is not None or attention.k_norm is not None:
-        lacking, instead = "of norms", "normalise q and k in PyTorch"
-    elif attention.epilogue is not None:
-        lacking, instead = "of an output expression", "compute it in PyTorch"
+    elif attention.packed and places_read(attention):
+        lacking = "of norms and outputs that read places in packed sequences"
+        instead = "normalise q and k, and change the output, in PyTorch"
     else:
         return None
     return Diagnostic(
