@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 SMALL = LoopShape(32, 16, 4, 2)
 """Tiles that small tensors pass."""
 
+SQUARE = LoopShape(16, 16, 4, 2)
+"""The same where they must be square."""
+
 FEW = Case(name="few", batch=2, seq_q=5, seq_k=9, values=Values.LARGE)
 """Less than a tile."""
 
@@ -61,7 +64,11 @@ def written(variant: Attention, target: str, folder: Path, *changes: tuple[str, 
     """
     choice = choice_for(variant, target)
     assert choice.backward is not None
-    schedule = replace(as_loops(choice.backward.schedule), keys=SMALL, queries=SMALL, pairs=SMALL)
+    schedule = as_loops(choice.backward.schedule)
+    small = {name: SMALL for name in ("keys", "queries", "pairs")}
+    if schedule.distances is not None:
+        small["distances"] = SQUARE
+    schedule = replace(schedule, **small)
     choice = replace(choice, backward=replace(choice.backward, schedule=schedule))
     rendered = render(variant, library.target(target), choice)
     for old, new in changes:

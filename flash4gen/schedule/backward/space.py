@@ -73,9 +73,9 @@ CANDIDATES: dict[Kernel, tuple[LoopShape, ...]] = {
     Kernel.DISTANCES: (
         LoopShape(64, 64, 8, 2),
         LoopShape(64, 64, 8, 1),
-        LoopShape(64, 64, 4, 2),
-        LoopShape(64, 64, 4, 1),
+        LoopShape(32, 32, 4, 2),
         LoopShape(32, 32, 4, 1),
+        LoopShape(16, 16, 4, 2),
         LoopShape(16, 16, 4, 1),
     ),
 }
@@ -102,8 +102,8 @@ WAVE_CANDIDATES: dict[Kernel, tuple[LoopShape, ...]] = {
         LoopShape(64, 16, 4, 1),
     ),
     Kernel.DISTANCES: (
-        LoopShape(64, 64, 8, 1),
         LoopShape(64, 64, 4, 1),
+        LoopShape(64, 64, 8, 1),
         LoopShape(32, 32, 4, 1),
     ),
 }
