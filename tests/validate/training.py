@@ -65,10 +65,8 @@ def written(variant: Attention, target: str, folder: Path, *changes: tuple[str, 
     choice = choice_for(variant, target)
     assert choice.backward is not None
     schedule = as_loops(choice.backward.schedule)
-    small = {name: SMALL for name in ("keys", "queries", "pairs")}
-    if schedule.distances is not None:
-        small["distances"] = SQUARE
-    schedule = replace(schedule, **small)
+    by_distance = None if schedule.distances is None else SQUARE
+    schedule = replace(schedule, keys=SMALL, queries=SMALL, pairs=SMALL, distances=by_distance)
     choice = replace(choice, backward=replace(choice.backward, schedule=schedule))
     rendered = render(variant, library.target(target), choice)
     for old, new in changes:

@@ -103,8 +103,7 @@ WAVE_CANDIDATES: dict[Kernel, tuple[LoopShape, ...]] = {
     ),
     Kernel.DISTANCES: (
         LoopShape(64, 64, 4, 1),
-        LoopShape(64, 64, 8, 1),
-        LoopShape(32, 32, 4, 1),
+        LoopShape(32, 32, 2, 1),
     ),
 }
 """The same for AMD. Four warps may have 512 registers each, and need 64 rows of an MFMA tile. A
