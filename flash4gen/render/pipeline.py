@@ -93,7 +93,7 @@ def pipeline_context(
         forward: the context of its forward pass.
     """
     found = gradients(attention)
-    host = backward_eager.launch(attention, found, ())
+    host = backward_eager.launch(attention, found)
     zero = attention.empty_row is EmptyRow.ZERO
     name, digest = forward.interface.name, forward.interface.digest
     kept = {field.name: getattr(forward, field.name) for field in fields(forward)}

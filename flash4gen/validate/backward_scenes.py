@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import ModuleType
 
+    from flash4gen.schedule.backward.model import LoopShape
     from flash4gen.validate.subject import Subject
     from flash4gen.vgpu import Launch
 
@@ -66,6 +67,7 @@ def _cases(subject: Subject) -> Iterator[Case]:
     shapes = {(queries, keys) for keys, queries in by_key}
     if isinstance(schedule, BackwardSchedule):
         shapes |= loop_shapes(attention, Way.of_queries(attention, schedule.queries))
+        shapes |= {*_diagonals(schedule.distances)}
     if attention.lengths is Lengths.EQUAL:
         shapes = {(max(shape), max(shape)) for shape in shapes}
     if isinstance(schedule, PipelineSchedule) and schedule.query_sum is QuerySum.ORDERED:
@@ -76,6 +78,14 @@ def _cases(subject: Subject) -> Iterator[Case]:
     for seq_q, seq_k in sorted(shapes, key=lambda shape: (shape[0] * shape[1], shape)):
         name = f"gradients of {seq_q} x {seq_k}"
         yield Case(name=name, seq_q=seq_q, seq_k=seq_k, alone=attention.packed)
+
+
+def _diagonals(shape: LoopShape | None) -> Iterator[tuple[int, int]]:
+    """Yield lengths whose longest diagonal has one tile, half fills a pipeline, and fills it."""
+    if shape is not None:
+        yield from (
+            (shape.tile_k * turns - 3,) * 2 for turns in (1, shape.stages + 1, 2 * shape.stages + 3)
+        )
 
 
 def _within(seq_q: int, tile: int) -> int:

@@ -64,6 +64,8 @@ class BackwardSchedule:
         queries: the kernel of the gradients of queries: a query tile per program.
         pairs: the kernels of gradients of inputs with an element per score: a tile of it per
             program.
+        distances: the kernels of gradients of inputs with an element per distance: a diagonal of
+            square tiles per program; None where there are none.
         rows: queries per program of the kernel that goes before them.
         head_pad: head_dim rounded up to the power of two that Triton blocks need, at least 16.
         value_pad: the same for value_dim.
@@ -78,6 +80,7 @@ class BackwardSchedule:
     head_pad: int
     value_pad: int
     heads: HeadLoop = field(default=HeadLoop.APART, metadata=WHERE_SET)
+    distances: LoopShape | None = field(default=None, metadata=WHERE_SET)
 
     @property
     def family(self) -> Family:

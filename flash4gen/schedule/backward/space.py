@@ -25,6 +25,7 @@ class Kernel(StrEnum):
     KEYS = "keys"
     QUERIES = "queries"
     PAIRS = "pairs"
+    DISTANCES = "distances"
 
 
 CANDIDATES: dict[Kernel, tuple[LoopShape, ...]] = {
@@ -69,6 +70,14 @@ CANDIDATES: dict[Kernel, tuple[LoopShape, ...]] = {
         LoopShape(32, 32, 4, 1),
         LoopShape(16, 16, 4, 1),
     ),
+    Kernel.DISTANCES: (
+        LoopShape(64, 64, 8, 2),
+        LoopShape(64, 64, 8, 1),
+        LoopShape(32, 32, 4, 2),
+        LoopShape(32, 32, 4, 1),
+        LoopShape(16, 16, 4, 2),
+        LoopShape(16, 16, 4, 1),
+    ),
 }
 """For each kernel, in the order in which they are preferred."""
 
@@ -92,6 +101,10 @@ WAVE_CANDIDATES: dict[Kernel, tuple[LoopShape, ...]] = {
         LoopShape(64, 32, 4, 1),
         LoopShape(64, 16, 4, 1),
     ),
+    Kernel.DISTANCES: (
+        LoopShape(64, 64, 4, 1),
+        LoopShape(32, 32, 2, 1),
+    ),
 }
 """The same for AMD. Four warps may have 512 registers each, and need 64 rows of an MFMA tile. A
 second stage has gfx942 hold tiles in registers: a hundred more, and spills at head_dim 128. The
@@ -106,6 +119,7 @@ def candidates(hardware: Hardware, kernel: Kernel) -> tuple[LoopShape, ...]:
 
 
 _KERNEL_OF = {"_key_gradient_kernel": Kernel.KEYS, "_query_gradient_kernel": Kernel.QUERIES}
+_BY_DISTANCE = "_distance_gradient_kernel"
 _OTHERS = "_gradient_kernel"
 
 
@@ -113,7 +127,8 @@ def shape_of(schedule: AnyBackwardSchedule, function: str) -> KernelShape | None
     """Return the shape of a kernel by its name in a module; None if none is chosen for it."""
     if not function.endswith(_OTHERS):
         return None
-    kernel = _KERNEL_OF.get(function, Kernel.PAIRS)
+    other = Kernel.DISTANCES if function.endswith(_BY_DISTANCE) else Kernel.PAIRS
+    kernel = _KERNEL_OF.get(function, other)
     shape: LoopShape | None = getattr(schedule, kernel.value, None)
     return None if shape is None else KernelShape(kernel.value, shape)
 
