@@ -15,6 +15,8 @@ from flash4gen.render.gradients import gradients
 from flash4gen.schedule.backward.model import as_loops
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from flash4gen.ir.nodes import Attention
     from flash4gen.render.context import Constant, Interface, RenderContext
     from flash4gen.render.context_backward import BackwardLaunch
@@ -88,25 +90,38 @@ def backward_text(
 
 def _constants(choice: BackwardChoice, *, pairs: bool) -> tuple[Constant, ...]:
     schedule = as_loops(choice.schedule)
+    kernels = ("keys", "queries", "pairs") if pairs else ("keys", "queries")
+    rows = integer("ROWS", schedule.rows, choice.reason("rows"))
+    return (*kernel_constants(choice, kernels), rows)
+
+
+def kernel_constants(choice: BackwardChoice, kernels: Sequence[str]) -> tuple[Constant, ...]:
+    """Return the shapes of some kernels, by their names."""
+    schedule = as_loops(choice.schedule)
     found: list[Constant] = []
-    shapes = [("keys", schedule.keys), ("queries", schedule.queries)]
-    for name, shape in [*shapes, *([("pairs", schedule.pairs)] if pairs else [])]:
+    for name in kernels:
+        shape: LoopShape = getattr(schedule, name)
         upper, reason = name.upper(), choice.reason(name)
         found.append(integer(f"{upper}_TILE_Q", shape.tile_q, reason))
         found.append(integer(f"{upper}_TILE_K", shape.tile_k))
         if name != "pairs":
             found.append(integer(f"{upper}_STAGES", shape.stages))
-    return (*found, integer("ROWS", schedule.rows, choice.reason("rows")))
+    return tuple(found)
 
 
 def _options(choice: BackwardChoice, *, pairs: bool, rows: bool) -> tuple[Option, ...]:
+    kernels = ("keys", "queries", "pairs") if pairs else ("keys", "queries")
+    found = kernel_options(choice, kernels)
+    return (*found, Option("ROWS_OPTIONS", '{**OPTIONS, "num_warps": 4}')) if rows else found
+
+
+def kernel_options(choice: BackwardChoice, kernels: Sequence[str]) -> tuple[Option, ...]:
+    """Return the compiler options of some kernels, by their names."""
     schedule = as_loops(choice.schedule)
-
-    def option(name: str, shape: LoopShape) -> Option:
+    found: list[Option] = []
+    for name in kernels:
+        shape: LoopShape = getattr(schedule, name)
         stages = f'"num_stages": {shape.stages}'
-        return Option(name, f'{{**OPTIONS, "num_warps": {shape.warps}, {stages}}}')
-
-    found = [option("KEYS_OPTIONS", schedule.keys), option("QUERIES_OPTIONS", schedule.queries)]
-    found += [option("PAIRS_OPTIONS", schedule.pairs)] if pairs else []
-    found += [Option("ROWS_OPTIONS", '{**OPTIONS, "num_warps": 4}')] if rows else []
+        value = f'{{**OPTIONS, "num_warps": {shape.warps}, {stages}}}'
+        found.append(Option(f"{name.upper()}_OPTIONS", value))
     return tuple(found)

@@ -14,20 +14,14 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from flash4gen.ir.derivative import ONE, ZERO, derivative
-from flash4gen.ir.expr import SCORE, Expr, Extent, Literal, Lookup, Type, Var, Variable, lookups
+from flash4gen.ir.elements import is_plain
+from flash4gen.ir.expr import SCORE, Expr, Literal, Lookup, Type, Var, Variable, lookups
 from flash4gen.render.inputs import attention_names
 
 if TYPE_CHECKING:
     from flash4gen.ir.expr import Input
     from flash4gen.ir.nodes import Attention
 
-_OWN = {
-    Extent.HEADS: Var.H,
-    Extent.KV_HEADS: Var.HKV,
-    Extent.BATCH: Var.B,
-    Extent.SEQ_Q: Var.Q,
-    Extent.SEQ_K: Var.K,
-}
 CANONICAL = (Var.B, Var.H, Var.HKV, Var.Q, Var.K)
 """The order of axes in which gradients of inputs are computed."""
 
@@ -105,7 +99,7 @@ def gradients(attention: Attention) -> Gradients:
             by = derivative(whole, lookup)
             if by == ZERO:
                 continue
-            if not _is_plain(lookup):
+            if not is_plain(lookup):
                 refused.append(lookup.tensor)
                 continue
             kept = tuple(var for var in CANONICAL if Variable(var) in lookup.indices)
@@ -118,19 +112,6 @@ def gradients(attention: Attention) -> Gradients:
         summed=tuple(item for item in summed if item.lookup.tensor not in refused),
         refused=tuple(dict.fromkeys(refused)),
     )
-
-
-def _is_plain(lookup: Lookup) -> bool:
-    """Whether each axis is indexed by its own variable, or by a number inside of it."""
-    seen: set[Expr] = set()
-    for index, extent in zip(lookup.indices, lookup.tensor.axes, strict=True):
-        if isinstance(index, Literal):
-            if not (isinstance(extent, int) and 0 <= index.value < extent):
-                return False
-        elif isinstance(extent, int) or index != Variable(_OWN[extent]) or index in seen:
-            return False
-        seen.add(index)
-    return not {Variable(Var.H), Variable(Var.HKV)} <= seen
 
 
 def _where(kept: tuple[Var, ...]) -> Where:

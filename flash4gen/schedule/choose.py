@@ -14,12 +14,14 @@ from flash4gen.clock.machine import NoConstantsError
 from flash4gen.diagnostics.suggest import one_of
 from flash4gen.ir import library
 from flash4gen.ir.hardware import Feature
+from flash4gen.ir.printer import format_expr
 from flash4gen.schedule.backward.choose import choose_backward, no_backward
 from flash4gen.schedule.backward.pipeline.choose import (
     choose_pipeline,
     no_pair,
     no_pipeline,
 )
+from flash4gen.schedule.backward.pipeline.inputs import beside
 from flash4gen.schedule.backward.pipeline.pair_choice import PIN, pins_pair
 from flash4gen.schedule.blackwell.dozen import dozen
 from flash4gen.schedule.blackwell.search import search as search_blackwell
@@ -40,6 +42,7 @@ from flash4gen.schedule.search import search as search_portable
 
 if TYPE_CHECKING:
     from flash4gen.diagnostics.model import Diagnostic
+    from flash4gen.ir.expr import Lookup
     from flash4gen.ir.hardware import Hardware
     from flash4gen.ir.nodes import Attention
     from flash4gen.schedule.backward.model import Unfit
@@ -191,10 +194,27 @@ def _with_gradients(
         backward = choose_backward(attention, hardware, unfit)
     else:
         backward = choose_pipeline(attention, hardware, pair=pins_pair(attention))
+        others = beside(attention)
+        if others:
+            sums = choose_backward(attention, hardware, unfit)
+            backward = replace(backward, beside=sums)
+            found = replace(found, decisions=(*found.decisions, _beside(others)))
     if attention.deterministic:
         why = DETERMINISTIC if declined else IN_TURN
         found = replace(found, decisions=(*found.decisions, why))
     return replace(found, backward=backward)
+
+
+def _beside(others: tuple[Lookup, ...]) -> Decision:
+    """Return why portable kernels compute some gradients of inputs."""
+    named = ", ".join(f"`{format_expr(lookup)}`" for lookup in others)
+    return Decision(
+        "backward",
+        f"{Family.BLACKWELL.value}, and portable sums",
+        "the pipeline sums what is added to scores by head or by key, and what multiplies them by "
+        f"head or by query; the gradient of {named} has portable kernels beside it, which are "
+        "launched where it is wanted",
+    )
 
 
 def _no_pair(attention: Attention, hardware: Hardware) -> Diagnostic | None:

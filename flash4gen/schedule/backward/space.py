@@ -105,13 +105,18 @@ def candidates(hardware: Hardware, kernel: Kernel) -> tuple[LoopShape, ...]:
     return (WAVE_CANDIDATES if waves else CANDIDATES)[kernel]
 
 
-_KERNEL_OF = {"_key_gradient_kernel": Kernel.KEYS, "_query_gradient_kernel": Kernel.QUERIES}
+_KERNEL_OF = {
+    "_key_gradient_kernel": Kernel.KEYS,
+    "_key_sum_kernel": Kernel.KEYS,
+    "_query_gradient_kernel": Kernel.QUERIES,
+    "_query_sum_kernel": Kernel.QUERIES,
+}
 _OTHERS = "_gradient_kernel"
 
 
 def shape_of(schedule: AnyBackwardSchedule, function: str) -> KernelShape | None:
     """Return the shape of a kernel by its name in a module; None if none is chosen for it."""
-    if not function.endswith(_OTHERS):
+    if not function.endswith(_OTHERS) and function not in _KERNEL_OF:
         return None
     kernel = _KERNEL_OF.get(function, Kernel.PAIRS)
     shape: LoopShape | None = getattr(schedule, kernel.value, None)
