@@ -21,7 +21,7 @@ from flash4gen.schedule.backward.pipeline.choose import (
     no_pair,
     no_pipeline,
 )
-from flash4gen.schedule.backward.pipeline.inputs import beside
+from flash4gen.schedule.backward.pipeline.inputs import beside, kernels_beside
 from flash4gen.schedule.backward.pipeline.pair_choice import PIN, pins_pair
 from flash4gen.schedule.blackwell.dozen import dozen
 from flash4gen.schedule.blackwell.search import search as search_blackwell
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from flash4gen.ir.expr import Lookup
     from flash4gen.ir.hardware import Hardware
     from flash4gen.ir.nodes import Attention
-    from flash4gen.schedule.backward.model import Unfit
+    from flash4gen.schedule.backward.model import BackwardChoice, Unfit
     from flash4gen.schedule.blackwell.dozen import Dozen
     from flash4gen.schedule.model import Excluded, Searched
 
@@ -196,13 +196,19 @@ def _with_gradients(
         backward = choose_pipeline(attention, hardware, pair=pins_pair(attention))
         others = beside(attention)
         if others:
-            sums = choose_backward(attention, hardware, unfit)
+            sums = _sums(attention, hardware, unfit)
             backward = replace(backward, beside=sums)
             found = replace(found, decisions=(*found.decisions, _beside(others)))
     if attention.deterministic:
         why = DETERMINISTIC if declined else IN_TURN
         found = replace(found, decisions=(*found.decisions, why))
     return replace(found, backward=backward)
+
+
+def _sums(attention: Attention, hardware: Hardware, unfit: Unfit) -> BackwardChoice:
+    """Return the shapes of the kernels beside a pipeline, with the reasons of those there are."""
+    found, kernels = choose_backward(attention, hardware, unfit), kernels_beside(attention)
+    return replace(found, reasons=tuple(it for it in found.reasons if it[0] in kernels))
 
 
 def _beside(others: tuple[Lookup, ...]) -> Decision:

@@ -42,6 +42,18 @@ def beside(attention: Attention) -> tuple[Lookup, ...]:
     )
 
 
+def kernels_beside(attention: Attention) -> tuple[str, ...]:
+    """Return the kinds of kernels that sum these: by key, by query, or an element per score."""
+    kinds = {_kernel(lookup) for lookup in beside(attention)}
+    return tuple(kind for kind in ("keys", "queries", "pairs") if kind in kinds)
+
+
+def _kernel(lookup: Lookup) -> str:
+    if per_score(lookup):
+        return "pairs"
+    return "keys" if Var.K in variables(lookup) else "queries"
+
+
 def _is_summed(attention: Attention, lookup: Lookup, by: Expr) -> bool:
     """Whether the pipeline sums the gradient of a look-up."""
     slope = variables(by_score(attention))
