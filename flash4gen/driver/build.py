@@ -197,7 +197,9 @@ def _of_gradients(
 ) -> tuple[tuple[Artefact, AnyBackwardSchedule], ...]:
     """Return the kernels of the backward pass, each with its schedule: maybe of another family."""
     backward = plan.choice.backward
-    return () if backward is None else tuple((it, backward.schedule) for it in artefact.backward)
+    if backward is None:
+        return ()
+    return tuple((it, backward.schedule_of(it.kernel)) for it in artefact.backward)
 
 
 def _wanting(

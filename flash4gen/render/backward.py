@@ -93,25 +93,36 @@ def backward_text(
 
 def _constants(choice: BackwardChoice, some: Sequence[str]) -> tuple[Constant, ...]:
     """Return tiles and stages. ``some``: the kernels that not every backward pass has."""
+    rows = integer("ROWS", as_loops(choice.schedule).rows, choice.reason("rows"))
+    return (*kernel_constants(choice, ("keys", "queries", *some)), rows)
+
+
+def kernel_constants(choice: BackwardChoice, kernels: Sequence[str]) -> tuple[Constant, ...]:
+    """Return the shapes of some kernels, by their names."""
     schedule = as_loops(choice.schedule)
     found: list[Constant] = []
-    for name in ("keys", "queries", *some):
+    for name in kernels:
         shape, upper, reason = _shape(schedule, name), name.upper(), choice.reason(name)
         found.append(integer(f"{upper}_TILE_Q", shape.tile_q, reason))
         found.append(integer(f"{upper}_TILE_K", shape.tile_k))
         if name != "pairs":
             found.append(integer(f"{upper}_STAGES", shape.stages))
-    return (*found, integer("ROWS", schedule.rows, choice.reason("rows")))
+    return tuple(found)
 
 
 def _options(choice: BackwardChoice, some: Sequence[str], *, rows: bool) -> tuple[Option, ...]:
+    found = kernel_options(choice, ("keys", "queries", *some))
+    return (*found, Option("ROWS_OPTIONS", '{**OPTIONS, "num_warps": 4}')) if rows else found
+
+
+def kernel_options(choice: BackwardChoice, kernels: Sequence[str]) -> tuple[Option, ...]:
+    """Return the compiler options of some kernels, by their names."""
     schedule = as_loops(choice.schedule)
-    found = []
-    for name in ("keys", "queries", *some):
+    found: list[Option] = []
+    for name in kernels:
         shape = _shape(schedule, name)
         parts = f'"num_warps": {shape.warps}, "num_stages": {shape.stages}'
         found.append(Option(f"{name.upper()}_OPTIONS", f"{{**OPTIONS, {parts}}}"))
-    found += [Option("ROWS_OPTIONS", '{**OPTIONS, "num_warps": 4}')] if rows else []
     return tuple(found)
 
 

@@ -104,6 +104,14 @@ def key_loop(attention: Attention, found: Gradients, heads: HeadLoop) -> Gradien
     return replace(loop, together=True, handed=tuple(handed), head=line)
 
 
+def alone(loop: GradientLoop) -> GradientLoop:
+    """Return a loop that adds up gradients of inputs only: those of q, k and v are a pipeline's.
+
+    Its derivatives hold none by the score.
+    """
+    return replace(loop, alone=True, results=", ".join(value.name for value in loop.sums))
+
+
 def pair_gradients(attention: Attention, found: Gradients) -> tuple[PairGradient, ...]:
     """Return the kernels of the gradients of inputs with an element per score."""
     return tuple(_pair(attention, found, item) for item in found.at(Where.PAIRS))

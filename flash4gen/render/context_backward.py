@@ -103,6 +103,7 @@ class GradientLoop:
         scales: whether the score reads scaled products, whatever the forward pass's reads.
         together: whether one loop goes over the queries of all heads of a group.
         head: the line that says which head a step is for, where one loop has several.
+        alone: whether it sums gradients of inputs only: those of q, k and v are a pipeline's.
     """
 
     inputs: Inputs
@@ -122,6 +123,7 @@ class GradientLoop:
     scales: bool
     together: bool = False
     head: str = ""
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

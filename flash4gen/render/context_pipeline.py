@@ -13,6 +13,7 @@ if TYPE_CHECKING:
         BackwardLaunch,
         Derivatives,
         EagerTraining,
+        PairGradient,
         QuerySpans,
         Value,
     )
@@ -67,6 +68,44 @@ class RowValue:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreTensor:
+    """A tensor with an element for each score, as a step reads it.
+
+    Attributes:
+        declared, origin: as for ``InputText``.
+        function: that reads a fragment of it; ``parameters``: of that function.
+        own: the address of what it holds for the fragment's first query and each key.
+        stride: from one query to the next, as an integer of 32 bits.
+        convert: as for ``InputText``.
+    """
+
+    declared: str
+    origin: str
+    function: str
+    parameters: tuple[str, ...]
+    own: str
+    stride: str
+    convert: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreReads:
+    """What a step reads of tensors for each score of a fragment.
+
+    Attributes:
+        rows: the lines that read what it is read at of queries.
+        columns: whether it is read at positions of queries.
+        lines: the lines that read it.
+        names: of the values, as a tuple.
+    """
+
+    rows: tuple[str, ...]
+    columns: bool
+    lines: str
+    names: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PipelineInputs:
     """The tensors that score and mask read, as the pipeline does.
 
@@ -79,6 +118,7 @@ class PipelineInputs:
         row_step: the lines of the load warp that read it.
         row_parameters, row_arguments: of the function that brings in what each query needs.
         functions: what ``inputs.define`` prints of those that are not there yet.
+        scores: those with an element for each score.
     """
 
     tensors: tuple[InputText, ...]
@@ -90,6 +130,7 @@ class PipelineInputs:
     row_parameters: tuple[str, ...]
     row_arguments: tuple[str, ...]
     functions: Inputs
+    scores: tuple[ScoreTensor, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +145,7 @@ class LaterGradients:
         moving: whether the derivative by the score is no constant.
         apart: whether dQ is multiplied by that derivative last, when it is complete.
         rows: values of queries that are read for them.
+        reads: the lines that read what differs from score to score for them.
         columns: whether positions of queries are.
     """
 
@@ -115,6 +157,7 @@ class LaterGradients:
     moving: bool
     apart: bool
     rows: tuple[str, ...]
+    reads: str
     columns: bool
 
 
@@ -191,6 +234,8 @@ class ComputeRole:
         inputs: the tensors that are read.
         later: what it computes beside gradients of scores.
         rows: the values of queries that score and mask read.
+        scored: what the score needs of tensors for each score; ``masked``: what the mask needs
+            besides; ``ahead``: whether there is either.
         factors: what multiplies the scores of a query, where dQ waits for it.
         handed: what the roles are handed, besides descriptors and a part; ``takes``: all of it.
         width: of what is multiplied of heads at a time, as a constant.
@@ -217,11 +262,33 @@ class ComputeRole:
     inputs: PipelineInputs
     later: LaterGradients
     rows: tuple[str, ...]
+    scored: ScoreReads | None
+    masked: ScoreReads | None
+    ahead: bool
     factors: RowFactors
     handed: tuple[str, ...]
     takes: tuple[str, ...]
     results: str
     assigned: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BesideLaunch:
+    """The launch of portable kernels that sum gradients of inputs beside the pipeline.
+
+    Attributes:
+        inputs: the tensors that they are handed.
+        queries, keys: names of the sums by query and by key.
+        queries_wanted, keys_wanted: whether somebody asks for one of them.
+        pairs: gradients with an element per score.
+    """
+
+    inputs: PipelineInputs
+    queries: tuple[str, ...]
+    keys: tuple[str, ...]
+    queries_wanted: str
+    keys_wanted: str
+    pairs: tuple[PairGradient, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -246,6 +313,7 @@ class Pipeline:
         width, sent: of what is multiplied of heads, and sent away of dQ, at a time, as constants.
         launch: the launcher.
         eager: the formula and its derivative in PyTorch.
+        beside: the launch of portable kernels for other sums, where there are some.
     """
 
     constants: tuple[Constant, ...]
@@ -269,6 +337,7 @@ class Pipeline:
     sent: str
     launch: BackwardLaunch
     eager: EagerTraining
+    beside: BesideLaunch | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

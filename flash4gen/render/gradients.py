@@ -17,31 +17,14 @@ from typing import TYPE_CHECKING
 from flash4gen.ir.core import core, moved_around
 from flash4gen.ir.derivative import ONE, ZERO, derivative
 from flash4gen.ir.distance import by_distance
-from flash4gen.ir.expr import (
-    SCORE,
-    Expr,
-    Extent,
-    Literal,
-    Lookup,
-    Type,
-    Var,
-    Variable,
-    lookups,
-    variables,
-)
+from flash4gen.ir.elements import is_plain
+from flash4gen.ir.expr import SCORE, Expr, Literal, Lookup, Type, Var, lookups, variables
 from flash4gen.render.inputs import attention_names
 
 if TYPE_CHECKING:
     from flash4gen.ir.expr import Input
     from flash4gen.ir.nodes import Attention
 
-_OWN = {
-    Extent.HEADS: Var.H,
-    Extent.KV_HEADS: Var.HKV,
-    Extent.BATCH: Var.B,
-    Extent.SEQ_Q: Var.Q,
-    Extent.SEQ_K: Var.K,
-}
 CANONICAL = (Var.B, Var.H, Var.HKV, Var.Q, Var.K)
 """The order of axes in which gradients of inputs are computed."""
 
@@ -136,7 +119,7 @@ def gradients(attention: Attention) -> Gradients:
                     by=by,
                     where=Where.SINK if in_sink else where,
                     kept=tuple(var for var in CANONICAL if var in read),
-                    computed=not _is_plain(lookup),
+                    computed=not is_plain(lookup),
                 )
             )
     return Gradients(
@@ -153,19 +136,6 @@ def moved_inputs(attention: Attention) -> tuple[Input, ...]:
     return tuple(it for it in attention.inputs if it in moving)
 
 
-def _is_plain(lookup: Lookup) -> bool:
-    """Whether each axis is indexed by its own variable, or by a number inside of it."""
-    seen: set[Expr] = set()
-    for index, extent in zip(lookup.indices, lookup.tensor.axes, strict=True):
-        if isinstance(index, Literal):
-            if not (isinstance(extent, int) and 0 <= index.value < extent):
-                return False
-        elif isinstance(extent, int) or index != Variable(_OWN[extent]) or index in seen:
-            return False
-        seen.add(index)
-    return not {Variable(Var.H), Variable(Var.HKV)} <= seen
-
-
 def _where(lookup: Lookup) -> Where | None:
     """Return where the gradient of what a look-up reads is summed, None if nowhere."""
     read = variables(lookup)
@@ -173,7 +143,7 @@ def _where(lookup: Lookup) -> Where | None:
         return None
     if not {Var.Q, Var.K} <= read:
         return Where.KEYS if Var.K in read else Where.ROWS
-    if _is_plain(lookup):
+    if is_plain(lookup):
         return Where.PAIRS
     return Where.DISTANCES if by_distance(lookup) else None
 

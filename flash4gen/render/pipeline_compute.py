@@ -21,16 +21,17 @@ from flash4gen.render.context_backward import Derivatives
 from flash4gen.render.context_pipeline import ComputeRole, Fragments, QueryMask
 from flash4gen.render.environment import call
 from flash4gen.render.gradients import gradients
-from flash4gen.render.inputs import attention_names, outside
+from flash4gen.render.inputs import attention_names, ordered, outside
 from flash4gen.render.key_masks import is_exact, live, split
 from flash4gen.render.pipeline_inputs import (
     later_gradients,
     pipeline_inputs,
     row_factors,
-    row_line,
 )
+from flash4gen.render.pipeline_scores import row_line, score_reads
 from flash4gen.render.shared_expr import shared_statements
 from flash4gen.render.source_expr import TRITON, variable_names
+from flash4gen.schedule.backward.pipeline.inputs import per_score
 from flash4gen.schedule.folding import fold
 
 if TYPE_CHECKING:
@@ -91,20 +92,24 @@ def compute_role(
     by = _by(body)
     found = gradients(attention)
     inputs = pipeline_inputs(attention, forward)
-    later = later_gradients(attention, found, by, _ANEW)
+    later = later_gradients(attention, forward, found, by, _ANEW)
     names = _ANEW if later.columns else _NAMES
     moving = not isinstance(by, Literal) and not later.there
     mask = _mask(attention, forward, spans)
     compared = split(attention.mask)[1] if mask.bits else attention.mask
+    scored = [it for it in ordered(attention.score) if per_score(it)]
+    masked = [it for it in ordered(attention.mask) if per_score(it) and it not in scored]
     read = outside(body) | outside(compared)
     columns = Var.Q in read or not mask.bits
+    read = read.union(*(outside(at) for it in (*scored, *masked) for at in it.indices))
     handed = [var.value for var in (Var.H, Var.HKV, Var.B) if var in read]
     state = ("k", *handed, *(("seen",) if mask.bits else ()), *inputs.handed)
     sums = tuple(value.name for value in later.sums)
-    fixed = ("memory", "bars", "problem", "step", "q_first", *state, *sums)
+    tensors = ("inputs",) if scored or masked else ()
+    fixed = ("memory", "bars", *tensors, "problem", "step", "q_first", *state, *sums)
     taken = (
         *(f"{name}_ptr" for name in sums),
-        *(("inputs",) if inputs.program else ()),
+        *(("inputs",) if inputs.program or tensors else ()),
         *("memory", "bars", "problem"),
     )
     return ComputeRole(
@@ -128,6 +133,9 @@ def compute_role(
         inputs=inputs,
         later=later,
         rows=tuple(row_line(value.name) for value in inputs.rows),
+        scored=score_reads(attention, forward, scored, _NAMES, 8),
+        masked=score_reads(attention, forward, masked, _NAMES, 12),
+        ahead=bool(scored or masked),
         factors=row_factors(attention, found, by),
         handed=taken,
         takes=("out_desc", *(("rest_desc",) if rest else ()), *taken, "PART: gl.constexpr"),

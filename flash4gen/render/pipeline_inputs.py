@@ -7,7 +7,6 @@ warps, once per walk over queries. Which is which, and where gradients are summe
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from flash4gen.ir.derivative import derivative
@@ -41,11 +40,24 @@ from flash4gen.render.inputs import (
     ordered,
     outside,
     read,
-    tensor_text,
+)
+from flash4gen.render.pipeline_scores import (
+    OWNER,
+    element_texts,
+    read_by_element,
+    row_line,
+    score_tensors,
+    step_lines,
 )
 from flash4gen.render.shared_expr import shared_statements
 from flash4gen.render.source_expr import TORCH, TRITON, variable_names
-from flash4gen.schedule.backward.pipeline.inputs import reads_score, row_lookups
+from flash4gen.schedule.backward.pipeline.inputs import (
+    beside,
+    per_score,
+    read_in_steps,
+    reads_score,
+    row_lookups,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -56,7 +68,6 @@ if TYPE_CHECKING:
     from flash4gen.render.context_inputs import InputText
     from flash4gen.render.gradients import Gradients, Summed
 
-_OWNER = "inputs."
 _WIDTH = 88
 _PLAIN = {
     **{var: var.value for var in Var},
@@ -85,47 +96,58 @@ def pipeline_inputs(attention: Attention, forward: BlackwellContext) -> Pipeline
         forward: the context of its forward pass, which may read single elements too.
     """
     found = ordered(attention.score, attention.mask)
-    texts = _texts(attention, forward)
+    texts, single = element_texts(attention, forward), read_by_element(attention)
     known = attention_names(attention)
-    rows = [lookup for lookup in found if Var.Q in variables(lookup)]
+    rows = [it for it in found if Var.Q in variables(it) and not per_score(it)]
     once = [lookup for lookup in found if Var.Q not in variables(lookup)]
-    own = row_lookups(attention)
-    used = _values(attention)
+    own, used = row_lookups(attention), read_in_steps(attention)
     more = ("inputs", *_heads(rows), "problem")
     fields = tuple(name for text in texts.values() for name in text.handed)
     return PipelineInputs(
         tensors=tuple(texts.values()),
         fields=fields,
         program=_lines(once, texts, {**variable_names(_PER_KEY), **known}, 8),
-        handed=tuple(known[lookup] for lookup in once if known[lookup] in used),
+        handed=tuple(known[lookup] for lookup in once if lookup in used),
         rows=tuple(RowValue(known[it], _element(it), format_expr(it)) for it in own),
         row_step=_lines(rows, texts, {**variable_names(_PLAIN), **known}, 4),
         row_parameters=(*_ROWS, "first", *_STEP, *(("q_first", *more) if own else ())),
         row_arguments=(*_ROWS, "line + q", *_STEP, *(("q", *more) if own else ())),
         functions=Inputs(
-            tensors=tuple(it for it in texts.values() if it not in forward.inputs.tensors),
+            tensors=tuple(
+                text
+                for tensor, text in texts.items()
+                if tensor in single and text not in forward.inputs.tensors
+            ),
             program="",
             step="",
             handed=(),
             needs_seq_q=False,
             by_element=bool(texts) and not forward.inputs.by_element,
         ),
+        scores=score_tensors(attention, texts),
     )
 
 
 def later_gradients(
-    attention: Attention, found: Gradients, by: Expr, names: Mapping[Var, str]
+    attention: Attention,
+    forward: BlackwellContext,
+    found: Gradients,
+    by: Expr,
+    names: Mapping[Var, str],
 ) -> LaterGradients:
     """Return what a step adds up beside dS, once the gradients of weights are there.
 
     Args:
         attention: the variant, simplified.
+        forward: the context of its forward pass.
         found: its gradients.
         by: derivative of the score by the product, factors aside.
         names: what variables are called in a step.
     """
-    sums = tuple(item for item in found.summed if _is_summed(item))
-    factors = tuple(item for item in found.summed if _is_factor(item))
+    others = beside(attention)
+    inside = tuple(item for item in found.summed if item.lookup not in others)
+    sums = tuple(item for item in inside if _is_summed(item))
+    factors = tuple(item for item in inside if _is_factor(item))
     there = bool(sums or factors)
     moving = () if isinstance(by, Literal) or not there else (("by_s", by),)
     targets = [*moving, *((f"by_{it.name}", it.by) for it in sums if not _fixed(it))]
@@ -138,6 +160,10 @@ def later_gradients(
     lines = shared_statements(targets, TRITON, known, _WIDTH) if targets else []
     text = [f"{name} = {format_expr(expr)}" for name, expr in targets]
     arguments = (*(names[var] for var in given), *order)
+    every = ordered(*(expr for _, expr in targets))
+    own = attention_names(attention)
+    scored = any(map(per_score, every))
+    rows = [own[it] for it in every if it in row_lookups(attention)]
     return LaterGradients(
         there=there,
         function=Derivatives(
@@ -151,14 +177,10 @@ def later_gradients(
         sums=tuple(Value(f"sum_{item.name}", f"dx{factor(item.by, item.name)}") for item in sums),
         moving=bool(moving),
         apart=bool(factors),
-        rows=tuple(row_line(name) for name in order if name in _row_names(attention)),
-        columns=Var.Q in read,
+        rows=tuple(row_line(name) for name in own.values() if name in rows),
+        reads=step_lines(attention, forward, every, names, 8),
+        columns=Var.Q in read or scored,
     )
-
-
-def row_line(name: str) -> str:
-    """Return the line of a step that reads what a tensor holds for the queries of a fragment."""
-    return _called((f"memory.{name}", "slot", "first", "queries", "PART"), f"{name} = _of_queries(")
 
 
 def _called(arguments: tuple[str, ...], prefix: str) -> str:
@@ -183,7 +205,8 @@ def row_factors(attention: Attention, found: Gradients, by: Expr) -> RowFactors:
         found: its gradients.
         by: derivative of the score by the product, factors aside: f.
     """
-    items = tuple(item for item in found.summed if _is_factor(item))
+    others = beside(attention)
+    items = tuple(it for it in found.summed if _is_factor(it) and it.lookup not in others)
     slopes = tuple((f"by_{item.name}", derivative(item.by, SCORE)) for item in items)
     targets = [("by_s", by), *slopes] if items else []
     exprs = tuple(expr for _, expr in targets)
@@ -227,43 +250,13 @@ def _fixed(item: Summed) -> bool:
     return isinstance(item.by, Literal)
 
 
-def _texts(attention: Attention, forward: BlackwellContext) -> dict[Input, InputText]:
-    """Return how single elements of each tensor are read.
-
-    Where the forward pass reads whole rows, its functions count in groups of elements: these have
-    other names.
-    """
-    every = ordered(*attention.expressions)
-    own = {lookup.tensor for lookup in ordered(attention.score, attention.mask)}
-    there = {text.name: text for text in forward.inputs.tensors}
-    texts = {}
-    for tensor in attention.inputs:
-        if tensor not in own:
-            continue
-        text = tensor_text(tensor, every)
-        same = there.get(tensor.name) == text
-        texts[tensor] = text if same else replace(text, function=f"{text.function}_alone")
-    return texts
-
-
 def _lines(
     some: Iterable[Lookup],
     texts: Mapping[Input, InputText],
     known: Mapping[Expr, str],
     indent: int,
 ) -> str:
-    return "\n".join(read(it, texts[it.tensor], known, indent, _OWNER) for it in some)
-
-
-def _values(attention: Attention) -> set[str]:
-    """Return the names of the values that score and mask read."""
-    both = (attention.score, attention.mask)
-    return {name for expr in both for name in expressions.values(expr, attention)}
-
-
-def _row_names(attention: Attention) -> set[str]:
-    known = attention_names(attention)
-    return {known[lookup] for lookup in row_lookups(attention)}
+    return "\n".join(read(it, texts[it.tensor], known, indent, OWNER) for it in some)
 
 
 def _element(lookup: Lookup) -> str:

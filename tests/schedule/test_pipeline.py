@@ -10,10 +10,16 @@ import pytest
 from flash4gen.ir import library
 from flash4gen.ir.expr import Extent, Input, InputDType
 from flash4gen.ir.nodes import Attention, Pass, Weights
-from flash4gen.schedule.backward.model import BackwardSchedule
+from flash4gen.schedule.backward.model import (
+    BackwardSchedule,
+    KernelShape,
+    Unfit,
+    as_loops,
+)
 from flash4gen.schedule.backward.pipeline.choose import choose_pipeline, no_pipeline
 from flash4gen.schedule.backward.pipeline.model import KeyOrder, PipelineSchedule, QuerySum
 from flash4gen.schedule.backward.pipeline.plan import pipeline_faults, pipeline_plan
+from flash4gen.schedule.backward.space import shape_of
 from flash4gen.schedule.choose import choose
 from flash4gen.schedule.explain import explain, explanation
 from flash4gen.schedule.model import Choice, Family
@@ -98,12 +104,6 @@ def test_a_schedule_that_cannot_be_is_found_out(change: dict[str, int], constrai
     ("change", "reason"),
     [
         ({"weights": Weights.SIGMOID}, "no sigmoid weights"),
-        ({"score": "s + bias[h, q, k]"}, "reads `bias[h, q, k]` for each score"),
-        ({"score": "s + temperature[h, q]"}, "the gradient of `temperature[h, q]`"),
-        ({"score": "tanh(s * slopes[h])"}, "the gradient of `slopes[h]`"),
-        ({"score": "s * float(k) * slopes[h]"}, "the gradient of `slopes[h]`"),
-        ({"score": "s * key_bias[h, k]"}, "the gradient of `key_bias[h, k]`"),
-        ({"score": "s * slopes[h] + slopes[h]"}, "the gradient of `slopes[h]`"),
         ({"head_dim": 256, "value_dim": 256}, "head_dim 256 with value_dim 256"),
         (
             {
@@ -133,11 +133,88 @@ def test_what_it_cannot_compute_has_portable_gradients_and_says_why(
 
 
 @pytest.mark.parametrize(
+    ("score", "lookup", "kernels"),
+    [
+        ("s + bias[h, q, k]", "bias[h, q, k]", ("pairs",)),
+        ("s * bias[h, q, k]", "bias[h, q, k]", ("pairs",)),
+        ("s + temperature[h, q]", "temperature[h, q]", ("queries",)),
+        ("tanh(s * slopes[h])", "slopes[h]", ("queries",)),
+        ("s * float(k) * slopes[h]", "slopes[h]", ("queries",)),
+        ("s * key_bias[h, k]", "key_bias[h, k]", ("keys",)),
+        ("s * slopes[h] + slopes[h]", "slopes[h]", ("queries",)),
+        ("tanh(s + key_bias[h, k]) + bias[h, q, k]", "bias[h, q, k]", ("keys", "pairs")),
+    ],
+)
+def test_what_it_does_not_sum_has_portable_kernels_beside_it(
+    score: str, lookup: str, kernels: tuple[str, ...]
+) -> None:
+    variant = attention(passes=BOTH, head_dim=64, value_dim=64, score=score)
+    choice = choose(variant, B200)
+    assert isinstance(choice, Choice)
+    assert choice.backward is not None
+    assert isinstance(choice.backward.schedule, PipelineSchedule)
+    assert choice.backward.beside is not None
+    assert tuple(name for name, _ in choice.backward.beside.reasons) == kernels
+    told = next(decision for decision in choice.decisions if decision.field == "backward")
+    assert f"the gradient of `{lookup}`" in told.reason or f", `{lookup}` has" in told.reason
+    text = explain(choice, variant, B200)
+    assert "portable sums beside the pipeline" in text
+    data = json.loads(json.dumps(explanation(choice, variant, B200)))
+    assert {*data["beside"]["reasons"]} == {*kernels}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"score": "s + slopes[h] * float(k - q_end)"},
+        {"score": "s * temperature[h, q]"},
+        {"score": "s + table[h, min(max(k - q, 0), 8)]"},
+        {"mask": "docs[b, q] == docs[b, k]"},
+        {"mask": "bias[h, q, k] > 0.0"},
+    ],
+    ids=["slopes", "a temperature", "a table of distances", "documents", "a mask of scores"],
+)
+def test_what_it_sums_itself_or_nobody_does_has_none(change: dict[str, str]) -> None:
+    """A table that is read by distance has no gradient, nor has what only a mask reads."""
+    variant = attention(**{"passes": BOTH, "head_dim": 64, "value_dim": 64, **change})  # type: ignore[arg-type]
+    choice = choose(variant, B200)
+    assert isinstance(choice, Choice)
+    assert choice.backward is not None
+    assert isinstance(choice.backward.schedule, PipelineSchedule)
+    assert choice.backward.beside is None
+    assert "backward" not in {decision.field for decision in choice.decisions}
+
+
+def test_shapes_beside_it_that_spill_are_replaced() -> None:
+    """The pipeline has one shape; what a compile found of a kernel beside it is remembered."""
+    variant = attention(passes=BOTH, head_dim=64, value_dim=64, score="s + bias[h, q, k]")
+    first = _beside(variant, ())
+    assert shape_of(first, "_bias_h_q_k_gradient_kernel") == KernelShape("pairs", first.pairs)
+    assert shape_of(first, "_query_sum_kernel") == KernelShape("queries", first.queries)
+    second = _beside(variant, ((KernelShape("pairs", first.pairs), "spills"),))
+    assert second.pairs != first.pairs
+
+
+def _beside(variant: Attention, unfit: Unfit) -> BackwardSchedule:
+    choice = choose(variant, B200, unfit=unfit)
+    assert isinstance(choice, Choice)
+    assert choice.backward is not None
+    assert choice.backward.beside is not None
+    assert not choice.backward.exhausted
+    assert choice.backward.schedule_of("_gradient_kernel") == choice.backward.schedule
+    found = choice.backward.schedule_of("_bias_h_q_k_gradient_kernel")
+    assert found == choice.backward.beside.schedule
+    return as_loops(found)
+
+
+@pytest.mark.parametrize(
     ("change", "row_bytes"),
     [
         ({"score": "s + slopes[h] * float(k - q_end)"}, 0),
         ({"score": "s + key_bias[h, k]"}, 0),
         ({"score": "s * temperature[h, q]"}, 4),
+        ({"score": "s + bias[h, q, k]"}, 0),
+        ({"score": "s + table[h, max(docs[b, k] - q_docs[b, q], 0)]"}, 4),
         ({"mask": "docs[b, q] == docs[b, k] and k < lengths[b]"}, 4),
         ({"score": "s * temperature[h, q] + slopes[h]", "mask": "docs[b, q_end] == docs[b, k]"}, 8),
     ],

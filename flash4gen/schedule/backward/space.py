@@ -118,14 +118,19 @@ def candidates(hardware: Hardware, kernel: Kernel) -> tuple[LoopShape, ...]:
     return (WAVE_CANDIDATES if waves else CANDIDATES)[kernel]
 
 
-_KERNEL_OF = {"_key_gradient_kernel": Kernel.KEYS, "_query_gradient_kernel": Kernel.QUERIES}
+_KERNEL_OF = {
+    "_key_gradient_kernel": Kernel.KEYS,
+    "_key_sum_kernel": Kernel.KEYS,
+    "_query_gradient_kernel": Kernel.QUERIES,
+    "_query_sum_kernel": Kernel.QUERIES,
+}
 _BY_DISTANCE = "_distance_gradient_kernel"
 _OTHERS = "_gradient_kernel"
 
 
 def shape_of(schedule: AnyBackwardSchedule, function: str) -> KernelShape | None:
     """Return the shape of a kernel by its name in a module; None if none is chosen for it."""
-    if not function.endswith(_OTHERS):
+    if not function.endswith(_OTHERS) and function not in _KERNEL_OF:
         return None
     other = Kernel.DISTANCES if function.endswith(_BY_DISTANCE) else Kernel.PAIRS
     kernel = _KERNEL_OF.get(function, other)

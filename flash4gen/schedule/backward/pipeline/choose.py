@@ -12,7 +12,7 @@ from flash4gen.ir.expr import Var, variables
 from flash4gen.ir.masks import never_true
 from flash4gen.schedule.backward.model import BackwardChoice
 from flash4gen.schedule.backward.pins import gradient_pins
-from flash4gen.schedule.backward.pipeline.inputs import argument_bytes, row_bytes, unread
+from flash4gen.schedule.backward.pipeline.inputs import argument_bytes, row_bytes
 from flash4gen.schedule.backward.pipeline.model import KeyOrder, PipelineSchedule, QuerySum
 from flash4gen.schedule.backward.pipeline.pair_choice import pair_reasons, paired
 from flash4gen.schedule.backward.pipeline.plan import pipeline_faults
@@ -40,9 +40,6 @@ def no_pipeline(attention: Attention, hardware: Hardware) -> str:
     if not attention.normalised:
         return "its backward pipeline has no sigmoid weights, and this attention has"
     widths = known.head_pad, known.value_pad
-    reading = unread(attention)
-    if reading:
-        return reading
     if widths != WIDE and not {*widths} <= {*WIDTHS}:
         return (
             f"its backward pipeline has room for heads of 33 to {WIDTHS[-1]} columns, and for "
