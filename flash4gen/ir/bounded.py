@@ -21,7 +21,7 @@ _KEEP = frozenset({Op.ADD, Op.SUB, Op.MUL, Op.NEG, Op.ABS, Op.MIN, Op.MAX, Op.TO
 
 
 def is_bounded(expr: Expr) -> bool:
-    """Whether an expression stays between bounds: positions do, scores and floats of tensors not."""
+    """Whether an expression stays between bounds; positions do, scores and look-ups do not."""
     if expr.type is not Type.FLOAT:
         return True
     if isinstance(expr, Literal):
