@@ -189,9 +189,11 @@ class Pair:
 
     Attributes:
         apart: whether the queries' gradient has columns of tensor memory to itself.
+        pieces: whether it leaves in two pieces, as all of it has no room in shared memory.
     """
 
     apart: bool
+    pieces: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,6 +223,7 @@ class ComputeRole:
         derivatives: the function of score and derivative; no lines where it is a constant.
         score: the assignment of the score, and of its derivative.
         moving: whether the derivative is no constant.
+        guarded: whether it may be infinite where a key is hidden.
         weights: the assignment of a weight times that derivative.
         columns: whether the positions of queries are read.
         mask: how elements are masked.
@@ -247,6 +250,7 @@ class ComputeRole:
     derivatives: Derivatives
     score: str
     moving: bool
+    guarded: bool
     weights: str
     columns: bool
     mask: QueryMask

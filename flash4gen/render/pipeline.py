@@ -20,7 +20,7 @@ from flash4gen.render.environment import LINE, call
 from flash4gen.render.gradients import gradients
 from flash4gen.render.pipeline_compute import compute_role, gradient_factor
 from flash4gen.schedule.backward.pipeline.model import PART, KeyOrder, QuerySum
-from flash4gen.schedule.backward.pipeline.pair import SHARED, is_apart
+from flash4gen.schedule.backward.pipeline.pair import SHARED, in_pieces, is_apart
 from flash4gen.schedule.backward.pipeline.plan import pipeline_plan
 from flash4gen.schedule.blackwell.memory import GROUP
 
@@ -119,7 +119,7 @@ def pipeline_context(
         ),
         dtype=compute.dtype,
         rest=compute.rest,
-        pair=Pair(apart=is_apart(schedule)) if pair else None,
+        pair=Pair(apart=is_apart(schedule), pieces=in_pieces(schedule)) if pair else None,
         kernel_options="GRADIENT_OPTIONS" if pair else "OPTIONS",
         width=compute.width,
         fetched=_fetched(schedule),
@@ -274,9 +274,10 @@ def _sent(schedule: PipelineSchedule, reason: Callable[[str], str]) -> tuple[Con
             integer("HEAD_REST", schedule.rest, f"the others; of dQ, {reason('dq_slots')}"),
         )
     slots = integer("DQ_SLOTS", schedule.dq_slots, reason("dq_slots"))
-    if schedule.ctas > 1:
+    if schedule.ctas > 1 and not in_pieces(schedule):
         return (slots,)
-    return (integer("DQ_COLUMNS", schedule.dq_columns, reason("dq_columns")), slots)
+    columns = integer("DQ_COLUMNS", schedule.dq_columns, reason("dq_columns"))
+    return (columns,) if schedule.ctas > 1 else (columns, slots)
 
 
 def _sent_by_both(schedule: PipelineSchedule, reason: Callable[[str], str]) -> tuple[Constant, ...]:

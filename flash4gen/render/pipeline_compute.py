@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from flash4gen.ir.bounded import is_bounded
 from flash4gen.ir.derivative import derivative
 from flash4gen.ir.expr import ALWAYS, SCORE, Literal, Var, variables
 from flash4gen.ir.masks.scalar import ZERO
@@ -118,6 +119,7 @@ def compute_role(
         derivatives=_derivatives(attention, body, by, moving=moving),
         score=_score(attention, body, names, moving=moving),
         moving=moving,
+        guarded=not (pair and is_bounded(by)),
         weights="moved = bw.mul2(p, by_s)" if Var.S in variables(by) else "moved = p * by_s",
         columns=columns,
         mask=mask,

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from flash4gen.schedule.backward.pipeline.barriers import product_barriers
 from flash4gen.schedule.backward.pipeline.pair import (
     FLOAT,
+    PIECE,
     pair_barriers,
     pair_buffers,
     pair_regions,
@@ -152,6 +153,8 @@ def _shape(s: PipelineSchedule) -> Iterator[Violation]:
         yield Violation("roles", f"{s.compute_roles} roles share {s.tile_q} queries unevenly")
     if s.dq_columns < 1 or s.head_pad % s.dq_columns:
         yield Violation("columns", f"{s.dq_columns} columns do not divide {s.head_pad}")
+    if s.ctas > 1 and s.dq_columns not in (s.head_pad, PIECE):
+        yield Violation("columns", f"dq of a pair leaves whole, or {PIECE} columns at a time")
     if s.ctas > 1 and s.share != (FRAGMENT if s.rest else 2 * FRAGMENT):
         of = "for both CTAs" if s.rest else "for each CTA"
         yield Violation("roles", f"{s.share} queries are no fragment of {FRAGMENT} {of}")
