@@ -53,12 +53,12 @@ class QueryMask:
 
 @dataclass(frozen=True, slots=True)
 class RowValue:
-    """What a tensor holds for each query of a tile.
+    """What lies in shared memory for each query of a tile.
 
     Attributes:
         name: of the buffer, and of what is read from it.
         dtype: of its elements.
-        text: the look-up in the spec's language.
+        text: what it is, such as a look-up in the spec's language.
     """
 
     name: str
@@ -75,7 +75,12 @@ class PipelineInputs:
         fields: addresses, strides and sizes.
         program: the lines of the compute warps that read what no query changes.
         handed: the values that a step is handed of those.
-        rows: what is read for each query.
+        rows: what is read for each query; ``stored``: all that lies there for one, beside it what
+            weights and their gradients need.
+        numbers: addresses of that, one for each number.
+        normalised: whether these are what softmax needs of each row.
+        line: where a head's queries begin among those numbers; ``line_rows``: the assignment of
+            how many it has there, if they are more than there are queries.
         row_step: the lines of the load warp that read it.
         row_parameters, row_arguments: of the function that brings in what each query needs.
         functions: what ``inputs.define`` prints of those that are not there yet.
@@ -86,6 +91,11 @@ class PipelineInputs:
     program: str
     handed: tuple[str, ...]
     rows: tuple[RowValue, ...]
+    stored: tuple[RowValue, ...]
+    numbers: tuple[str, ...]
+    normalised: bool
+    line: str
+    line_rows: str
     row_step: str
     row_parameters: tuple[str, ...]
     row_arguments: tuple[str, ...]
@@ -177,6 +187,8 @@ class ComputeRole:
         prescaled: whether products are scaled before the score, which is no identity then.
         derivatives: the function of score and derivative; no lines where it is a constant.
         score: the assignment of the score, and of its derivative.
+        normalised: whether weights are those of a softmax.
+        slope: the name of what a weight moves by with its score.
         moving: whether the derivative is no constant.
         weights: the assignment of a weight times that derivative.
         columns: whether the positions of queries are read.
@@ -201,6 +213,8 @@ class ComputeRole:
     prescaled: bool
     derivatives: Derivatives
     score: str
+    normalised: bool
+    slope: str
     moving: bool
     weights: str
     columns: bool

@@ -19,6 +19,7 @@ from flash4gen.render.context_pipeline import Pair, Pipeline, PipelineContext
 from flash4gen.render.environment import LINE, call
 from flash4gen.render.gradients import gradients
 from flash4gen.render.pipeline_compute import compute_role, gradient_factor
+from flash4gen.render.pipeline_inputs import row_numbers
 from flash4gen.schedule.backward.pipeline.model import PART, KeyOrder, QuerySum
 from flash4gen.schedule.backward.pipeline.pair import SHARED, is_apart
 from flash4gen.schedule.backward.pipeline.plan import pipeline_plan
@@ -64,6 +65,9 @@ _OF_PAIR = {
     "ds_ready": "compute → mma: those of scores, also of the other CTA",
 }
 """The barriers that say something else where two CTAs share all products."""
+
+_OF_SIGMOID = {"rows_full": "load → compute: gradients of totals of a query tile"}
+"""The barriers that say something else where weights are not normalised."""
 
 _ORDER = {
     KeyOrder.LONGEST_FIRST: "those that most queries see first",
@@ -198,7 +202,8 @@ def _fetched(schedule: PipelineSchedule) -> tuple[str, ...]:
         again = (*again, "q_columns_rest_desc")
     loaded = ("q_desc", "k_desc", "v_desc", "do_desc", *rest, *again)
     read = ("inputs",) if schedule.row_bytes else ()
-    return (*loaded, "lse_ptr", "delta_ptr", *read, "memory", "bars", "problem")
+    numbers = row_numbers(normalised=schedule.normalised)
+    return (*loaded, *numbers, *read, "memory", "bars", "problem")
 
 
 def _summed(schedule: PipelineSchedule) -> str:
@@ -210,6 +215,7 @@ def _summed(schedule: PipelineSchedule) -> str:
 
 def _barriers(schedule: PipelineSchedule) -> tuple[Named, ...]:
     known = {**_PURPOSE, **_OF_PAIR} if schedule.ctas > 1 else _PURPOSE
+    known = known if schedule.normalised else {**known, **_OF_SIGMOID}
     return tuple(
         Named(
             it.name,
@@ -241,9 +247,16 @@ def _constants(
         ),
         integer("COMPUTE_REGISTERS", schedule.compute_registers, reason("compute_registers")),
         integer("PRODUCT_REGISTERS", schedule.other_registers, reason("other_registers")),
-        integer("ROWS_BEFORE", schedule.rows, reason("rows")),
+        *_before(schedule, reason),
         integer("CONVERTED", CONVERTED, "elements of dQ per program that converts them"),
     )
+
+
+def _before(schedule: PipelineSchedule, reason: Callable[[str], str]) -> tuple[Constant, ...]:
+    """Return the rows of a program before the pipeline; sigmoid weights need nothing before it."""
+    if not schedule.normalised:
+        return ()
+    return (integer("ROWS_BEFORE", schedule.rows, reason("rows")),)
 
 
 def _of_pair(schedule: PipelineSchedule) -> tuple[Constant, ...]:

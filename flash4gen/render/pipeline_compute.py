@@ -100,6 +100,7 @@ def compute_role(
     columns = Var.Q in read or not mask.bits
     handed = [var.value for var in (Var.H, Var.HKV, Var.B) if var in read]
     state = ("k", *handed, *(("seen",) if mask.bits else ()), *inputs.handed)
+    slope = "p" if attention.normalised else "slope"
     sums = tuple(value.name for value in later.sums)
     fixed = ("memory", "bars", "problem", "step", "q_first", *state, *sums)
     taken = (
@@ -112,8 +113,12 @@ def compute_role(
         prescaled=body != SCORE,
         derivatives=_derivatives(attention, body, by, moving=moving),
         score=_score(attention, body, names, moving=moving),
+        normalised=attention.normalised,
+        slope=slope,
         moving=moving,
-        weights="moved = bw.mul2(p, by_s)" if Var.S in variables(by) else "moved = p * by_s",
+        weights=f"moved = bw.mul2({slope}, by_s)"
+        if Var.S in variables(by)
+        else f"moved = {slope} * by_s",
         columns=columns,
         mask=mask,
         full=query_bounds(attention.mask).has_full,

@@ -65,6 +65,13 @@ _PLAIN = {
 }
 _WHOLE = {Op.ADD, Op.SUB, Op.MUL, Op.NEG, Op.TO_FLOAT, Op.ABS}
 _ROWS = ("lse_ptr", "delta_ptr")
+_TOTALS = ("dtotal_ptr",)
+_GIVEN = "of each query, as `_rows_kernel` gives it"
+_LSE = RowValue("lse", "gl.float32", _GIVEN)
+_DELTA = RowValue("delta", "gl.float32", "likewise")
+_DTOTAL = RowValue("delta", "gl.float32", "gradient of each query's sum of weights")
+_LINE = "(b * HEADS + h).to(gl.int64)"
+_PADDED = "padded = gl.cdiv(problem.seq_q, GRADIENT_Q) * GRADIENT_Q"
 _STEP = ("memory", "bars", "step")
 _IN_TORCH = {**{var: var.value for var in Var}, Var.Q: "i", Var.HKV: "(h // GROUP.value)"}
 _AXES = {
@@ -90,18 +97,26 @@ def pipeline_inputs(attention: Attention, forward: BlackwellContext) -> Pipeline
     rows = [lookup for lookup in found if Var.Q in variables(lookup)]
     once = [lookup for lookup in found if Var.Q not in variables(lookup)]
     own = row_lookups(attention)
+    values = tuple(_row_value(it, known[it]) for it in own)
     used = _values(attention)
-    more = ("inputs", *_heads(rows), "problem")
+    numbers = row_numbers(normalised=attention.normalised)
+    more = (*(("inputs", *_heads(rows)) if own else ()), "problem")
+    placed = bool(own) or not attention.normalised
     fields = tuple(name for text in texts.values() for name in text.handed)
     return PipelineInputs(
         tensors=tuple(texts.values()),
         fields=fields,
         program=_lines(once, texts, {**variable_names(_PER_KEY), **known}, 8),
         handed=tuple(known[lookup] for lookup in once if known[lookup] in used),
-        rows=tuple(RowValue(known[it], _element(it), format_expr(it)) for it in own),
+        rows=values,
+        stored=(*((_LSE, _DELTA) if attention.normalised else (_DTOTAL,)), *values),
+        numbers=numbers,
+        normalised=attention.normalised,
+        line=f"{_LINE} * {'padded' if attention.normalised else 'problem.seq_q'}",
+        line_rows=_PADDED if attention.normalised else "",
         row_step=_lines(rows, texts, {**variable_names(_PLAIN), **known}, 4),
-        row_parameters=(*_ROWS, "first", *_STEP, *(("q_first", *more) if own else ())),
-        row_arguments=(*_ROWS, "line + q", *_STEP, *(("q", *more) if own else ())),
+        row_parameters=(*numbers, "first", *_STEP, *(("q_first", *more) if placed else ())),
+        row_arguments=(*numbers, "line + q", *_STEP, *(("q", *more) if placed else ())),
         functions=Inputs(
             tensors=tuple(it for it in texts.values() if it not in forward.inputs.tensors),
             program="",
@@ -111,6 +126,11 @@ def pipeline_inputs(attention: Attention, forward: BlackwellContext) -> Pipeline
             by_element=bool(texts) and not forward.inputs.by_element,
         ),
     )
+
+
+def row_numbers(*, normalised: bool) -> tuple[str, ...]:
+    """Return the addresses of what each query has: lse and delta, or the gradient of its total."""
+    return _ROWS if normalised else _TOTALS
 
 
 def later_gradients(
@@ -154,6 +174,10 @@ def later_gradients(
         rows=tuple(row_line(name) for name in order if name in _row_names(attention)),
         columns=Var.Q in read,
     )
+
+
+def _row_value(lookup: Lookup, name: str) -> RowValue:
+    return RowValue(name, _element(lookup), f"{format_expr(lookup)} of each query")
 
 
 def row_line(name: str) -> str:

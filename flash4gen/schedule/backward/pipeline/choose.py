@@ -37,8 +37,6 @@ def no_pipeline(attention: Attention, hardware: Hardware) -> str:
         return f"the spec pins `{pins[0].name} = {pins[0].value}`, a shape of portable gradients"
     if attention.packed:
         return "its backward pipeline knows no packed sequences, and these lie packed"
-    if not attention.normalised:
-        return "its backward pipeline has no sigmoid weights, and this attention has"
     widths = known.head_pad, known.value_pad
     reading = unread(attention)
     if reading:
@@ -102,6 +100,7 @@ def _schedule(attention: Attention, hardware: Hardware) -> PipelineSchedule:
         rows=ROWS,
         argument_bytes=reads,
         row_bytes=of_rows,
+        normalised=known.normalised,
     )
 
 
@@ -150,7 +149,9 @@ def _reasons(schedule: PipelineSchedule) -> dict[str, str]:
         "other_registers": "what the others leave; addresses of the five products are not kept",
         "order": _ORDERS[schedule.order],
         "query_sum": _SUMS[schedule.query_sum],
-        "rows": "rows of the kernel that reads out and its gradient once, before the pipeline",
+        "rows": "rows of the kernel that reads out and its gradient once, before the pipeline"
+        if schedule.normalised
+        else "there is no such kernel: sigmoid weights need nothing before the pipeline",
         **_reads(schedule),
     }
     if schedule.ctas > 1:
