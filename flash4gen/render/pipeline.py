@@ -18,7 +18,12 @@ from flash4gen.render.context_blackwell import Named
 from flash4gen.render.context_pipeline import Pair, Pipeline, PipelineContext
 from flash4gen.render.environment import LINE, call
 from flash4gen.render.gradients import gradients
-from flash4gen.render.pipeline_compute import compute_role, gradient_factor
+from flash4gen.render.pipeline_compute import (
+    compute_role,
+    gradient_factor,
+    places,
+    score_slope,
+)
 from flash4gen.render.pipeline_inputs import row_numbers
 from flash4gen.schedule.backward.pipeline.model import PART, KeyOrder, QuerySum
 from flash4gen.schedule.backward.pipeline.pair import SHARED, is_apart
@@ -31,6 +36,7 @@ if TYPE_CHECKING:
     from flash4gen.ir.expr import Expr
     from flash4gen.ir.nodes import Attention
     from flash4gen.render.context import Arithmetic, Constant
+    from flash4gen.render.context_backward import BackwardLaunch
     from flash4gen.render.context_blackwell import BlackwellContext
     from flash4gen.schedule.backward.model import BackwardChoice
     from flash4gen.schedule.backward.pipeline.model import PipelineSchedule
@@ -86,6 +92,14 @@ _PLACE = {
 }
 
 
+_PACKED_PLACE = {
+    KeyOrder.LONGEST_FIRST: ("slot, hkv = program // KV_HEADS, program % KV_HEADS",),
+    KeyOrder.KEY_TILES_FIRST: ("slot, hkv = program % slots, program // slots",),
+    KeyOrder.SHORTEST_FIRST: ("slot, hkv = slots - 1 - program // KV_HEADS, program % KV_HEADS",),
+}
+"""The same where sequences are packed: slots are key tiles of all of them."""
+
+
 def pipeline_context(
     attention: Attention, choice: BackwardChoice, forward: BlackwellContext
 ) -> PipelineContext:
@@ -109,7 +123,7 @@ def pipeline_context(
         constants=_constants(attention, choice, schedule),
         options=tuple(_options(schedule)),
         order=_ORDER[schedule.order],
-        place=_PLACE[schedule.order],
+        place=(_PACKED_PLACE if attention.packed else _PLACE)[schedule.order],
         spans=spans,
         ordered=schedule.query_sum is QuerySum.ORDERED,
         compute=compute,
@@ -123,13 +137,17 @@ def pipeline_context(
         ),
         dtype=compute.dtype,
         rest=compute.rest,
+        packed=attention.packed,
+        programs="slots * KV_HEADS.value" if attention.packed else "k_tiles * packs",
+        summed_shape=_PACKED_SUMS if attention.packed else _SUMS,
+        places=places(attention),
         pair=Pair(apart=is_apart(schedule)) if pair else None,
         kernel_options="GRADIENT_OPTIONS" if pair else "OPTIONS",
         width=compute.width,
         fetched=_fetched(schedule),
         summed=_summed(schedule),
         sent="HEAD_WIDE" if schedule.rest else "DQ_COLUMNS",
-        launch=host,
+        launch=_of_keys(host) if attention.packed else host,
         eager=backward_eager.eager(attention, found, host, "0.0" if zero else 'float("nan")'),
     )
     helpers = _helpers(attention, forward, [by for _, by in found.moving])
@@ -144,6 +162,18 @@ def pipeline_context(
         "imports": _imports(forward, helpers),
     }
     return PipelineContext(**{**kept, **more})
+
+
+_PARTS = "COMPUTE_ROLES.value * QUERY_SPANS.value"
+_SUMS = (_PARTS, "batch", "HEADS.value", "seq_k")
+_PACKED_SUMS = ("k.shape[0]", "HEADS.value", _PARTS)
+"""Of gradients of inputs that the threads of keys sum: an element for each walk and key."""
+
+
+def _of_keys(host: BackwardLaunch) -> BackwardLaunch:
+    """Return a launcher whose sums for each sequence are over its keys, not over its queries."""
+    lines = (line.replace(", cu_seqlens_q)", ", cu_seqlens_k)") for line in host.placed)
+    return replace(host, placed=tuple(lines))
 
 
 def _options(schedule: PipelineSchedule) -> Iterator[Option]:
@@ -245,11 +275,20 @@ def _constants(
         decimal(
             "GRADIENT_SCALE", gradient_factor(attention), "of dQ and dK: constant factors of ds"
         ),
+        *_slope(attention),
         integer("COMPUTE_REGISTERS", schedule.compute_registers, reason("compute_registers")),
         integer("PRODUCT_REGISTERS", schedule.other_registers, reason("other_registers")),
         *_before(schedule, reason),
         integer("CONVERTED", CONVERTED, "elements of dQ per program that converts them"),
     )
+
+
+def _slope(attention: Attention) -> tuple[Constant, ...]:
+    """Return the constant that a sigmoid's gradients of scores hold, if there is one."""
+    slope = score_slope(attention)
+    if slope == 1.0:
+        return ()
+    return (decimal("SCORE_SLOPE", slope, "the constant factors that gradients of scores hold"),)
 
 
 def _before(schedule: PipelineSchedule, reason: Callable[[str], str]) -> tuple[Constant, ...]:

@@ -101,7 +101,9 @@ def pipeline_inputs(attention: Attention, forward: BlackwellContext) -> Pipeline
     used = _values(attention)
     numbers = row_numbers(normalised=attention.normalised)
     more = (*(("inputs", *_heads(rows)) if own else ()), "problem")
-    placed = bool(own) or not attention.normalised
+    # Rows past the end are in no tensor, or are those of the next sequence.
+    bounded = attention.packed or not attention.normalised
+    placed = bool(own) or bounded
     fields = tuple(name for text in texts.values() for name in text.handed)
     return PipelineInputs(
         tensors=tuple(texts.values()),
@@ -112,8 +114,10 @@ def pipeline_inputs(attention: Attention, forward: BlackwellContext) -> Pipeline
         stored=(*((_LSE, _DELTA) if attention.normalised else (_DTOTAL,)), *values),
         numbers=numbers,
         normalised=attention.normalised,
-        line=f"{_LINE} * {'padded' if attention.normalised else 'problem.seq_q'}",
-        line_rows=_PADDED if attention.normalised else "",
+        bounded=bounded,
+        loads=_loads(normalised=attention.normalised, bounded=bounded),
+        line=_line(attention),
+        line_rows="" if bounded else _PADDED,
         row_step=_lines(rows, texts, {**variable_names(_PLAIN), **known}, 4),
         row_parameters=(*numbers, "first", *_STEP, *(("q_first", *more) if placed else ())),
         row_arguments=(*numbers, "line + q", *_STEP, *(("q", *more) if placed else ())),
@@ -131,6 +135,25 @@ def pipeline_inputs(attention: Attention, forward: BlackwellContext) -> Pipeline
 def row_numbers(*, normalised: bool) -> tuple[str, ...]:
     """Return the addresses of what each query has: lse and delta, or the gradient of its total."""
     return _ROWS if normalised else _TOTALS
+
+
+def _line(attention: Attention) -> str:
+    """Return where a head's queries begin among what each query has."""
+    if attention.packed:
+        return "h.to(gl.int64) * problem.rows + problem.q_end - problem.seq_q"
+    return f"{_LINE} * {'padded' if attention.normalised else 'problem.seq_q'}"
+
+
+def _loads(*, normalised: bool, bounded: bool) -> tuple[str, ...]:
+    """Return the lines that read what each query has."""
+    if not normalised:
+        return ("delta = gl.load(dtotal_ptr + at, mask=there, other=0.0)",)
+    if not bounded:
+        return ("lse, delta = gl.load(lse_ptr + at), gl.load(delta_ptr + at)",)
+    return (
+        'lse = gl.load(lse_ptr + at, mask=there, other=float("-inf"))',
+        "delta = gl.load(delta_ptr + at, mask=there, other=0.0)",
+    )
 
 
 def later_gradients(

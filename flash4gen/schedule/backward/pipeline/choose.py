@@ -35,8 +35,6 @@ def no_pipeline(attention: Attention, hardware: Hardware) -> str:
     known, pins = traits(attention), gradient_pins(attention)
     if pins:
         return f"the spec pins `{pins[0].name} = {pins[0].value}`, a shape of portable gradients"
-    if attention.packed:
-        return "its backward pipeline knows no packed sequences, and these lie packed"
     widths = known.head_pad, known.value_pad
     reading = unread(attention)
     if reading:
@@ -55,6 +53,8 @@ def no_pipeline(attention: Attention, hardware: Hardware) -> str:
 
 def no_pair(attention: Attention, hardware: Hardware) -> str:
     """Return why no pair of CTAs can share the products of a pipeline, or an empty text."""
+    if attention.packed:
+        return "two CTAs that share products know no packed sequences, and these lie packed"
     wrong = pipeline_faults(paired(_schedule(attention, hardware), hardware), hardware)
     return f"it does not fit: {wrong[0].reason}" if wrong else ""
 

@@ -44,6 +44,11 @@ def unread(attention: Attention) -> str:
             return _unsummed(lookup)
         if Var.S in variables(by_score(attention)):
             return _unsummed(lookup)
+        if reads_score(by) and attention.packed:
+            return (
+                f"its backward pipeline has the gradient of `{format_expr(lookup)}` from sums over "
+                "all queries of a batch, and these lie packed"
+            )
         if reads_score(by) and not attention.normalised:
             return (
                 f"its backward pipeline has the gradient of `{format_expr(lookup)}` from products "
