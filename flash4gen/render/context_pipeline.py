@@ -54,12 +54,12 @@ class QueryMask:
 
 @dataclass(frozen=True, slots=True)
 class RowValue:
-    """What a tensor holds for each query of a tile.
+    """What lies in shared memory for each query of a tile.
 
     Attributes:
         name: of the buffer, and of what is read from it.
         dtype: of its elements.
-        text: the look-up in the spec's language.
+        text: what it is, such as a look-up in the spec's language.
     """
 
     name: str
@@ -114,7 +114,13 @@ class PipelineInputs:
         fields: addresses, strides and sizes.
         program: the lines of the compute warps that read what no query changes.
         handed: the values that a step is handed of those.
-        rows: what is read for each query.
+        rows: what is read for each query; ``stored``: all that lies there for one, beside it what
+            weights and their gradients need.
+        numbers: addresses of that, one for each number.
+        normalised: whether these are what softmax needs of each row.
+        bounded: whether they end with the queries; ``loads``: the lines that read them.
+        line: where a head's queries begin among those numbers; ``line_rows``: the assignment of
+            how many it has there, if they are more than there are queries.
         row_step: the lines of the load warp that read it.
         row_parameters, row_arguments: of the function that brings in what each query needs.
         functions: what ``inputs.define`` prints of those that are not there yet.
@@ -126,6 +132,13 @@ class PipelineInputs:
     program: str
     handed: tuple[str, ...]
     rows: tuple[RowValue, ...]
+    stored: tuple[RowValue, ...]
+    numbers: tuple[str, ...]
+    normalised: bool
+    bounded: bool
+    loads: tuple[str, ...]
+    line: str
+    line_rows: str
     row_step: str
     row_parameters: tuple[str, ...]
     row_arguments: tuple[str, ...]
@@ -214,6 +227,30 @@ class Fragments:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Places:
+    """Where rows of queries and keys lie, in a batch or in packed sequences.
+
+    Attributes:
+        queries, keys: the first coordinates of a copy, up to the rows of a tile.
+        entry: what a function needs besides a tile's number to know them.
+        box: the sizes of a box in those coordinates but the last.
+        turn: the lines that find the number that says whose turn it is at a query tile.
+        turns: the shape of those numbers.
+        summed: the lines that find the element of a gradient that the thread of a key sums;
+            ``added``: how the launcher adds them up.
+    """
+
+    queries: str
+    keys: str
+    entry: str
+    box: str
+    turn: tuple[str, ...]
+    turns: str
+    summed: tuple[str, ...]
+    added: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ComputeRole:
     """The warps that recompute weights and find the gradients of scores.
 
@@ -222,6 +259,9 @@ class ComputeRole:
         prescaled: whether products are scaled before the score, which is no identity then.
         derivatives: the function of score and derivative; no lines where it is a constant.
         score: the assignment of the score, and of its derivative.
+        normalised: whether weights are those of a softmax.
+        slope: the name of what a weight moves by with its score; ``sloped``: whether it holds
+            constant factors of the score's derivative.
         moving: whether the derivative is no constant.
         guarded: whether it may be infinite where a key is hidden.
         weights: the assignment of a weight times that derivative.
@@ -230,9 +270,10 @@ class ComputeRole:
         full: whether tiles may need no mask.
         rest: whether heads have columns that are multiplied by themselves.
         pair: whether two CTAs share all products.
+        places: where copies of rows begin and end.
         fragments: how a step says which queries a fragment has.
         row_slots: how many query tiles have their lse and delta in shared memory, as a constant.
-        parameters: of a step.
+        parameters: of a step; ``writes``: of the function that writes dK and dV.
         masked_call, full_call: its arguments in the loops with and without a mask.
         inputs: the tensors that are read.
         later: what it computes beside gradients of scores.
@@ -249,6 +290,9 @@ class ComputeRole:
     prescaled: bool
     derivatives: Derivatives
     score: str
+    normalised: bool
+    slope: str
+    sloped: bool
     moving: bool
     guarded: bool
     weights: str
@@ -257,6 +301,7 @@ class ComputeRole:
     full: bool
     rest: bool
     pair: bool
+    places: Places
     fragments: Fragments
     row_slots: str
     width: str
@@ -274,6 +319,7 @@ class ComputeRole:
     takes: tuple[str, ...]
     results: str
     assigned: str
+    writes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -311,6 +357,9 @@ class Pipeline:
         warps, registers: of all roles but the first.
         dtype: of q, k, v and their gradients.
         rest: whether heads have columns that are multiplied by themselves.
+        packed: whether sequences lie one behind the other.
+        programs: of the kernel; ``summed_shape``: of gradients that threads of keys sum.
+        places: where copies of rows begin and end.
         pair: what differs where two CTAs share all products; None where one does them alone.
         kernel_options: the name of its compiler options.
         fetched: what the load role is given; ``summed``: what the reduce role is, before the rest.
@@ -333,6 +382,10 @@ class Pipeline:
     registers: tuple[str, ...]
     dtype: str
     rest: bool
+    packed: bool
+    programs: str
+    summed_shape: tuple[str, ...]
+    places: Places
     pair: Pair | None
     kernel_options: str
     width: str

@@ -7,6 +7,7 @@ q·k. So dx/d(q·k) = factor · prescale · body'(u), of which the constants wai
 from __future__ import annotations
 
 from dataclasses import replace
+from math import frexp
 from typing import TYPE_CHECKING
 
 from flash4gen.ir.bounded import is_bounded
@@ -19,7 +20,7 @@ from flash4gen.ir.simplify import simplify
 from flash4gen.render import expressions
 from flash4gen.render.blackwell_formats import ELEMENT
 from flash4gen.render.context_backward import Derivatives
-from flash4gen.render.context_pipeline import ComputeRole, Fragments, QueryMask
+from flash4gen.render.context_pipeline import ComputeRole, Fragments, Places, QueryMask
 from flash4gen.render.environment import call
 from flash4gen.render.gradients import gradients
 from flash4gen.render.inputs import attention_names, ordered, outside
@@ -32,7 +33,7 @@ from flash4gen.render.pipeline_inputs import (
 from flash4gen.render.pipeline_scores import row_line, score_reads
 from flash4gen.render.shared_expr import shared_statements
 from flash4gen.render.source_expr import TRITON, variable_names
-from flash4gen.schedule.backward.pipeline.inputs import per_score
+from flash4gen.schedule.backward.pipeline.inputs import moving, per_score
 from flash4gen.schedule.folding import fold
 
 if TYPE_CHECKING:
@@ -70,6 +71,54 @@ _OF_PART = replace(_OF_TILE, kept="0")
 """The same with heads in two parts: a role has one fragment, half of which is each CTA's."""
 
 
+_WRITES = (
+    *("grad", "desc", "staging", "WIDTH: gl.constexpr", "factor: gl.constexpr"),
+    *("k_tile", "hkv"),
+)
+
+
+def places(attention: Attention) -> Places:
+    """Return where copies of rows begin and end.
+
+    Those of packed sequences end where the sequence does (``templates/concern/lengths``).
+    """
+    return _PACKED if attention.packed else _BATCHED
+
+
+_BATCHED = Places(
+    queries="b, q",
+    keys="b, k_tile * GRADIENT_K",
+    entry="b",
+    box="1",
+    turn=(
+        "line = (b * HEADS + h) * gl.cdiv(problem.seq_q, GRADIENT_Q)",
+        "turn = turn_ptr + line + _query_tile(i, span)",
+    ),
+    turns="[batch, HEADS, query tiles]",
+    summed=(
+        "at = (run % QUERY_SPANS * COMPUTE_ROLES + PART) * (problem.packs // KV_HEADS) + b",
+        "at = (at * HEADS + h).to(gl.int64) * problem.seq_k + k",
+    ),
+    added="sum(0)",
+)
+_PACKED = Places(
+    queries="FAR, problem.q_end, FAR - problem.seq_q + q",
+    keys="FAR, problem.k_end, FAR - problem.seq_k + k_tile * GRADIENT_K",
+    entry="problem",
+    box="1, 1",
+    turn=(
+        "slot = (problem.q_end - problem.seq_q) // GRADIENT_Q + b + _query_tile(i, span)",
+        "turn = turn_ptr + slot * HEADS + h",
+    ),
+    turns="[slots of query tiles, HEADS]",
+    summed=(
+        "at = (problem.k_end - problem.seq_k + k).to(gl.int64) * HEADS + h",
+        "at = at * (QUERY_SPANS * COMPUTE_ROLES) + run % QUERY_SPANS * COMPUTE_ROLES + PART",
+    ),
+    added="sum(-1).T",
+)
+
+
 def _fragments(*, rest: bool, pair: bool) -> Fragments:
     """Return how a step says which queries a fragment has."""
     if not pair:
@@ -79,6 +128,23 @@ def _fragments(*, rest: bool, pair: bool) -> Fragments:
 
 def gradient_factor(attention: Attention) -> float:
     """Return the constant that gradients of q and k are multiplied by last."""
+    return _constants(attention) / score_slope(attention)
+
+
+def score_slope(attention: Attention) -> float:
+    """Return the constant that gradients of scores are multiplied by before they are rounded.
+
+    A sigmoid's have no other error than that of 16 bits: rounded as they are, by the scaled
+    product, they have the same one as the formula with numbers of 16 bits has.
+    """
+    if attention.normalised or moving(attention):
+        return 1.0
+    slope = _constants(attention) / attention.scale
+    return 1.0 if abs(frexp(slope)[0]) == 1 / 2 else slope
+
+
+def _constants(attention: Attention) -> float:
+    """Return the constant factors of the derivative of the score by the product."""
     folded = fold(attention.score, attention.scale)
     by = _by(folded.body)
     constant = float(by.value) if isinstance(by, Literal) else 1.0
@@ -95,7 +161,7 @@ def compute_role(
     inputs = pipeline_inputs(attention, forward)
     later = later_gradients(attention, forward, found, by, _ANEW)
     names = _ANEW if later.columns else _NAMES
-    moving = not isinstance(by, Literal) and not later.there
+    moves = not isinstance(by, Literal) and not later.there
     mask = _mask(attention, forward, spans)
     compared = split(attention.mask)[1] if mask.bits else attention.mask
     scored = [it for it in ordered(attention.score) if per_score(it)]
@@ -105,6 +171,8 @@ def compute_role(
     read = read.union(*(outside(at) for it in (*scored, *masked) for at in it.indices))
     handed = [var.value for var in (Var.H, Var.HKV, Var.B) if var in read]
     state = ("k", *handed, *(("seen",) if mask.bits else ()), *inputs.handed)
+    slope = "p" if attention.normalised else "slope"
+    where = places(attention)
     sums = tuple(value.name for value in later.sums)
     tensors = ("inputs",) if scored or masked else ()
     fixed = ("memory", "bars", *tensors, "problem", "step", "q_first", *state, *sums)
@@ -116,16 +184,22 @@ def compute_role(
     return ComputeRole(
         dtype=ELEMENT[attention.dtype],
         prescaled=body != SCORE,
-        derivatives=_derivatives(attention, body, by, moving=moving),
-        score=_score(attention, body, names, moving=moving),
-        moving=moving,
+        derivatives=_derivatives(attention, body, by, moving=moves),
+        score=_score(attention, body, names, moving=moves),
+        normalised=attention.normalised,
+        slope=slope,
+        sloped=score_slope(attention) != 1.0,
+        moving=moves,
         guarded=not (pair and is_bounded(by)),
-        weights="moved = bw.mul2(p, by_s)" if Var.S in variables(by) else "moved = p * by_s",
+        weights=f"moved = bw.mul2({slope}, by_s)"
+        if Var.S in variables(by)
+        else f"moved = {slope} * by_s",
         columns=columns,
         mask=mask,
         full=query_bounds(attention.mask).has_full,
         rest=rest,
         pair=pair,
+        places=where,
         fragments=_fragments(rest=rest, pair=pair),
         row_slots="ROW_STAGES" if pair else "Q_STAGES",
         width="HEAD_WIDE" if rest else "HEAD_PAD",
@@ -143,6 +217,7 @@ def compute_role(
         takes=("out_desc", *(("rest_desc",) if rest else ()), *taken, "PART: gl.constexpr"),
         results=", ".join(sums),
         assigned=f"{', '.join(sums)} = " if sums else "",
+        writes=(*_WRITES, where.entry, *(("column=0",) if rest else ())),
     )
 
 

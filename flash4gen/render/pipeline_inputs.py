@@ -76,6 +76,13 @@ _PLAIN = {
 }
 _WHOLE = {Op.ADD, Op.SUB, Op.MUL, Op.NEG, Op.TO_FLOAT, Op.ABS}
 _ROWS = ("lse_ptr", "delta_ptr")
+_TOTALS = ("dtotal_ptr",)
+_GIVEN = "of each query, as `_rows_kernel` gives it"
+_LSE = RowValue("lse", "gl.float32", _GIVEN)
+_DELTA = RowValue("delta", "gl.float32", "likewise")
+_DTOTAL = RowValue("delta", "gl.float32", "gradient of each query's sum of weights")
+_LINE = "(b * HEADS + h).to(gl.int64)"
+_PADDED = "padded = gl.cdiv(problem.seq_q, GRADIENT_Q) * GRADIENT_Q"
 _STEP = ("memory", "bars", "step")
 _IN_TORCH = {**{var: var.value for var in Var}, Var.Q: "i", Var.HKV: "(h // GROUP.value)"}
 _AXES = {
@@ -101,17 +108,29 @@ def pipeline_inputs(attention: Attention, forward: BlackwellContext) -> Pipeline
     rows = [it for it in found if Var.Q in variables(it) and not per_score(it)]
     once = [lookup for lookup in found if Var.Q not in variables(lookup)]
     own, used = row_lookups(attention), read_in_steps(attention)
-    more = ("inputs", *_heads(rows), "problem")
+    values = tuple(_row_value(it, known[it]) for it in own)
+    numbers = row_numbers(normalised=attention.normalised)
+    more = (*(("inputs", *_heads(rows)) if own else ()), "problem")
+    # Rows past the end are in no tensor, or are those of the next sequence.
+    bounded = attention.packed or not attention.normalised
+    placed = bool(own) or bounded
     fields = tuple(name for text in texts.values() for name in text.handed)
     return PipelineInputs(
         tensors=tuple(texts.values()),
         fields=fields,
         program=_lines(once, texts, {**variable_names(_PER_KEY), **known}, 8),
         handed=tuple(known[lookup] for lookup in once if lookup in used),
-        rows=tuple(RowValue(known[it], _element(it), format_expr(it)) for it in own),
+        rows=values,
+        stored=(*((_LSE, _DELTA) if attention.normalised else (_DTOTAL,)), *values),
+        numbers=numbers,
+        normalised=attention.normalised,
+        bounded=bounded,
+        loads=_loads(normalised=attention.normalised, bounded=bounded),
+        line=_line(attention),
+        line_rows="" if bounded else _PADDED,
         row_step=_lines(rows, texts, {**variable_names(_PLAIN), **known}, 4),
-        row_parameters=(*_ROWS, "first", *_STEP, *(("q_first", *more) if own else ())),
-        row_arguments=(*_ROWS, "line + q", *_STEP, *(("q", *more) if own else ())),
+        row_parameters=(*numbers, "first", *_STEP, *(("q_first", *more) if placed else ())),
+        row_arguments=(*numbers, "line + q", *_STEP, *(("q", *more) if placed else ())),
         functions=Inputs(
             tensors=tuple(
                 text
@@ -125,6 +144,30 @@ def pipeline_inputs(attention: Attention, forward: BlackwellContext) -> Pipeline
             by_element=bool(texts) and not forward.inputs.by_element,
         ),
         scores=score_tensors(attention, texts),
+    )
+
+
+def row_numbers(*, normalised: bool) -> tuple[str, ...]:
+    """Return the addresses of what each query has: lse and delta, or the gradient of its total."""
+    return _ROWS if normalised else _TOTALS
+
+
+def _line(attention: Attention) -> str:
+    """Return where a head's queries begin among what each query has."""
+    if attention.packed:
+        return "h.to(gl.int64) * problem.rows + problem.q_end - problem.seq_q"
+    return f"{_LINE} * {'padded' if attention.normalised else 'problem.seq_q'}"
+
+
+def _loads(*, normalised: bool, bounded: bool) -> tuple[str, ...]:
+    """Return the lines that read what each query has."""
+    if not normalised:
+        return ("delta = gl.load(dtotal_ptr + at, mask=there, other=0.0)",)
+    if not bounded:
+        return ("lse, delta = gl.load(lse_ptr + at), gl.load(delta_ptr + at)",)
+    return (
+        'lse = gl.load(lse_ptr + at, mask=there, other=float("-inf"))',
+        "delta = gl.load(delta_ptr + at, mask=there, other=0.0)",
     )
 
 
@@ -181,6 +224,10 @@ def later_gradients(
         reads=step_lines(attention, forward, every, names, 8),
         columns=Var.Q in read or scored,
     )
+
+
+def _row_value(lookup: Lookup, name: str) -> RowValue:
+    return RowValue(name, _element(lookup), f"{format_expr(lookup)} of each query")
 
 
 def _called(arguments: tuple[str, ...], prefix: str) -> str:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from flash4gen.ir.expr import Var, variables
 from flash4gen.ir.masks import never_true
+from flash4gen.ir.printer import format_expr
 from flash4gen.schedule.backward.model import BackwardChoice
 from flash4gen.schedule.backward.pins import gradient_pins
-from flash4gen.schedule.backward.pipeline.inputs import argument_bytes, row_bytes
+from flash4gen.schedule.backward.pipeline.inputs import argument_bytes, beside, row_bytes
 from flash4gen.schedule.backward.pipeline.model import KeyOrder, PipelineSchedule, QuerySum
 from flash4gen.schedule.backward.pipeline.pair_choice import pair_reasons, paired, pins_pair
 from flash4gen.schedule.backward.pipeline.plan import pipeline_faults
@@ -35,16 +36,19 @@ def no_pipeline(attention: Attention, hardware: Hardware) -> str:
     known, pins = traits(attention), gradient_pins(attention)
     if pins:
         return f"the spec pins `{pins[0].name} = {pins[0].value}`, a shape of portable gradients"
-    if attention.packed:
-        return "its backward pipeline knows no packed sequences, and these lie packed"
-    if not attention.normalised:
-        return "its backward pipeline has no sigmoid weights, and this attention has"
     widths = known.head_pad, known.value_pad
     if widths != WIDE and not {*widths} <= {*WIDTHS}:
         return (
             f"its backward pipeline has room for heads of 33 to {WIDTHS[-1]} columns, and for "
             f"{WIDE[0]} with {WIDE[1]}; head_dim {attention.head_dim} with value_dim "
             f"{attention.value_dim} has others"
+        )
+    others = beside(attention)
+    if others and (attention.packed or not attention.normalised):
+        lacking = "packed sequences" if attention.packed else "sigmoid weights"
+        return (
+            f"its backward pipeline does not sum the gradient of `{format_expr(others[0])}`, and "
+            f"the kernels beside it know no {lacking}"
         )
     if never_true(attention.mask) or Var.S not in variables(attention.score):
         return "its backward pipeline needs scores that move with q and k"
@@ -57,6 +61,8 @@ def no_pipeline(attention: Attention, hardware: Hardware) -> str:
 
 def no_pair(attention: Attention, hardware: Hardware) -> str:
     """Return why no pair of CTAs can share the products of a pipeline, or an empty text."""
+    if attention.packed:
+        return "two CTAs that share products know no packed sequences, and these lie packed"
     wrong = pipeline_faults(paired(_schedule(attention, hardware), hardware), hardware)
     return f"it does not fit: {wrong[0].reason}" if wrong else ""
 
@@ -102,6 +108,7 @@ def _schedule(attention: Attention, hardware: Hardware) -> PipelineSchedule:
         rows=ROWS,
         argument_bytes=reads,
         row_bytes=of_rows,
+        normalised=known.normalised,
     )
 
 
@@ -150,7 +157,9 @@ def _reasons(schedule: PipelineSchedule) -> dict[str, str]:
         "other_registers": "what the others leave; addresses of the five products are not kept",
         "order": _ORDERS[schedule.order],
         "query_sum": _SUMS[schedule.query_sum],
-        "rows": "rows of the kernel that reads out and its gradient once, before the pipeline",
+        "rows": "rows of the kernel that reads out and its gradient once, before the pipeline"
+        if schedule.normalised
+        else "there is no such kernel: sigmoid weights need nothing before the pipeline",
         **_reads(schedule),
     }
     if schedule.ctas > 1:

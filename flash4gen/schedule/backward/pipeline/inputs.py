@@ -60,7 +60,9 @@ def _is_summed(attention: Attention, lookup: Lookup, by: Expr) -> bool:
     if per_score(lookup) or Var.S in slope:
         return False
     if reads_score(by):
-        return Var.K not in slope and is_factor(attention, lookup)
+        # From sums over all queries of a batch entry, of products of 16-bit numbers.
+        whole = attention.normalised and not attention.packed
+        return whole and Var.K not in slope and is_factor(attention, lookup)
     return Var.Q not in variables(lookup)
 
 

@@ -94,10 +94,18 @@ def pair_buffers(s: PipelineSchedule, barriers: tuple[Barrier, ...]) -> tuple[Bu
         Buffer("do by columns", s.out_stages * out),
         Buffer("ds of both", s.tile_k * queries * ELEMENT),
         Buffer("dq on its way out", s.dq_slots * _dq_floats(s) * FLOAT),
-        Buffer("lse and delta", 2 * s.row_stages * s.tile_q * FLOAT),
+        row_numbers(s),
         *_turns(s),
         Buffer("barriers", sum(barrier.count for barrier in barriers) * BARRIER),
     )
+
+
+def row_numbers(s: PipelineSchedule) -> Buffer:
+    """Return the buffer of what softmax, or the sum of weights, has for each query."""
+    rows = s.row_stages * s.tile_q * FLOAT
+    if s.normalised:
+        return Buffer("lse and delta", 2 * rows)
+    return Buffer("gradients of totals", rows)
 
 
 def _turns(s: PipelineSchedule) -> Iterator[Buffer]:

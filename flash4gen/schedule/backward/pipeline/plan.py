@@ -22,6 +22,7 @@ from flash4gen.schedule.backward.pipeline.pair import (
     pair_barriers,
     pair_buffers,
     pair_regions,
+    row_numbers,
 )
 from flash4gen.schedule.blackwell.memory import (
     BARRIER,
@@ -89,7 +90,7 @@ def _buffers(s: PipelineSchedule, barriers: tuple[Barrier, ...]) -> tuple[Buffer
         Buffer("do", s.out_stages * s.tile_q * s.value_pad * ELEMENT),
         Buffer("ds", s.tile_k * s.tile_q * ELEMENT),
         Buffer("dq on its way out", s.dq_slots * s.tile_q * s.dq_columns * FLOAT),
-        Buffer("lse and delta", 2 * s.query_stages * s.tile_q * FLOAT),
+        row_numbers(s),
         *_values(s),
         Buffer("barriers", sum(barrier.count for barrier in barriers) * BARRIER),
         Buffer("alignment", WIDE_SLACK if s.rest else SLACK),
