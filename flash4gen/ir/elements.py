@@ -1,10 +1,11 @@
-"""Look-ups that name an element of their tensor by heads, positions and numbers alone."""
+"""Which element of its tensor a look-up names, and whether that can have a gradient."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flash4gen.ir.expr import Extent, Literal, Var, Variable
+from flash4gen.ir.distance import by_distance
+from flash4gen.ir.expr import Extent, Literal, Var, Variable, variables
 
 if TYPE_CHECKING:
     from flash4gen.ir.expr import Expr, Lookup
@@ -29,3 +30,14 @@ def is_plain(lookup: Lookup) -> bool:
             return False
         seen.add(index)
     return not {Variable(Var.H), Variable(Var.HKV)} <= seen
+
+
+def has_gradient(lookup: Lookup) -> bool:
+    """Whether the scores that read one element can be summed without an order of their own.
+
+    They lie in a row, in a column, on a diagonal, or there is one of them.
+    """
+    read = variables(lookup)
+    if Var.S in read:
+        return False
+    return not {Var.Q, Var.K} <= read or is_plain(lookup) or by_distance(lookup)

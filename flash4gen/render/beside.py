@@ -27,7 +27,7 @@ from flash4gen.schedule.backward.pipeline.inputs import beside
 
 if TYPE_CHECKING:
     from flash4gen.ir.nodes import Attention
-    from flash4gen.render.context_backward import PairGradient
+    from flash4gen.render.context_backward import DistanceGradient, PairGradient
     from flash4gen.render.context_pipeline import PipelineContext
     from flash4gen.schedule.backward.model import BackwardChoice
 
@@ -49,6 +49,7 @@ def beside_context(
             ("keys", Where.KEYS),
             ("queries", Where.ROWS),
             ("pairs", Where.PAIRS),
+            ("distances", Where.DISTANCES),
         )
         if sums.at(where)
     ]
@@ -67,6 +68,7 @@ def beside_context(
         keys=backward_loops.alone(keys) if keys.sums else None,
         queries=backward_loops.alone(queries) if queries.sums else None,
         pairs=_pairs(attention, sums),
+        distances=_distances(attention, sums),
     )
     kept = {field.name: getattr(pipeline, field.name) for field in fields(pipeline)}
     helpers = expressions.arithmetic_of(attention, [by for _, by in sums.moving])
@@ -92,6 +94,7 @@ def beside_launch(attention: Attention, pipeline: PipelineContext) -> BesideLaun
         queries_wanted=_wanted(attention, sums, Where.ROWS),
         keys_wanted=_wanted(attention, sums, Where.KEYS),
         pairs=_pairs(attention, sums),
+        distances=_distances(attention, sums),
     )
 
 
@@ -109,6 +112,15 @@ def _pairs(attention: Attention, sums: Gradients) -> tuple[PairGradient, ...]:
     return tuple(
         replace(pair, position=3 + every.index(pair.tensor))
         for pair in backward_loops.pair_gradients(attention, sums)
+    )
+
+
+def _distances(attention: Attention, sums: Gradients) -> tuple[DistanceGradient, ...]:
+    """Return the kernels of gradients with an element per distance, likewise."""
+    every = [tensor.name for tensor in gradients(attention).inputs]
+    return tuple(
+        replace(one, position=3 + every.index(one.tensor))
+        for one in backward_loops.distance_gradients(attention, sums)
     )
 
 

@@ -18,7 +18,13 @@ if TYPE_CHECKING:
         Option,
         Score,
     )
-    from flash4gen.render.context_backward import Backward, Common, GradientLoop, PairGradient
+    from flash4gen.render.context_backward import (
+        Backward,
+        Common,
+        DistanceGradient,
+        GradientLoop,
+        PairGradient,
+    )
     from flash4gen.render.context_inputs import Inputs
 
 
@@ -75,7 +81,7 @@ class Beside:
         weights, extents: their concerns.
         common: constants, options, derivatives and spans.
         queries, keys: the loops of sums by query and by key, where there are some.
-        pairs: gradients with an element per score.
+        pairs, distances: gradients with an element per score, and per distance.
     """
 
     weights: Impl
@@ -84,6 +90,7 @@ class Beside:
     queries: GradientLoop | None
     keys: GradientLoop | None
     pairs: tuple[PairGradient, ...]
+    distances: tuple[DistanceGradient, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

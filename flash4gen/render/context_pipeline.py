@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from flash4gen.render.context_backward import (
         BackwardLaunch,
         Derivatives,
+        DistanceGradient,
         EagerTraining,
         PairGradient,
         QuerySpans,
@@ -330,7 +331,7 @@ class BesideLaunch:
         inputs: the tensors that they are handed.
         queries, keys: names of the sums by query and by key.
         queries_wanted, keys_wanted: whether somebody asks for one of them.
-        pairs: gradients with an element per score.
+        pairs, distances: gradients with an element per score, and per distance.
     """
 
     inputs: PipelineInputs
@@ -339,6 +340,7 @@ class BesideLaunch:
     queries_wanted: str
     keys_wanted: str
     pairs: tuple[PairGradient, ...]
+    distances: tuple[DistanceGradient, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING
 
 from flash4gen.ir.core import core, moved_around
 from flash4gen.ir.derivative import ONE, ZERO, derivative
-from flash4gen.ir.distance import by_distance
-from flash4gen.ir.elements import is_plain
+from flash4gen.ir.elements import has_gradient, is_plain
 from flash4gen.ir.expr import SCORE, Expr, Literal, Lookup, Type, Var, lookups, variables
 from flash4gen.render.inputs import attention_names
 
@@ -139,13 +138,11 @@ def moved_inputs(attention: Attention) -> tuple[Input, ...]:
 def _where(lookup: Lookup) -> Where | None:
     """Return where the gradient of what a look-up reads is summed, None if nowhere."""
     read = variables(lookup)
-    if Var.S in read:
+    if not has_gradient(lookup):
         return None
     if not {Var.Q, Var.K} <= read:
         return Where.KEYS if Var.K in read else Where.ROWS
-    if is_plain(lookup):
-        return Where.PAIRS
-    return Where.DISTANCES if by_distance(lookup) else None
+    return Where.PAIRS if is_plain(lookup) else Where.DISTANCES
 
 
 def factor(by: Expr, name: str) -> str:

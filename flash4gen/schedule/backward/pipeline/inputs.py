@@ -18,7 +18,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flash4gen.ir.derivative import ZERO, derivative
-from flash4gen.ir.elements import is_plain
+from flash4gen.ir.elements import has_gradient, is_plain
 from flash4gen.ir.expr import SCORE, Apply, InputDType, Lookup, Type, Var, lookups, variables
 from flash4gen.ir.simplify import simplify
 
@@ -43,14 +43,14 @@ def beside(attention: Attention) -> tuple[Lookup, ...]:
 
 
 def kernels_beside(attention: Attention) -> tuple[str, ...]:
-    """Return the kinds of kernels that sum these: by key, by query, or an element per score."""
+    """Return the kinds of kernels that sum these: by key, query, score or distance."""
     kinds = {_kernel(lookup) for lookup in beside(attention)}
-    return tuple(kind for kind in ("keys", "queries", "pairs") if kind in kinds)
+    return tuple(kind for kind in ("keys", "queries", "pairs", "distances") if kind in kinds)
 
 
 def _kernel(lookup: Lookup) -> str:
     if per_score(lookup):
-        return "pairs"
+        return "pairs" if is_plain(lookup) else "distances"
     return "keys" if Var.K in variables(lookup) else "queries"
 
 
@@ -70,7 +70,7 @@ def _without_gradient(attention: Attention) -> set[Input]:
     """Return the tensors that no kernel sums a gradient of."""
     every = [lookup for lookup, _ in moving(attention)]
     every += [] if attention.sink is None else lookups(attention.sink)
-    return {lookup.tensor for lookup in every if not is_plain(lookup)}
+    return {lookup.tensor for lookup in every if not has_gradient(lookup)}
 
 
 def per_score(lookup: Lookup) -> bool:
