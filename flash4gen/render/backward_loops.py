@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from flash4gen.ir.derivative import ONE
-from flash4gen.ir.distance import of_distance
+from flash4gen.ir.distance import by_distance, of_distance
 from flash4gen.ir.expr import SCORE, Literal, Var, lookups, variables
 from flash4gen.ir.masks import always_true
 from flash4gen.ir.masks.transpose import query_bounds
@@ -158,14 +158,18 @@ def distance_gradients(attention: Attention, found: Gradients) -> tuple[Distance
 
 
 def _distance(attention: Attention, found: Gradients, item: Summed) -> DistanceGradient:
+    guarded = not isinstance(item.by, Literal)
+    keys = "keys[None, :] < seq_k"
+    # The lse of queries that do not exist is infinite: no key weighs anything for them.
+    alone = attention.normalised and not guarded
     loop = _loop(
         attention,
         found,
         (item,),
         names=UPRIGHT,
-        varies=lambda lookup: bool({Var.Q, Var.K} & variables(lookup)),
+        varies=_differs_on_a_diagonal,
         indents=(4, 8),
-        edge="(rows[:, None] < seq_q) & (keys[None, :] < seq_k)",
+        edge=keys if alone else f"(rows[:, None] < seq_q) & ({keys})",
         results=(),
         kernel="DISTANCES",
     )
@@ -177,8 +181,13 @@ def _distance(attention: Attention, found: Gradients, item: Summed) -> DistanceG
         alike=of_distance(attention.mask),
         loop=loop,
         term=f"dx{factor(item.by, item.name)}",
-        guarded=not isinstance(item.by, Literal),
+        guarded=guarded,
     )
+
+
+def _differs_on_a_diagonal(lookup: Lookup) -> bool:
+    """Whether a look-up differs from tile to tile of a diagonal, where distances are the same."""
+    return bool({Var.Q, Var.K} & variables(lookup)) and not by_distance(lookup)
 
 
 def _loop(  # noqa: PLR0913 - what tells the loops apart

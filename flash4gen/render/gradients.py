@@ -10,7 +10,7 @@ its element. None of them adds in an order that depends on timing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,8 @@ from flash4gen.ir.expr import SCORE, Expr, Literal, Lookup, Type, Var, lookups, 
 from flash4gen.render.inputs import attention_names
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from flash4gen.ir.expr import Input
     from flash4gen.ir.nodes import Attention
 
@@ -48,8 +50,8 @@ class Summed:
         by: derivative of the score, or of the sink, by it.
         where: where it is summed.
         kept: the variables that index it, in canonical order.
-        computed: whether indices are more than variables and numbers: several sums may then belong
-            to one element, and others to none.
+        computed: whether indices of its tensor are more than variables and numbers: several sums
+            may then belong to one element, and others to none.
     """
 
     lookup: Lookup
@@ -123,7 +125,7 @@ def gradients(attention: Attention) -> Gradients:
             )
     return Gradients(
         by_s=derivative(attention.score, SCORE),
-        summed=tuple(item for item in summed if item.lookup.tensor not in refused),
+        summed=tuple(_alike(item for item in summed if item.lookup.tensor not in refused)),
         refused=tuple(dict.fromkeys(refused)),
     )
 
@@ -133,6 +135,15 @@ def moved_inputs(attention: Attention) -> tuple[Input, ...]:
     found = gradients(core(attention))
     moving = {*found.inputs, *moved_around(attention)} - {*found.refused}
     return tuple(it for it in attention.inputs if it in moving)
+
+
+def _alike(summed: Iterable[Summed]) -> Iterator[Summed]:
+    """Yield what is summed, all of an input by computed indices if some of it is."""
+    found = tuple(summed)
+    tensors = {item.lookup.tensor for item in found if item.computed}
+    for item in found:
+        computed = item.lookup.tensor in tensors and item.where is not Where.PAIRS
+        yield replace(item, computed=computed)
 
 
 def _where(lookup: Lookup) -> Where | None:

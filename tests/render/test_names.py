@@ -44,7 +44,8 @@ TRAINED = """attention small {
     heads    = 2
     head_dim = 64
     input bias : f32[heads, seq_q, seq_k]
-    score    = s + bias[h, q, k]
+    input far : f32[heads, 63]
+    score    = s + bias[h, q, k] + far[h, k - q + 31]
     dropout  = 0.1
     passes   = forward, backward
 }"""

@@ -71,6 +71,7 @@ CANDIDATES: dict[Kernel, tuple[LoopShape, ...]] = {
         LoopShape(16, 16, 4, 1),
     ),
     Kernel.DISTANCES: (
+        LoopShape(64, 64, 4, 2),
         LoopShape(64, 64, 8, 2),
         LoopShape(64, 64, 8, 1),
         LoopShape(32, 32, 4, 2),
