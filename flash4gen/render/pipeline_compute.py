@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from flash4gen.ir.bounded import is_bounded
 from flash4gen.ir.derivative import derivative
-from flash4gen.ir.expr import ALWAYS, SCORE, Literal, Var, variables
+from flash4gen.ir.expr import ALWAYS, SCORE, Apply, Literal, Op, Var, lookups, variables
 from flash4gen.ir.masks.scalar import ZERO
 from flash4gen.ir.masks.transpose import query_bounds
 from flash4gen.ir.printer import format_expr
@@ -33,7 +33,7 @@ from flash4gen.render.pipeline_inputs import (
 from flash4gen.render.pipeline_scores import row_line, score_reads
 from flash4gen.render.shared_expr import shared_statements
 from flash4gen.render.source_expr import TRITON, variable_names
-from flash4gen.schedule.backward.pipeline.inputs import moving, per_score
+from flash4gen.schedule.backward.pipeline.inputs import beside, moving, per_score
 from flash4gen.schedule.folding import fold
 
 if TYPE_CHECKING:
@@ -146,8 +146,8 @@ def score_slope(attention: Attention) -> float:
 def _constants(attention: Attention) -> float:
     """Return the constant factors of the derivative of the score by the product."""
     folded = fold(attention.score, attention.scale)
-    by = _by(folded.body)
-    constant = float(by.value) if isinstance(by, Literal) else 1.0
+    constant, by = _by(attention, folded.body)
+    constant *= float(by.value) if isinstance(by, Literal) else 1.0
     return folded.factor * folded.prescale * constant
 
 
@@ -156,7 +156,7 @@ def compute_role(
 ) -> ComputeRole:
     """Return the compute roles of a variant, simplified."""
     body = fold(attention.score, attention.scale).body
-    by = _by(body)
+    _, by = _by(attention, body)
     found = gradients(attention)
     inputs = pipeline_inputs(attention, forward)
     later = later_gradients(attention, forward, found, by, _ANEW)
@@ -221,8 +221,20 @@ def compute_role(
     )
 
 
-def _by(body: Expr) -> Expr:
-    return simplify(derivative(body, SCORE))
+def _by(attention: Attention, body: Expr) -> tuple[float, Expr]:
+    """Return a constant and the derivative of the score by the product, but for that constant.
+
+    Gradients of scores are then rounded to 16 bits as they are in portable kernels. Where there are
+    neither portable sums nor tensors that are read for each score, modules have had the constant in
+    the derivative from the first, and keep it.
+    """
+    by = simplify(derivative(body, SCORE))
+    more = beside(attention) or any(map(per_score, lookups(attention.score)))
+    if more and isinstance(by, Apply) and by.op is Op.MUL:
+        for constant, rest in (by.args, by.args[::-1]):
+            if isinstance(constant, Literal):
+                return float(constant.value), rest
+    return 1.0, by
 
 
 def _score(attention: Attention, body: Expr, names: dict[Var, str], *, moving: bool) -> str:

@@ -176,7 +176,7 @@ def test_what_it_does_not_sum_has_portable_kernels_beside_it(
 )
 def test_what_it_sums_itself_or_nobody_does_has_none(change: dict[str, str]) -> None:
     """A table that is read by distance has no gradient, nor has what only a mask reads."""
-    variant = attention(**{"passes": BOTH, "head_dim": 64, "value_dim": 64, **change})  # type: ignore[arg-type]
+    variant = attention(**{"passes": BOTH, "head_dim": 64, "value_dim": 64, **change})
     choice = choose(variant, B200)
     assert isinstance(choice, Choice)
     assert choice.backward is not None
