@@ -132,7 +132,6 @@ def test_a_pair_reads_numbers_of_each_query(
     found = schedule(read)
     assert found.row_bytes == 4 * numbers
     assert pipeline_faults(found, B200) == ()
-    assert found.compute_registers > schedule(variant).compute_registers
 
 
 def test_slots_are_as_many_as_fit() -> None:
@@ -193,7 +192,7 @@ def test_a_pair_for_wide_heads_that_cannot_be_is_found_out(
         ({"compute_roles": 4}, "roles"),
         ({"query_stages": 2}, "memory_plan"),
         ({"head_pad": 256}, "memory_plan"),
-        ({"compute_registers": 160}, "registers"),
+        ({"compute_registers": 184}, "registers"),
         ({"dq_columns": 32}, "columns"),
     ],
 )

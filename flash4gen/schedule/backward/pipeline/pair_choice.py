@@ -45,7 +45,7 @@ def paired(alone: PipelineSchedule, hardware: Hardware) -> PipelineSchedule:
     """Return the schedule of a pair that computes what a schedule of one CTA does."""
     pair = replace(alone, ctas=2, tile_k=2 * alone.tile_k, dq_columns=alone.head_pad)
     wide = alone.rest > 0
-    if alone.argument_bytes:
+    if not wide or alone.argument_bytes:
         compute, reduce, other = _split(alone)
         pair = replace(
             pair, compute_registers=compute, reduce_registers=reduce, other_registers=other
@@ -62,7 +62,7 @@ def paired(alone: PipelineSchedule, hardware: Hardware) -> PipelineSchedule:
 
 
 def _split(alone: PipelineSchedule) -> tuple[int, int, int]:
-    """Return the registers of compute, reduce and other roles where tensors are read."""
+    """Return the registers of compute, reduce and other roles: those that loops do not reload."""
     if alone.rest:
         return 168, 80, 96
     return (176, 80, 80) if alone.query_sum is QuerySum.ATOMIC else (176, 88, 72)
@@ -86,8 +86,7 @@ def pair_reasons(schedule: PipelineSchedule) -> dict[str, str]:
         if in_pieces(schedule)
         else "all of them: a CTA has 64 rows",
         "dq_slots": _dq_slots(schedule, one),
-        "reduce_registers": "half of the rows of a tile, all columns",
-        **(_wide_reasons(schedule) if schedule.rest else {}),
+        **(_wide_reasons(schedule) if schedule.rest else _NARROW),
     }
 
 
@@ -95,6 +94,13 @@ def _wide_reasons(schedule: PipelineSchedule) -> dict[str, str]:
     ordered = schedule.query_sum is QuerySum.ORDERED
     return {**_WIDE, **({"dq_slots": _IN_ONE_TURN} if ordered else {})}
 
+
+_NARROW = {
+    "compute_registers": "2·compute + reduce + other = 512; beside 64 weights and a fragment lie "
+    "addresses in the other CTA, positions, and what tensors hold",
+    "reduce_registers": "half of the rows of a tile, all columns",
+}
+"""What is otherwise where heads have as many columns as a CTA has lanes, or fewer."""
 
 _WIDE = {
     "tile_q": "dk and dv leave 192 columns of tensor memory: scores, their gradients, and dq, "
