@@ -53,6 +53,7 @@ CONTEXT_OF = {
     "backward/pipeline": context_pipeline.Pipeline,
     "backward/pipeline/gradients.py.j2": context_pipeline.ComputeRole,
     "backward/pipeline/step.py.j2": context_pipeline.ComputeRole,
+    "backward/pipeline/weights.py.j2": context_pipeline.ComputeRole,
     "backward/pipeline/mask.py.j2": context_pipeline.QueryMask,
     "backward/interface.py.j2": context_backward.GradientInterface,
     "backward/key_steps.py.j2": context_backward.GradientLoop,

@@ -227,7 +227,8 @@ class ComputeRole:
         places: where copies of rows begin and end.
         fragments: how a step says which queries a fragment has.
         row_slots: how many query tiles have their lse and delta in shared memory, as a constant.
-        parameters: of a step; ``writes``: of the function that writes dK and dV.
+        parameters: of a step.
+        writes: those of the function that writes dK and dV; ``column``: the first that it does.
         masked_call, full_call: its arguments in the loops with and without a mask.
         inputs: the tensors that are read.
         later: what it computes beside gradients of scores.
@@ -268,6 +269,7 @@ class ComputeRole:
     results: str
     assigned: str
     writes: tuple[str, ...]
+    column: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -208,6 +208,7 @@ def compute_role(
         takes=("out_desc", *(("rest_desc",) if rest else ()), *taken, "PART: gl.constexpr"),
         results=", ".join(sums),
         assigned=f"{', '.join(sums)} = " if sums else "",
+        column="column" if rest else "0",
         writes=(*_WRITES, where.entry, *(("column=0",) if rest else ())),
     )
 
