@@ -41,6 +41,8 @@ attention {name} {{
     mask     = {mask}
     passes   = forward, backward
     deterministic = {deterministic}
+    lengths  = {lengths}
+    weights  = {weights}
     schedule {{ gradient_ctas = {ctas} }}
 }}
 """
@@ -59,6 +61,8 @@ class Counted:
     masked: float
     ctas: int = 1
     deterministic: str = "false"
+    lengths: str = "any"
+    weights: str = "softmax"
 
 
 CAUSAL = "causal(align = end)"
@@ -76,6 +80,11 @@ COUNTED = (
     Counted("causal_in_turns", "s", CAUSAL, 128, 8.5, 9.0, deterministic="true"),
     Counted("causal_192_in_turns", "s", CAUSAL, "192 / 128", 8.5, 9.0, deterministic="true"),
     Counted("causal_pair_in_turns", "s", CAUSAL, 128, 8.5, 9.0, ctas=2, deterministic="true"),
+    Counted("causal_packed", "s", CAUSAL, 128, 8.5, 9.0, lengths="packed"),
+    Counted("causal_192_packed", "s", CAUSAL, "192 / 128", 8.5, 9.0, lengths="packed"),
+    Counted("sigmoid", "s - 3", CAUSAL, 128, 8.5, 9.5, weights="sigmoid"),
+    Counted("sigmoid_192", "s - 3", CAUSAL, "192 / 128", 8.5, 9.5, weights="sigmoid"),
+    Counted("sigmoid_pair", "s - 3", CAUSAL, 128, 8.5, 9.5, ctas=2, weights="sigmoid"),
 )
 
 
