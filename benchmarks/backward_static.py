@@ -82,9 +82,9 @@ COUNTED = (
     Counted("causal_pair_in_turns", "s", CAUSAL, 128, 8.5, 9.0, ctas=2, deterministic="true"),
     Counted("causal_packed", "s", CAUSAL, 128, 8.5, 9.0, lengths="packed"),
     Counted("causal_192_packed", "s", CAUSAL, "192 / 128", 8.5, 9.0, lengths="packed"),
-    Counted("sigmoid", "s - 3", CAUSAL, 128, 8.5, 9.5, weights="sigmoid"),
-    Counted("sigmoid_192", "s - 3", CAUSAL, "192 / 128", 8.5, 9.5, weights="sigmoid"),
-    Counted("sigmoid_pair", "s - 3", CAUSAL, 128, 8.5, 9.5, ctas=2, weights="sigmoid"),
+    Counted("sigmoid", "s - 3", CAUSAL, 128, 8.5, 11.0, weights="sigmoid"),
+    Counted("sigmoid_192", "s - 3", CAUSAL, "192 / 128", 8.5, 11.0, weights="sigmoid"),
+    Counted("sigmoid_pair", "s - 3", CAUSAL, 128, 8.5, 11.0, ctas=2, weights="sigmoid"),
 )
 
 

@@ -115,6 +115,7 @@ class LaterGradients:
         guards: those that may be infinite where a key is hidden.
         sums: gradients of inputs that the thread of a key sums, each with its term.
         moving: whether the derivative by the score is no constant.
+        sloped: whether gradients of scores hold its constant factors.
         apart: whether dQ is multiplied by that derivative last, when it is complete.
         rows: values of queries that are read for them.
         columns: whether positions of queries are.
@@ -126,6 +127,7 @@ class LaterGradients:
     guards: tuple[str, ...]
     sums: tuple[Value, ...]
     moving: bool
+    sloped: bool
     apart: bool
     rows: tuple[str, ...]
     columns: bool

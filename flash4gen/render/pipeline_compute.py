@@ -32,7 +32,6 @@ from flash4gen.render.pipeline_inputs import (
 )
 from flash4gen.render.shared_expr import shared_statements
 from flash4gen.render.source_expr import TRITON, variable_names
-from flash4gen.schedule.backward.pipeline.inputs import moving
 from flash4gen.schedule.folding import fold
 
 if TYPE_CHECKING:
@@ -136,7 +135,7 @@ def score_slope(attention: Attention) -> float:
     A sigmoid's have no other error than that of 16 bits: rounded as they are, by the scaled
     product, they have the same one as the formula with numbers of 16 bits has.
     """
-    if attention.normalised or moving(attention):
+    if attention.normalised:
         return 1.0
     slope = _constants(attention) / attention.scale
     return 1.0 if abs(frexp(slope)[0]) == 1 / 2 else slope
@@ -158,7 +157,8 @@ def compute_role(
     by = _by(body)
     found = gradients(attention)
     inputs = pipeline_inputs(attention, forward)
-    later = later_gradients(attention, found, by, _ANEW)
+    sloped = score_slope(attention) != 1.0
+    later = later_gradients(attention, found, by, _ANEW, sloped=sloped)
     names = _ANEW if later.columns else _NAMES
     moves = not isinstance(by, Literal) and not later.there
     mask = _mask(attention, forward, spans)
@@ -183,7 +183,7 @@ def compute_role(
         score=_score(attention, body, names, moving=moves),
         normalised=attention.normalised,
         slope=slope,
-        sloped=score_slope(attention) != 1.0,
+        sloped=sloped and not later.there,
         moving=moves,
         weights=f"moved = bw.mul2({slope}, by_s)"
         if Var.S in variables(by)

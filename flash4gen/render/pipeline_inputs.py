@@ -157,7 +157,7 @@ def _loads(*, normalised: bool, bounded: bool) -> tuple[str, ...]:
 
 
 def later_gradients(
-    attention: Attention, found: Gradients, by: Expr, names: Mapping[Var, str]
+    attention: Attention, found: Gradients, by: Expr, names: Mapping[Var, str], *, sloped: bool
 ) -> LaterGradients:
     """Return what a step adds up beside dS, once the gradients of weights are there.
 
@@ -166,6 +166,7 @@ def later_gradients(
         found: its gradients.
         by: derivative of the score by the product, factors aside.
         names: what variables are called in a step.
+        sloped: whether gradients of scores hold constant factors of the derivative.
     """
     sums = tuple(item for item in found.summed if _is_summed(item))
     factors = tuple(item for item in found.summed if _is_factor(item))
@@ -193,6 +194,7 @@ def later_gradients(
         guards=tuple(name for name, expr in targets if not _finite(expr)),
         sums=tuple(Value(f"sum_{item.name}", f"dx{factor(item.by, item.name)}") for item in sums),
         moving=bool(moving),
+        sloped=there and sloped,
         apart=bool(factors),
         rows=tuple(row_line(name) for name in order if name in _row_names(attention)),
         columns=Var.Q in read,

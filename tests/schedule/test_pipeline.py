@@ -54,7 +54,7 @@ def test_both_passes_are_specialised(variant: object, target: str) -> None:
 def test_every_field_has_a_reason(variant: Attention) -> None:
     reasons = dict(choose_pipeline(variant, B200).reasons)
     derived = {"hardware", "head_pad", "value_pad", "argument_bytes", "row_bytes", "ctas"}
-    derived |= {"normalised"}
+    derived |= {"normalised", "packed"}
     assert {*schedule().__dataclass_fields__} - derived == {*reasons}
 
 

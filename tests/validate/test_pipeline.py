@@ -116,6 +116,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "mask": "k <= q_end",
         "score": "s - slopes[h] * float(q_end - k)",
     },
+    "sigmoid, a constant slope and slopes": {
+        **SIGMOID,
+        "score": "s * 0.3 - slopes[h] * abs(float(q_end - k))",
+    },
     "sigmoid, a bias of keys and documents": {
         **SIGMOID,
         "score": "s + key_bias[h, k]",
