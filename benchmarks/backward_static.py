@@ -43,6 +43,8 @@ attention {name} {{
     mask     = {mask}
     passes   = forward, backward
     deterministic = {deterministic}
+    lengths  = {lengths}
+    weights  = {weights}
     schedule {{ gradient_ctas = {ctas} }}
 }}
 """
@@ -62,6 +64,8 @@ class Counted:
     ctas: int = 1
     deterministic: str = "false"
     inputs: str = ""
+    lengths: str = "any"
+    weights: str = "softmax"
 
 
 CAUSAL = "causal(align = end)"
@@ -89,6 +93,11 @@ COUNTED = (
     Counted("documents_pair", "s", ALIKE, 128, 12.0, 12.0, ctas=2, inputs=DOCUMENTS),
     Counted("both_pair", SLOPED, ALIKE, 128, 19.2, 19.2, ctas=2, inputs=f"{SLOPES}\n{DOCUMENTS}"),
     Counted("causal_pair_in_turns", "s", CAUSAL, 128, 8.5, 9.0, ctas=2, deterministic="true"),
+    Counted("causal_packed", "s", CAUSAL, 128, 8.5, 9.0, lengths="packed"),
+    Counted("causal_192_packed", "s", CAUSAL, "192 / 128", 8.5, 9.0, lengths="packed"),
+    Counted("sigmoid", "s - 3", CAUSAL, 128, 8.5, 11.0, weights="sigmoid"),
+    Counted("sigmoid_192", "s - 3", CAUSAL, "192 / 128", 8.5, 11.0, weights="sigmoid"),
+    Counted("sigmoid_pair", "s - 3", CAUSAL, 128, 8.5, 11.0, ctas=2, weights="sigmoid"),
 )
 
 

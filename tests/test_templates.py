@@ -57,6 +57,7 @@ CONTEXT_OF = {
     "backward/pipeline/gradients.py.j2": context_pipeline.ComputeRole,
     "backward/pipeline/scores.py.j2": context_pipeline.ComputeRole,
     "backward/pipeline/step.py.j2": context_pipeline.ComputeRole,
+    "backward/pipeline/weights.py.j2": context_pipeline.ComputeRole,
     "backward/pipeline/mask.py.j2": context_pipeline.QueryMask,
     "backward/distances.py.j2": context_backward.DistanceGradient,
     "backward/interface.py.j2": context_backward.GradientInterface,

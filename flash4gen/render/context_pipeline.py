@@ -157,6 +157,7 @@ class LaterGradients:
         guards: those that may be infinite where a key is hidden.
         sums: gradients of inputs that the thread of a key sums, each with its term.
         moving: whether the derivative by the score is no constant.
+        sloped: whether gradients of scores hold its constant factors.
         apart: whether dQ is multiplied by that derivative last, when it is complete.
         rows: values of queries that are read for them.
         reads: the lines that read what differs from score to score for them.
@@ -169,6 +170,7 @@ class LaterGradients:
     guards: tuple[str, ...]
     sums: tuple[Value, ...]
     moving: bool
+    sloped: bool
     apart: bool
     rows: tuple[str, ...]
     reads: str
@@ -274,7 +276,8 @@ class ComputeRole:
         places: where copies of rows begin and end.
         fragments: how a step says which queries a fragment has.
         row_slots: how many query tiles have their lse and delta in shared memory, as a constant.
-        parameters: of a step; ``writes``: of the function that writes dK and dV.
+        parameters: of a step.
+        writes: those of the function that writes dK and dV; ``column``: the first that it does.
         masked_call, full_call: its arguments in the loops with and without a mask.
         inputs: the tensors that are read.
         later: what it computes beside gradients of scores.
@@ -321,6 +324,7 @@ class ComputeRole:
     results: str
     assigned: str
     writes: tuple[str, ...]
+    column: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

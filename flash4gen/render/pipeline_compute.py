@@ -33,7 +33,7 @@ from flash4gen.render.pipeline_inputs import (
 from flash4gen.render.pipeline_scores import row_line, score_reads
 from flash4gen.render.shared_expr import shared_statements
 from flash4gen.render.source_expr import TRITON, variable_names
-from flash4gen.schedule.backward.pipeline.inputs import beside, moving, per_score
+from flash4gen.schedule.backward.pipeline.inputs import beside, per_score
 from flash4gen.schedule.folding import fold
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def score_slope(attention: Attention) -> float:
     A sigmoid's have no other error than that of 16 bits: rounded as they are, by the scaled
     product, they have the same one as the formula with numbers of 16 bits has.
     """
-    if attention.normalised or moving(attention):
+    if attention.normalised:
         return 1.0
     slope = _constants(attention) / attention.scale
     return 1.0 if abs(frexp(slope)[0]) == 1 / 2 else slope
@@ -159,7 +159,8 @@ def compute_role(
     _, by = _by(attention, body)
     found = gradients(attention)
     inputs = pipeline_inputs(attention, forward)
-    later = later_gradients(attention, forward, found, by, _ANEW)
+    sloped = score_slope(attention) != 1.0
+    later = later_gradients(attention, forward, found, by, _ANEW, sloped=sloped)
     names = _ANEW if later.columns else _NAMES
     moves = not isinstance(by, Literal) and not later.there
     mask = _mask(attention, forward, spans)
@@ -188,7 +189,7 @@ def compute_role(
         score=_score(attention, body, names, moving=moves),
         normalised=attention.normalised,
         slope=slope,
-        sloped=score_slope(attention) != 1.0,
+        sloped=sloped and not later.there,
         moving=moves,
         guarded=not (pair and is_bounded(by)),
         weights=f"moved = bw.mul2({slope}, by_s)"
@@ -217,6 +218,7 @@ def compute_role(
         takes=("out_desc", *(("rest_desc",) if rest else ()), *taken, "PART: gl.constexpr"),
         results=", ".join(sums),
         assigned=f"{', '.join(sums)} = " if sums else "",
+        column="column" if rest else "0",
         writes=(*_WRITES, where.entry, *(("column=0",) if rest else ())),
     )
 

@@ -177,6 +177,8 @@ def later_gradients(
     found: Gradients,
     by: Expr,
     names: Mapping[Var, str],
+    *,
+    sloped: bool,
 ) -> LaterGradients:
     """Return what a step adds up beside dS, once the gradients of weights are there.
 
@@ -186,6 +188,7 @@ def later_gradients(
         found: its gradients.
         by: derivative of the score by the product, factors aside.
         names: what variables are called in a step.
+        sloped: whether gradients of scores hold constant factors of the derivative.
     """
     others = beside(attention)
     inside = tuple(item for item in found.summed if item.lookup not in others)
@@ -219,6 +222,7 @@ def later_gradients(
         guards=tuple(name for name, expr in targets if not _finite(expr)),
         sums=tuple(Value(f"sum_{item.name}", f"dx{factor(item.by, item.name)}") for item in sums),
         moving=bool(moving),
+        sloped=there and sloped,
         apart=bool(factors),
         rows=tuple(row_line(name) for name in own.values() if name in rows),
         reads=step_lines(attention, forward, every, names, 8),

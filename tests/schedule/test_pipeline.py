@@ -9,7 +9,7 @@ import pytest
 
 from flash4gen.ir import library
 from flash4gen.ir.expr import Extent, Input, InputDType
-from flash4gen.ir.nodes import Attention, Pass, Weights
+from flash4gen.ir.nodes import Attention, Lengths, Pass, Weights
 from flash4gen.schedule.backward.model import (
     BackwardSchedule,
     KernelShape,
@@ -31,6 +31,8 @@ TRAINED = attention(passes=BOTH, head_dim=128, value_dim=128, mask="k <= q_end")
 NARROW = replace(TRAINED, head_dim=64, value_dim=64)
 WIDER = {"head_dim": 192, "value_dim": 128}
 WIDE = replace(TRAINED, head_dim=192, value_dim=128)
+SIGMOID = replace(TRAINED, weights=Weights.SIGMOID)
+PACKED = replace(TRAINED, lengths=Lengths.PACKED)
 
 
 def schedule(variant: object = TRAINED) -> PipelineSchedule:
@@ -40,7 +42,11 @@ def schedule(variant: object = TRAINED) -> PipelineSchedule:
 
 
 @pytest.mark.parametrize("target", ["b200", "b300"])
-@pytest.mark.parametrize("variant", [TRAINED, NARROW, WIDE], ids=["128", "64", "192/128"])
+@pytest.mark.parametrize(
+    "variant",
+    [TRAINED, NARROW, WIDE, SIGMOID, PACKED],
+    ids=["128", "64", "192/128", "sigmoid", "packed"],
+)
 def test_both_passes_are_specialised(variant: object, target: str) -> None:
     choice = choose(variant, library.target(target))  # type: ignore[arg-type]
     assert isinstance(choice, Choice)
@@ -54,6 +60,7 @@ def test_both_passes_are_specialised(variant: object, target: str) -> None:
 def test_every_field_has_a_reason(variant: Attention) -> None:
     reasons = dict(choose_pipeline(variant, B200).reasons)
     derived = {"hardware", "head_pad", "value_pad", "argument_bytes", "row_bytes", "ctas"}
+    derived |= {"normalised", "packed"}
     assert {*schedule().__dataclass_fields__} - derived == {*reasons}
 
 
@@ -103,7 +110,14 @@ def test_a_schedule_that_cannot_be_is_found_out(change: dict[str, int], constrai
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"weights": Weights.SIGMOID}, "no sigmoid weights"),
+        (
+            {"weights": Weights.SIGMOID, "score": "s * temperature[h, q]"},
+            "`temperature[h, q]`, and the kernels beside it know no sigmoid weights",
+        ),
+        (
+            {"lengths": Lengths.PACKED, "score": "s * gains[b, h]"},
+            "`gains[b, h]`, and the kernels beside it know no packed sequences",
+        ),
         ({"head_dim": 256, "value_dim": 256}, "head_dim 256 with value_dim 256"),
         (
             {
@@ -245,6 +259,14 @@ def test_what_must_be_the_same_bits_has_key_tiles_add_in_turn(variant: Attention
     assert choice.backward.schedule == found
     told = next(decision for decision in choice.decisions if decision.field == "deterministic")
     assert "in turns" in told.reason
+
+
+def test_sigmoid_weights_need_one_number_of_each_query() -> None:
+    plain, sigmoid = pipeline_plan(schedule()), pipeline_plan(schedule(SIGMOID))
+    numbers = {it.name: it.bytes for it in (*plain.buffers, *sigmoid.buffers)}
+    assert numbers["lse and delta"] == 2 * numbers["gradients of totals"]
+    reasons = dict(choose_pipeline(SIGMOID, B200).reasons)
+    assert "sigmoid weights need nothing before the pipeline" in reasons["rows"]
 
 
 def test_a_sink_is_no_hindrance() -> None:

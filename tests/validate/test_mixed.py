@@ -114,9 +114,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     },
     "a bias": {"score": "s + bias[h, q, k]"},
     "sigmoid weights": {
-        "head_dim": 64,
-        "value_dim": 64,
-        "scale": 0.125,
         "weights": Weights.SIGMOID,
         "score": "s - 3.0",
         "mask": "k <= q_end",
@@ -125,7 +122,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "rows of NaN": {"empty_row": EmptyRow.NAN, "mask": "k < q - 3"},
     "equal lengths": {"lengths": Lengths.EQUAL, "mask": "k <= q and q - k < 50"},
     "nothing visible": {"mask": "k < 0"},
-    "packed": {"head_dim": 64, "value_dim": 64, "lengths": Lengths.PACKED, "mask": "k <= q_end"},
+    "packed": {"lengths": Lengths.PACKED, "mask": "k <= q_end"},
     "packed, a tensor": {
         "lengths": Lengths.PACKED,
         "score": "s * gains[b, h]",

@@ -109,6 +109,7 @@ def _schedule(attention: Attention, hardware: Hardware) -> PipelineSchedule:
         argument_bytes=reads,
         row_bytes=of_rows,
         normalised=known.normalised,
+        packed=attention.packed,
     )
 
 

@@ -66,6 +66,7 @@ class PipelineSchedule:
             keys.
         normalised: whether weights are those of a softmax, whose rows have an lse and a mean
             gradient. Those of a sigmoid have the gradient of their total.
+        packed: whether sequences lie one behind the other, so that a program finds its own.
     """
 
     hardware: str
@@ -88,6 +89,7 @@ class PipelineSchedule:
     row_bytes: int = field(default=0, metadata=WHERE_SET)
     ctas: int = field(default=1, metadata=WHERE_SET)
     normalised: bool = field(default=True, metadata=WHERE_SET)
+    packed: bool = field(default=False, metadata=WHERE_SET)
 
     @property
     def family(self) -> Family:

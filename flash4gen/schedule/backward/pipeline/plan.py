@@ -58,6 +58,9 @@ PAIR_SLACK = 848
 WIDE_PAIR_SLACK = 968
 """The same with heads in two parts (measured: 960, and 968 where programs add in turns)."""
 
+SEQUENCE = 48
+"""Bytes in which roles are handed where their sequence lies, beside its lengths (measured)."""
+
 FRAGMENT = 32
 """Columns that a thread loads or stores in one instruction."""
 
@@ -104,7 +107,9 @@ def _both(s: PipelineSchedule, barriers: tuple[Barrier, ...]) -> tuple[Buffer, .
 
 
 def _values(s: PipelineSchedule) -> Iterator[Buffer]:
-    """Yield what input tensors need: their addresses, and what they hold for each query."""
+    """Yield what roles are handed besides: of sequences, and of what input tensors hold."""
+    if s.packed:
+        yield Buffer("place of the sequence", SEQUENCE)
     if s.argument_bytes:
         yield Buffer("arguments of the roles", s.argument_bytes)
     if s.row_bytes:
