@@ -29,13 +29,7 @@ NARROW = {"head_dim": 32, "value_dim": 32}
 WIDE = {"head_dim": 192, "value_dim": 128}
 SLOPES = Input("slopes", InputDType.F32, (Extent.HEADS,))
 OFTEN = (
-    "widths",
-    "two ranges",
-    "positions",
-    "bias",
-    "distances",
-    "192 and 128",
-    "sigmoid weights",
+    *("widths", "two ranges", "positions", "bias", "distances", "192 and 128", "sigmoid weights"),
     "packed",
 )
 """Those that the default run renders; the others are for the long one."""

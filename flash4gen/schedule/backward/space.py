@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from flash4gen.schedule.backward.model import KernelShape, LoopShape
-from flash4gen.schedule.units import Unit, best_unit
+from flash4gen.schedule.units import Unit, best_unit, matrix_unit
 
 if TYPE_CHECKING:
     from flash4gen.ir.hardware import Hardware
@@ -73,6 +73,7 @@ CANDIDATES: dict[Kernel, tuple[LoopShape, ...]] = {
     Kernel.DISTANCES: (
         LoopShape(64, 64, 4, 2),
         LoopShape(64, 64, 8, 2),
+        LoopShape(64, 64, 4, 1),
         LoopShape(64, 64, 8, 1),
         LoopShape(32, 32, 4, 2),
         LoopShape(32, 32, 4, 1),
@@ -115,8 +116,19 @@ repository starts (``flash_attn_triton_amd``)."""
 
 def candidates(hardware: Hardware, kernel: Kernel) -> tuple[LoopShape, ...]:
     """Return the shapes that a kernel is tried with on a target, best first."""
-    waves = best_unit(hardware) is Unit.MFMA
-    return (WAVE_CANDIDATES if waves else CANDIDATES)[kernel]
+    if best_unit(hardware) is Unit.MFMA:
+        return WAVE_CANDIDATES[kernel]
+    return tuple(shape for shape in CANDIDATES[kernel] if not _waits(hardware, kernel, shape))
+
+
+def _waits(hardware: Hardware, kernel: Kernel, shape: LoopShape) -> bool:
+    """Whether a loop would end with a wait for copies that nothing reads.
+
+    Where products are tcgen05, Triton 3.9 takes the last turn out of a pipelined loop and has it
+    wait for all copies. A weaker wait is as good, and no check tells it from one that is too weak.
+    """
+    unit = matrix_unit(hardware, shape.tile_q, shape.warps)
+    return kernel is Kernel.DISTANCES and unit is Unit.TCGEN05 and shape.stages > 1
 
 
 _KERNEL_OF = {
