@@ -98,6 +98,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "128, slopes": {**WIDE, **CAUSAL, "score": SLOPED},
     "128, temperatures": {**WIDE, **CAUSAL, "score": "s * temperature[h, q]"},
     "128, slopes and documents": {**WIDE, "mask": DOCUMENTS, "score": SLOPED},
+    "128, odd widths": {"head_dim": 80, "value_dim": 96, "mask": DOCUMENTS},
     "128, in turns": {**WIDE, "mask": DOCUMENTS, "score": SLOPED, "deterministic": True},
     "128, all tensors": {
         **WIDE,
