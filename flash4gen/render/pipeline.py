@@ -130,11 +130,7 @@ def pipeline_context(
         barriers=_barriers(schedule),
         parts=tuple(_parts(schedule, compute.handed)),
         warps=f"[{', '.join([*[str(GROUP)] * schedule.compute_roles, '1', '1'])}]",
-        registers=(
-            *["COMPUTE_REGISTERS"] * schedule.compute_roles,
-            "PRODUCT_REGISTERS",
-            "PRODUCT_REGISTERS",
-        ),
+        registers=(*["COMPUTE_REGISTERS"] * schedule.compute_roles, *["PRODUCT_REGISTERS"] * 2),
         dtype=compute.dtype,
         rest=compute.rest,
         packed=attention.packed,

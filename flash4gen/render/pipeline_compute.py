@@ -170,18 +170,13 @@ def compute_role(
     read = outside(body) | outside(compared)
     columns = Var.Q in read or not mask.bits
     read = read.union(*(outside(at) for it in (*scored, *masked) for at in it.indices))
+    ahead = bool(scored or masked)
     handed = [var.value for var in (Var.H, Var.HKV, Var.B) if var in read]
     state = ("k", *handed, *(("seen",) if mask.bits else ()), *inputs.handed)
     slope = "p" if attention.normalised else "slope"
     where = places(attention)
     sums = tuple(value.name for value in later.sums)
-    tensors = ("inputs",) if scored or masked else ()
-    fixed = ("memory", "bars", *tensors, "problem", "step", "q_first", *state, *sums)
-    taken = (
-        *(f"{name}_ptr" for name in sums),
-        *(("inputs",) if inputs.program or tensors else ()),
-        *("memory", "bars", "problem"),
-    )
+    fixed, taken = _handed(state, sums, ahead=ahead, once=bool(inputs.program))
     return ComputeRole(
         dtype=ELEMENT[attention.dtype],
         prescaled=body != SCORE,
@@ -192,9 +187,7 @@ def compute_role(
         sloped=sloped and not later.there,
         moving=moves,
         guarded=not (pair and is_bounded(by)),
-        weights=f"moved = bw.mul2({slope}, by_s)"
-        if Var.S in variables(by)
-        else f"moved = {slope} * by_s",
+        weights=_moved(by, slope),
         columns=columns,
         mask=mask,
         full=query_bounds(attention.mask).has_full,
@@ -212,7 +205,7 @@ def compute_role(
         rows=tuple(row_line(value.name) for value in inputs.rows),
         scored=score_reads(attention, forward, scored, _NAMES, 8),
         masked=score_reads(attention, forward, masked, _NAMES, 12),
-        ahead=bool(scored or masked),
+        ahead=ahead,
         factors=row_factors(attention, found, by),
         handed=taken,
         takes=("out_desc", *(("rest_desc",) if rest else ()), *taken, "PART: gl.constexpr"),
@@ -221,6 +214,29 @@ def compute_role(
         column="column" if rest else "0",
         writes=(*_WRITES, where.entry, *(("column=0",) if rest else ())),
     )
+
+
+def _handed(
+    state: tuple[str, ...], sums: tuple[str, ...], *, ahead: bool, once: bool
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return what a step is handed, and what a role is.
+
+    Args:
+        state: what a walk over queries keeps.
+        sums: gradients of inputs that it adds up.
+        ahead: whether steps read tensors.
+        once: whether a walk does, before its first step.
+    """
+    tensors = ("inputs",) if ahead else ()
+    fixed = ("memory", "bars", *tensors, "problem", "step", "q_first", *state, *sums)
+    read = ("inputs",) if ahead or once else ()
+    return fixed, (*(f"{name}_ptr" for name in sums), *read, "memory", "bars", "problem")
+
+
+def _moved(by: Expr, slope: str) -> str:
+    """Return the assignment of a weight times the derivative of its score."""
+    varies = Var.S in variables(by)
+    return f"moved = bw.mul2({slope}, by_s)" if varies else f"moved = {slope} * by_s"
 
 
 def _by(attention: Attention, body: Expr) -> tuple[float, Expr]:

@@ -182,14 +182,14 @@ def test_what_it_does_not_sum_has_portable_kernels_beside_it(
     [
         {"score": "s + slopes[h] * float(k - q_end)"},
         {"score": "s * temperature[h, q]"},
-        {"score": "s + table[h, min(max(k - q, 0), 8)]"},
+        {"score": "s + table[h, (q + k) % 8]"},
         {"mask": "docs[b, q] == docs[b, k]"},
         {"mask": "bias[h, q, k] > 0.0"},
     ],
-    ids=["slopes", "a temperature", "a table of distances", "documents", "a mask of scores"],
+    ids=["slopes", "a temperature", "a table without gradient", "documents", "a mask of scores"],
 )
 def test_what_it_sums_itself_or_nobody_does_has_none(change: dict[str, str]) -> None:
-    """A table that is read by distance has no gradient, nor has what only a mask reads."""
+    """A table that is read at sums of positions has no gradient, nor has what only a mask reads."""
     variant = attention(**{"passes": BOTH, "head_dim": 64, "value_dim": 64, **change})
     choice = choose(variant, B200)
     assert isinstance(choice, Choice)

@@ -72,6 +72,7 @@ def test_its_plan_is_sound(variant: Attention, target: str) -> None:
     assert plan.tmem_columns == 512
     reasons = dict(choose_pipeline(variant, B200, pair=True).reasons)
     derived = {"hardware", "head_pad", "value_pad", "argument_bytes", "row_bytes"}
+    derived |= {"packed", "normalised"}
     assert {*found.__dataclass_fields__} - derived == {*reasons}
 
 
