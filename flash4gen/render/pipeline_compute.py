@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from flash4gen.ir.nodes import Attention
     from flash4gen.render.context_backward import QuerySpans
     from flash4gen.render.context_blackwell import BlackwellContext
+    from flash4gen.render.context_pipeline import PipelineInputs
 
 _WIDTH = 88
 _NAMES = {
@@ -171,12 +172,9 @@ def compute_role(
     columns = Var.Q in read or not mask.bits
     read = read.union(*(outside(at) for it in (*scored, *masked) for at in it.indices))
     ahead = bool(scored or masked)
-    handed = [var.value for var in (Var.H, Var.HKV, Var.B) if var in read]
-    state = ("k", *handed, *(("seen",) if mask.bits else ()), *inputs.handed)
     slope = "p" if attention.normalised else "slope"
-    where = places(attention)
     sums = tuple(value.name for value in later.sums)
-    fixed, taken = _handed(state, sums, ahead=ahead, once=bool(inputs.program))
+    fixed, taken = _handed(inputs, mask, read, sums, ahead=ahead)
     return ComputeRole(
         dtype=ELEMENT[attention.dtype],
         prescaled=body != SCORE,
@@ -193,7 +191,7 @@ def compute_role(
         full=query_bounds(attention.mask).has_full,
         rest=rest,
         pair=pair,
-        places=where,
+        places=places(attention),
         fragments=_fragments(rest=rest, pair=pair),
         row_slots="ROW_STAGES" if pair else "Q_STAGES",
         width="HEAD_WIDE" if rest else "HEAD_PAD",
@@ -212,25 +210,33 @@ def compute_role(
         results=", ".join(sums),
         assigned=f"{', '.join(sums)} = " if sums else "",
         column="column" if rest else "0",
-        writes=(*_WRITES, where.entry, *(("column=0",) if rest else ())),
+        writes=(*_WRITES, places(attention).entry, *(("column=0",) if rest else ())),
     )
 
 
 def _handed(
-    state: tuple[str, ...], sums: tuple[str, ...], *, ahead: bool, once: bool
+    inputs: PipelineInputs,
+    mask: QueryMask,
+    read: frozenset[Var],
+    sums: tuple[str, ...],
+    *,
+    ahead: bool,
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return what a step is handed, and what a role is.
 
     Args:
-        state: what a walk over queries keeps.
+        inputs: the tensors that are read.
+        mask: how elements are masked.
+        read: the variables that a step reads.
         sums: gradients of inputs that it adds up.
         ahead: whether steps read tensors.
-        once: whether a walk does, before its first step.
     """
+    heads = [var.value for var in (Var.H, Var.HKV, Var.B) if var in read]
+    state = ("k", *heads, *(("seen",) if mask.bits else ()), *inputs.handed)
     tensors = ("inputs",) if ahead else ()
     fixed = ("memory", "bars", *tensors, "problem", "step", "q_first", *state, *sums)
-    read = ("inputs",) if ahead or once else ()
-    return fixed, (*(f"{name}_ptr" for name in sums), *read, "memory", "bars", "problem")
+    given = ("inputs",) if ahead or inputs.program else ()
+    return fixed, (*(f"{name}_ptr" for name in sums), *given, "memory", "bars", "problem")
 
 
 def _moved(by: Expr, slope: str) -> str:
