@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from flash4gen.ir import library
-from flash4gen.ir.expr import Apply, Extent, Input, InputDType, Lookup, Op, Var, Variable
+from flash4gen.ir.expr import Apply, Extent, Input, InputDType, Literal, Lookup, Op, Var, Variable
 from flash4gen.ir.nodes import Attention, Pass, Pin
 from flash4gen.schedule.backward.pipeline.choose import choose_pipeline
 from flash4gen.schedule.backward.pipeline.model import KeyOrder, PipelineSchedule, QuerySum
@@ -217,6 +217,21 @@ def test_what_has_no_room_beside_a_pair_is_refused_with_its_bytes() -> None:
     assert found[0].code == "F4G506"
     assert "buffers have 232,712 bytes, a block may have 232,448" in found[0].notes[0]
     assert "portable kernels" in found[0].helps[0]
+
+
+def test_where_one_cta_has_room_and_a_pair_has_none_it_is_said() -> None:
+    """A pair takes 224 bytes more, of barriers and of descriptors handed to its roles."""
+    read = reading(15, WIDE)
+    flags = tuple(Input(f"flag{i}", InputDType.I32, (Extent.HEADS,)) for i in range(40))
+    mask = read.mask
+    for flag in flags:
+        seen = Apply(Op.EQ, (Lookup(flag, (Variable(Var.H),)), Literal(1)))
+        mask = Apply(Op.AND, (mask, seen))
+    found = choose(replace(read, mask=mask, inputs=(*read.inputs, *flags)), B200)
+    assert isinstance(found, tuple)
+    assert found[0].code == "F4G507"
+    assert "buffers have 232,520 bytes, a block may have 232,448" in found[0].notes[0]
+    assert "`gradient_ctas = 1`" in found[0].helps[0]
 
 
 def test_what_no_pipeline_computes_names_the_pin() -> None:
