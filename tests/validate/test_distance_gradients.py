@@ -253,6 +253,22 @@ def test_they_are_right_beside_a_warp_specialised_forward_kernel(name: str, tmp_
     assert_right(found, Case(name="several tiles", seq_q=150, seq_k=300), CASES[2])
 
 
+WIDE = {"head_dim": 64, "value_dim": 64, "scale": 0.125, "mask": "k <= q_end", "pins": ()}
+IN_THE_PIPELINE = {
+    "keys": variant("s + table[h, k // 8] + table[h, docs[b, k]]", **WIDE),
+    "a factor": variant("s * table[h, q // 8]", **WIDE),
+    "heads": variant(plus("s", read(OF_HEADS, "h ^ 1")), OF_HEADS, **WIDE),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", IN_THE_PIPELINE)
+def test_computed_indices_are_right_in_the_pipeline(name: str, tmp_path: Path) -> None:
+    found = subject(IN_THE_PIPELINE[name], "b200", tmp_path)
+    assert not found.choice.mixed
+    assert_right(found, Case(name="several tiles", seq_q=150, seq_k=140))
+
+
 def test_every_result_is_the_same_in_every_order(tmp_path: Path) -> None:
     found = compiled(written(VARIANTS["causal"], "rtx5090", tmp_path))
     rung = determinism_rung(found, load_module(found.path), lambda _what: None)
