@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from flash4gen.ir.derivative import ONE
 from flash4gen.render import backward_loops, expressions
 from flash4gen.render.backward import kernel_constants, kernel_options
+from flash4gen.render.constants import integer
 from flash4gen.render.context import Impl
 from flash4gen.render.context_backward import Common
 from flash4gen.render.context_mixed import Beside, BesideContext
@@ -27,6 +28,7 @@ from flash4gen.schedule.backward.pipeline.inputs import beside
 
 if TYPE_CHECKING:
     from flash4gen.ir.nodes import Attention
+    from flash4gen.render.context import Constant
     from flash4gen.render.context_backward import DistanceGradient, PairGradient
     from flash4gen.render.context_pipeline import PipelineContext
     from flash4gen.schedule.backward.model import BackwardChoice
@@ -59,7 +61,7 @@ def beside_context(
         weights=Impl("softmax"),
         extents=Impl("batched"),
         common=Common(
-            constants=kernel_constants(choice, kernels),
+            constants=tuple(map(_in_order, kernel_constants(choice, kernels))),
             options=kernel_options(choice, kernels),
             derivatives=backward_loops.derivatives(attention, sums),
             spans=backward_loops.query_spans(attention),
@@ -82,6 +84,17 @@ def beside_context(
     launch = replace(pipeline.backward, beside=beside_launch(attention, pipeline))
     more = {"beside": text, "triton": triton, "imports": imports, "backward": launch}
     return BesideContext(**{**kept, **more})
+
+
+def _in_order(constant: Constant) -> Constant:
+    """Return a constant of a kernel; sums by key load nothing ahead.
+
+    Triton 3.9 would wait after their loop for copies that have been waited for, and no order of
+    events can tell whether it does: a mutant of that wait is neither found nor proven redundant.
+    """
+    if constant.name != "KEYS_STAGES":
+        return constant
+    return integer("KEYS_STAGES", 1, "nothing is loaded ahead: every copy is waited for once")
 
 
 def beside_launch(attention: Attention, pipeline: PipelineContext) -> BesideLaunch:

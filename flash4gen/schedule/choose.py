@@ -22,7 +22,12 @@ from flash4gen.schedule.backward.pipeline.choose import (
     no_pair,
     no_pipeline,
 )
-from flash4gen.schedule.backward.pipeline.inputs import beside, kernels_beside
+from flash4gen.schedule.backward.pipeline.inputs import (
+    beside,
+    by_score,
+    kernels_beside,
+    reads_score,
+)
 from flash4gen.schedule.backward.pipeline.pair_choice import PIN, pins_pair
 from flash4gen.schedule.blackwell.dozen import dozen
 from flash4gen.schedule.blackwell.search import search as search_blackwell
@@ -43,7 +48,6 @@ from flash4gen.schedule.search import search as search_portable
 
 if TYPE_CHECKING:
     from flash4gen.diagnostics.model import Diagnostic
-    from flash4gen.ir.expr import Lookup
     from flash4gen.ir.hardware import Hardware
     from flash4gen.ir.nodes import Attention
     from flash4gen.schedule.backward.model import BackwardChoice, Unfit
@@ -208,11 +212,10 @@ def _with_gradients(
         backward = choose_backward(attention, hardware, unfit)
     else:
         backward = choose_pipeline(attention, hardware, pair=pins_pair(attention))
-        others = beside(attention)
-        if others:
+        if beside(attention):
             sums = _sums(attention, hardware, unfit)
             backward = replace(backward, beside=sums)
-            found = replace(found, decisions=(*found.decisions, _beside(others)))
+            found = replace(found, decisions=(*found.decisions, _beside(attention)))
     if attention.deterministic:
         why = DETERMINISTIC if declined else IN_TURN
         found = replace(found, decisions=(*found.decisions, why))
@@ -225,15 +228,21 @@ def _sums(attention: Attention, hardware: Hardware, unfit: Unfit) -> BackwardCho
     return replace(found, reasons=tuple(it for it in found.reasons if it[0] in kernels))
 
 
-def _beside(others: tuple[Lookup, ...]) -> Decision:
+def _beside(attention: Attention) -> Decision:
     """Return why portable kernels compute some gradients of inputs."""
-    named = ", ".join(f"`{format_expr(lookup)}`" for lookup in others)
+    named = ", ".join(f"`{format_expr(lookup)}`" for lookup in beside(attention))
+    sums = (
+        "a thread of the pipeline keeps a weight times the score's derivative, and sums nothing "
+        "else where that reads the score"
+        if reads_score(by_score(attention))
+        else "the pipeline sums what is added to scores by head or by key, and what multiplies "
+        "them by head or by query"
+    )
     return Decision(
         "backward",
         f"{Family.BLACKWELL.value}, and portable sums",
-        "the pipeline sums what is added to scores by head or by key, and what multiplies them by "
-        f"head or by query; the gradient of {named} has portable kernels beside it, which are "
-        "launched where it is wanted",
+        f"{sums}; the gradient of {named} has portable kernels beside it, which are launched where "
+        "it is wanted",
     )
 
 
