@@ -83,6 +83,7 @@ def places(attention: Attention) -> Places:
     return _PACKED if attention.packed else _BATCHED
 
 
+_PARTS = "COMPUTE_ROLES.value * QUERY_SPANS.value"
 _BATCHED = Places(
     queries="b, q",
     keys="b, k_tile * GRADIENT_K",
@@ -97,7 +98,9 @@ _BATCHED = Places(
         "at = (run % QUERY_SPANS * COMPUTE_ROLES + PART) * (problem.packs // KV_HEADS) + b",
         "at = (at * HEADS + h).to(gl.int64) * problem.seq_k + k",
     ),
+    shape=(_PARTS, "batch", "HEADS.value", "seq_k"),
     added="sum(0)",
+    programs="k_tiles * packs",
 )
 _PACKED = Places(
     queries="FAR, problem.q_end, FAR - problem.seq_q + q",
@@ -113,7 +116,9 @@ _PACKED = Places(
         "at = (problem.k_end - problem.seq_k + k).to(gl.int64) * HEADS + h",
         "at = at * (QUERY_SPANS * COMPUTE_ROLES) + run % QUERY_SPANS * COMPUTE_ROLES + PART",
     ),
+    shape=("k.shape[0]", "HEADS.value", _PARTS),
     added="sum(-1).T",
+    programs="slots * KV_HEADS.value",
 )
 
 
@@ -185,9 +190,7 @@ def compute_role(
         slope=slope,
         sloped=sloped and not later.there,
         moving=moves,
-        weights=f"moved = bw.mul2({slope}, by_s)"
-        if Var.S in variables(by)
-        else f"moved = {slope} * by_s",
+        weights=_moved(slope, by),
         columns=columns,
         mask=mask,
         full=query_bounds(attention.mask).has_full,
@@ -211,6 +214,13 @@ def compute_role(
         column="column" if rest else "0",
         writes=(*_WRITES, where.entry, *(("column=0",) if rest else ())),
     )
+
+
+def _moved(slope: str, by: Expr) -> str:
+    """Return the assignment of what a weight moves by times the derivative of its score."""
+    if Var.S in variables(by):
+        return f"moved = bw.mul2({slope}, by_s)"
+    return f"moved = {slope} * by_s"
 
 
 def _by(body: Expr) -> Expr:
