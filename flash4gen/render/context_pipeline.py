@@ -240,7 +240,8 @@ class Places:
         turn: the lines that find the number that says whose turn it is at a query tile.
         turns: the shape of those numbers.
         summed: the lines that find the element of a gradient that the thread of a key sums;
-            ``added``: how the launcher adds them up.
+            ``shape``: of such sums; ``added``: how the launcher adds them up.
+        programs: how many the launcher starts.
     """
 
     queries: str
@@ -250,7 +251,9 @@ class Places:
     turn: tuple[str, ...]
     turns: str
     summed: tuple[str, ...]
+    shape: tuple[str, ...]
     added: str
+    programs: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -364,7 +367,6 @@ class Pipeline:
         dtype: of q, k, v and their gradients.
         rest: whether heads have columns that are multiplied by themselves.
         packed: whether sequences lie one behind the other.
-        programs: of the kernel; ``summed_shape``: of gradients that threads of keys sum.
         places: where copies of rows begin and end.
         pair: what differs where two CTAs share all products; None where one does them alone.
         kernel_options: the name of its compiler options.
@@ -389,8 +391,6 @@ class Pipeline:
     dtype: str
     rest: bool
     packed: bool
-    programs: str
-    summed_shape: tuple[str, ...]
     places: Places
     pair: Pair | None
     kernel_options: str

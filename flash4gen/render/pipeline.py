@@ -134,8 +134,6 @@ def pipeline_context(
         dtype=compute.dtype,
         rest=compute.rest,
         packed=attention.packed,
-        programs="slots * KV_HEADS.value" if attention.packed else "k_tiles * packs",
-        summed_shape=_PACKED_SUMS if attention.packed else _SUMS,
         places=places(attention),
         pair=Pair(apart=is_apart(schedule), pieces=in_pieces(schedule)) if pair else None,
         kernel_options="GRADIENT_OPTIONS" if pair else "OPTIONS",
@@ -158,12 +156,6 @@ def pipeline_context(
         "imports": _imports(forward, helpers),
     }
     return PipelineContext(**{**kept, **more})
-
-
-_PARTS = "COMPUTE_ROLES.value * QUERY_SPANS.value"
-_SUMS = (_PARTS, "batch", "HEADS.value", "seq_k")
-_PACKED_SUMS = ("k.shape[0]", "HEADS.value", _PARTS)
-"""Of gradients of inputs that the threads of keys sum: an element for each walk and key."""
 
 
 def _of_keys(host: BackwardLaunch) -> BackwardLaunch:

@@ -86,6 +86,7 @@ def places(attention: Attention) -> Places:
     return _PACKED if attention.packed else _BATCHED
 
 
+_PARTS = "COMPUTE_ROLES.value * QUERY_SPANS.value"
 _BATCHED = Places(
     queries="b, q",
     keys="b, k_tile * GRADIENT_K",
@@ -100,7 +101,9 @@ _BATCHED = Places(
         "at = (run % QUERY_SPANS * COMPUTE_ROLES + PART) * (problem.packs // KV_HEADS) + b",
         "at = (at * HEADS + h).to(gl.int64) * problem.seq_k + k",
     ),
+    shape=(_PARTS, "batch", "HEADS.value", "seq_k"),
     added="sum(0)",
+    programs="k_tiles * packs",
 )
 _PACKED = Places(
     queries="FAR, problem.q_end, FAR - problem.seq_q + q",
@@ -116,7 +119,9 @@ _PACKED = Places(
         "at = (problem.k_end - problem.seq_k + k).to(gl.int64) * HEADS + h",
         "at = at * (QUERY_SPANS * COMPUTE_ROLES) + run % QUERY_SPANS * COMPUTE_ROLES + PART",
     ),
+    shape=("k.shape[0]", "HEADS.value", _PARTS),
     added="sum(-1).T",
+    programs="slots * KV_HEADS.value",
 )
 
 
