@@ -284,7 +284,7 @@ FAULTS = {
         "tl.minimum(q_tiles, k_tiles - offset)",
         "tl.minimum(q_tiles, k_tiles - offset) - 1",
     ),
-    "a block further on": ("distance - DISTANCES_TILE_K, place", "distance, place"),
+    "one block twice": ("tl.store(rest_ptr + place, left", "tl.store(rest_ptr + place, right"),
     "diagonals that are left out": (
         "for seq in (seq_q, seq_k)) - 1",
         "for seq in (seq_q, seq_k)) - 2",
