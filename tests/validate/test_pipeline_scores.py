@@ -76,14 +76,13 @@ def test_every_run_gives_the_same_bits_where_that_is_asked_for(score: str, tmp_p
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("score", [f"s + {TABLE}", "tanh(s + key_bias[h, k])"])
-def test_no_mutant_is_missed(score: str, tmp_path: Path) -> None:
-    found = built(pipelined(score=score, heads=1, kv_heads=1), tmp_path)
+def test_no_mutant_is_missed(tmp_path: Path) -> None:
+    found = built(pipelined(score=f"s + {TABLE}", heads=1, kv_heads=1), tmp_path)
     rung = concurrency_rung(found, load_module(found.path), lambda _what: None, mutate=True)
     assert rung.status is Status.PASSED, rung.details
-    score_of = rung.details["mutants"]
-    assert isinstance(score_of, dict)
-    assert score_of["missed"] == 0
+    score = rung.details["mutants"]
+    assert isinstance(score, dict)
+    assert score["missed"] == 0
 
 
 @pytest.mark.slow
