@@ -189,7 +189,7 @@ def compute_role(
         slope=slope,
         sloped=sloped and not later.there,
         moving=moves,
-        guarded=not (pair and is_bounded(by)),
+        guarded=not is_bounded(by),
         weights=_moved(by, slope),
         columns=columns,
         mask=mask,
