@@ -13,7 +13,13 @@ from flash4gen.ir.masks import never_true
 from flash4gen.ir.printer import format_expr
 from flash4gen.schedule.backward.model import BackwardChoice
 from flash4gen.schedule.backward.pins import gradient_pins
-from flash4gen.schedule.backward.pipeline.inputs import argument_bytes, beside, row_bytes
+from flash4gen.schedule.backward.pipeline.inputs import (
+    argument_bytes,
+    beside,
+    by_score,
+    reads_score,
+    row_bytes,
+)
 from flash4gen.schedule.backward.pipeline.model import KeyOrder, PipelineSchedule, QuerySum
 from flash4gen.schedule.backward.pipeline.pair_choice import pair_reasons, paired, pins_pair
 from flash4gen.schedule.backward.pipeline.plan import pipeline_faults
@@ -89,6 +95,7 @@ def _schedule(attention: Attention, hardware: Hardware) -> PipelineSchedule:
     of_rows, reads = row_bytes(attention), argument_bytes(attention)
     wide = (known.head_pad, known.value_pad) == WIDE
     crowded = reads > 0 and not wide
+    split = (176, 64, 96) if crowded else BENT if _bends(attention) and not wide else (152, 96, 112)
     return PipelineSchedule(
         hardware=hardware.name,
         tile_q=64 if wide else 128,
@@ -100,9 +107,9 @@ def _schedule(attention: Attention, hardware: Hardware) -> PipelineSchedule:
         dq_slots=1 if wide else 2,
         head_pad=known.head_pad,
         value_pad=known.value_pad,
-        compute_registers=176 if crowded else 152,
-        reduce_registers=64 if crowded else 96,
-        other_registers=96 if crowded else 112,
+        compute_registers=split[0],
+        reduce_registers=split[1],
+        other_registers=split[2],
         order=_order(attention),
         query_sum=QuerySum.ORDERED if attention.deterministic else QuerySum.ATOMIC,
         rows=ROWS,
@@ -111,6 +118,15 @@ def _schedule(attention: Attention, hardware: Hardware) -> PipelineSchedule:
         normalised=known.normalised,
         packed=attention.packed,
     )
+
+
+BENT = (160, 96, 96)
+"""Registers of compute, reduce and other warps where scores have a derivative that varies."""
+
+
+def _bends(attention: Attention) -> bool:
+    """Whether the derivative of the score differs from score to score."""
+    return reads_score(by_score(attention))
 
 
 def _order(attention: Attention) -> KeyOrder:
@@ -153,7 +169,10 @@ def _reasons(schedule: PipelineSchedule) -> dict[str, str]:
         else "half of a swizzled row leaves room for what is read of tensors for each query",
         "dq_slots": "one is filled while the copy engine reads the other",
         "compute_registers": "2·compute + reduce + other = 512; a compute thread holds 64 weights "
-        "and a fragment of 32 gradients, and more than 152 changes nothing",
+        "and a fragment of 32 gradients, and more than 152 changes nothing"
+        if schedule.compute_registers != BENT[0]
+        else "2·compute + reduce + other = 512; a compute thread holds 64 weights times their "
+        "derivatives and a fragment of 32 gradients, and reloads one a turn with 152",
         "reduce_registers": "32 columns at a time; with 80 its loop reloaded some of them",
         "other_registers": "what the others leave; addresses of the five products are not kept",
         "order": _ORDERS[schedule.order],
