@@ -48,6 +48,7 @@ VARIANTS = {
     Kernel.KEYS: tuple(Variant),
     Kernel.QUERIES: (Variant.CAPPED, Variant.PLAIN, Variant.BARE),
     Kernel.PAIRS: (Variant.CAPPED,),
+    Kernel.DISTANCES: (Variant.CAPPED,),
 }
 """What each kernel is compiled for."""
 
@@ -56,6 +57,7 @@ DEMANDING = {
     Kernel.KEYS: (Variant.CAPPED, Variant.TOGETHER),
     Kernel.QUERIES: (Variant.CAPPED,),
     Kernel.PAIRS: (Variant.CAPPED,),
+    Kernel.DISTANCES: (Variant.CAPPED,),
 }
 """The same for the widest heads, most of whose shapes spill, a minute each."""
 
@@ -66,6 +68,7 @@ attention swept {{
     kv_heads = {kv_heads}
     head_dim = {head_dim} / {value_dim}
     input bias : f32[heads, seq_q, seq_k]
+    input far : f32[heads, 257]
     input slopes : f32[heads]
     score    = {score}{bias}{slopes}
     mask     = {mask}
@@ -74,10 +77,13 @@ attention swept {{
 }}
 """
 
+_FAR = " + far[h, min(max(k - q, -128), 128) + 128]"
+
 NAMES = {
     Kernel.KEYS: "_key_gradient_kernel",
     Kernel.QUERIES: "_query_gradient_kernel",
     Kernel.PAIRS: "_bias_h_q_k_gradient_kernel",
+    Kernel.DISTANCES: "_far_at_0_distance_gradient_kernel",
 }
 
 
@@ -85,7 +91,8 @@ def attention_of(head_dim: int, value_dim: int, kernel: Kernel, variant: Variant
     """Return the attention that a kernel is compiled for."""
     from flash4gen.ir.lower import analyse
 
-    bias = " + bias[h, q, k]" if kernel is Kernel.PAIRS else ""
+    of_pairs = {Kernel.PAIRS: " + bias[h, q, k]", Kernel.DISTANCES: _FAR}
+    bias = of_pairs.get(kernel, "")
     bare = variant is Variant.BARE
     apart = kernel is Kernel.KEYS and variant in (Variant.CAPPED, Variant.PLAIN)
     text = SPEC.format(
@@ -97,7 +104,11 @@ def attention_of(head_dim: int, value_dim: int, kernel: Kernel, variant: Variant
         mask="causal(align = end)" + ("" if bare else " and window(keys = 4096)"),
         bias=bias,
     )
-    for name, used in (("bias", bias), ("slopes", apart)):
+    for name, used in (
+        ("bias", kernel is Kernel.PAIRS),
+        ("far", kernel is Kernel.DISTANCES),
+        ("slopes", apart),
+    ):
         if not used:
             text = re.sub(f"    input {name} .*\n", "", text)
     found = analyse(SourceFile("swept.attn", text))
@@ -150,7 +161,7 @@ def _arguments(attention: Attention) -> list[Any]:
     out = torch.zeros(1, 257, HEADS, attention.value_dim, dtype=torch.bfloat16)
     q = torch.zeros(1, 257, HEADS, attention.head_dim, dtype=torch.bfloat16)
     lse = torch.zeros(1, HEADS, 257)
-    shapes = [(HEADS, 257, 257)[: len(tensor.axes)] for tensor in attention.inputs]
+    shapes = [attention.shape_of(tensor, 1, 257, 257) for tensor in attention.inputs]
     tensors = [torch.zeros(shape) for shape in shapes]
     needs = [True] * (3 + len(tensors))
     few = attention.kv_heads

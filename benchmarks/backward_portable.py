@@ -27,6 +27,7 @@ from rich.console import Console
 from rich.table import Table
 
 from flash4gen.build.sass.analyse import analyse_listings
+from flash4gen.build.sass.kinds import Kind
 from flash4gen.build.sass.listing import read_listings
 from flash4gen.diagnostics import Findings
 from flash4gen.driver import check_spec, plan_spec
@@ -94,10 +95,14 @@ def built(target: str, kv_heads: int, folder: Path) -> Built:
 
 
 def slots(kernel: Artefact) -> float:
-    """Return the issue slots per score of a kernel's loop over tiles that need no mask."""
+    """Return the issue slots per score of a kernel's loop over tiles that need no mask.
+
+    The loop of dk and dv rounds a weight and a gradient of each score, so that conversions, which
+    count the elements of forward loops, would take each score for two.
+    """
     loops = analyse_listings(read_listings(kernel.sass)).loops
-    counted = [loop for loop in loops if loop.elements]
-    return min((loop.instructions / loop.elements for loop in counted), default=float("nan"))
+    counted = [(loop.instructions, dict(loop.histogram).get(Kind.EXP2, 0)) for loop in loops]
+    return min((turn / scores for turn, scores in counted if scores), default=float("nan"))
 
 
 def slots_table(folder: Path) -> tuple[Table, bool]:

@@ -6,7 +6,8 @@ score, so that two packed conversions stand for one of them; each compute role h
 scores.
 
 FlashAttention-4's figures are those of its own backward kernel for sm_100, bf16, d = 128: 8.5 slots
-without a mask, 9.0 with a causal one, 24.7 with a softcap, counted in the same way.
+without a mask, 9.0 with a causal one, 24.7 with a softcap, counted in the same way. Where tensors
+are read there is none, and the limit is what was measured.
 """
 
 from __future__ import annotations
@@ -37,10 +38,13 @@ attention {name} {{
     heads    = 4
     kv_heads = 2
     head_dim = {head_dim}
+    {inputs}
     score    = {score}
     mask     = {mask}
     passes   = forward, backward
     deterministic = {deterministic}
+    lengths  = {lengths}
+    weights  = {weights}
     schedule {{ gradient_ctas = {ctas} }}
 }}
 """
@@ -59,9 +63,16 @@ class Counted:
     masked: float
     ctas: int = 1
     deterministic: str = "false"
+    inputs: str = ""
+    lengths: str = "any"
+    weights: str = "softmax"
 
 
 CAUSAL = "causal(align = end)"
+SLOPES = "input slopes : f32[heads]"
+DOCUMENTS = "input docs : i32[batch, seq_k]"
+SLOPED = "s + slopes[h] * (k - q_end)"
+ALIKE = f"{CAUSAL} and docs[b, q_end] == docs[b, k]"
 COUNTED = (
     Counted("causal", "s", CAUSAL, 128, 8.5, 9.0),
     Counted("full", "s", "true", 128, 8.5, 9.0),
@@ -75,7 +86,18 @@ COUNTED = (
     Counted("full_192_pair", "s", "true", "192 / 128", 8.5, 9.0, ctas=2),
     Counted("causal_in_turns", "s", CAUSAL, 128, 8.5, 9.0, deterministic="true"),
     Counted("causal_192_in_turns", "s", CAUSAL, "192 / 128", 8.5, 9.0, deterministic="true"),
+    Counted("softcap_pair", "softcap(s, 30)", CAUSAL, 128, 14.0, 14.0, ctas=2),
+    Counted("softcap_64_pair", "softcap(s, 30)", CAUSAL, 64, 14.0, 14.0, ctas=2),
+    Counted("softcap_192_pair", "softcap(s, 30)", CAUSAL, "192 / 128", 14.0, 14.0, ctas=2),
+    Counted("slopes_pair", SLOPED, CAUSAL, 128, 13.0, 14.6, ctas=2, inputs=SLOPES),
+    Counted("documents_pair", "s", ALIKE, 128, 12.1, 12.1, ctas=2, inputs=DOCUMENTS),
+    Counted("both_pair", SLOPED, ALIKE, 128, 19.2, 19.2, ctas=2, inputs=f"{SLOPES}\n{DOCUMENTS}"),
     Counted("causal_pair_in_turns", "s", CAUSAL, 128, 8.5, 9.0, ctas=2, deterministic="true"),
+    Counted("causal_packed", "s", CAUSAL, 128, 8.5, 9.0, lengths="packed"),
+    Counted("causal_192_packed", "s", CAUSAL, "192 / 128", 8.5, 9.0, lengths="packed"),
+    Counted("sigmoid", "s - 3", CAUSAL, 128, 8.5, 11.0, weights="sigmoid"),
+    Counted("sigmoid_192", "s - 3", CAUSAL, "192 / 128", 8.5, 11.0, weights="sigmoid"),
+    Counted("sigmoid_pair", "s - 3", CAUSAL, 128, 8.5, 11.0, ctas=2, weights="sigmoid"),
 )
 
 

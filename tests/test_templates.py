@@ -47,14 +47,19 @@ ARCHITECTURE = re.compile(
 )
 
 CONTEXT_OF = {
+    "backward/beside.py.j2": context_mixed.Beside,
+    "backward/beside_launch.py.j2": context_pipeline.BesideLaunch,
     "backward/common.py.j2": context_backward.Common,
     "backward/eager.py.j2": context_backward.EagerTraining,
     "backward/eager_packed.py.j2": context_backward.EagerTraining,
     "backward/formula.py.j2": context_backward.EagerTraining,
     "backward/pipeline": context_pipeline.Pipeline,
     "backward/pipeline/gradients.py.j2": context_pipeline.ComputeRole,
+    "backward/pipeline/scores.py.j2": context_pipeline.ComputeRole,
     "backward/pipeline/step.py.j2": context_pipeline.ComputeRole,
+    "backward/pipeline/weights.py.j2": context_pipeline.ComputeRole,
     "backward/pipeline/mask.py.j2": context_pipeline.QueryMask,
+    "backward/distances.py.j2": context_backward.DistanceGradient,
     "backward/interface.py.j2": context_backward.GradientInterface,
     "backward/key_steps.py.j2": context_backward.GradientLoop,
     "backward/keys.py.j2": context_backward.GradientLoop,
@@ -65,6 +70,7 @@ CONTEXT_OF = {
     "backward/query_steps.py.j2": context_backward.GradientLoop,
     "backward/spans.py.j2": context_backward.QuerySpans,
     "backward/surround.py.j2": context_surround.Surround,
+    "backward/spread.py.j2": context_backward.BackwardLaunch,
     "concern/attend": context.Attend,
     "concern/cluster": context_blackwell.Specialised,
     "concern/correction": context_blackwell.Correction,
@@ -127,6 +133,7 @@ SKELETONS: dict[str, tuple[Any, ...]] = {
     "blackwell_forward": (context_blackwell.BlackwellContext,),
     "blackwell_training": (context_pipeline.PipelineContext,),
     "blackwell_mixed": (context_mixed.MixedContext,),
+    "blackwell_beside": (context_mixed.BesideContext,),
 }
 """What `ctx` may be in a skeleton: what all modules share reads either."""
 

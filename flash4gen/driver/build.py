@@ -138,12 +138,12 @@ def build_plan(plan: Plan, run: Run, scratch: Path, findings: Findings) -> Built
     best: Built | None = None
     beyond: tuple[Diagnostic, ...] = ()
     current: Plan | None = plan
-    attempts = 0
-    while current is not None and attempts < _ATTEMPTS:
+    attempts, family, own = 0, plan.choice.schedule.family, 0
+    while current is not None and own < _ATTEMPTS:
         built = build_once(current, run, scratch / str(attempts), findings)
         if built is None:
             return None
-        attempts += 1
+        attempts, own = attempts + 1, own + 1
         wanting = next_plan(current, built.artefact)
         problems = _beyond_limits(built)
         beyond = beyond or problems
@@ -153,6 +153,9 @@ def build_plan(plan: Plan, run: Run, scratch: Path, findings: Findings) -> Built
         if wanting is current:
             break
         current = wanting
+        # What was tried of one family says nothing of another one's kernels.
+        if current is not None and current.choice.schedule.family is not family:
+            family, own = current.choice.schedule.family, 0
     if best is None:
         findings.add(*beyond)
     else:
@@ -197,7 +200,9 @@ def _of_gradients(
 ) -> tuple[tuple[Artefact, AnyBackwardSchedule], ...]:
     """Return the kernels of the backward pass, each with its schedule: maybe of another family."""
     backward = plan.choice.backward
-    return () if backward is None else tuple((it, backward.schedule) for it in artefact.backward)
+    if backward is None:
+        return ()
+    return tuple((it, backward.schedule_of(it.kernel)) for it in artefact.backward)
 
 
 def _wanting(

@@ -18,8 +18,8 @@ target tiles tl to_log2 torch total total_k total_q triton v value values visibl
 weights works x
 """
 _OF_GRADIENTS = """
-base2 ctx delta dk do dp dq ds dv dx empty given grad k_tiles made need needs offset padded products
-rest row_tiles sink sums tensors turn turns wide
+base2 ctx delta dk do dp dq ds dtotal dv dx empty given grad k_tiles made mean need needs offset
+padded products rest row_tiles sink sums tensors turn turns wide
 """
 _OF_BLOCKS = "seqused table"
 

@@ -15,11 +15,13 @@ from flash4gen.render.gradients import gradients
 from flash4gen.schedule.backward.model import as_loops
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from flash4gen.ir.nodes import Attention
     from flash4gen.render.context import Constant, Interface, RenderContext
     from flash4gen.render.context_backward import BackwardLaunch
     from flash4gen.render.gradients import Gradients
-    from flash4gen.schedule.backward.model import BackwardChoice, LoopShape
+    from flash4gen.schedule.backward.model import BackwardChoice, BackwardSchedule, LoopShape
 
 
 def training_context(
@@ -66,14 +68,16 @@ def backward_text(
     ``waves``: for AMD.
     """
     pairs = backward_loops.pair_gradients(attention, found)
-    host = replace(backward_eager.launch(attention, found, pairs), any_size=waves)
+    distances = backward_loops.distance_gradients(attention, found)
+    host = replace(backward_eager.launch(attention, found, pairs, distances), any_size=waves)
     zero = attention.empty_row is EmptyRow.ZERO
+    some = [*(["pairs"] if pairs else []), *(["distances"] if distances else [])]
     return Backward(
         weights=Impl("softmax" if attention.normalised else sigmoid_form(waves=waves)),
         extents=Impl("packed" if attention.packed else "batched"),
         common=Common(
-            constants=_constants(choice, pairs=bool(pairs)),
-            options=_options(choice, pairs=bool(pairs), rows=attention.normalised),
+            constants=_constants(choice, some),
+            options=_options(choice, some, rows=attention.normalised),
             derivatives=backward_loops.derivatives(attention, found),
             spans=backward_loops.query_spans(attention),
             pointers=False,
@@ -81,32 +85,47 @@ def backward_text(
         keys=backward_loops.key_loop(attention, found, as_loops(choice.schedule).heads),
         queries=backward_loops.query_loop(attention, found),
         pairs=pairs,
+        distances=distances,
         launch=host,
         eager=backward_eager.eager(attention, found, host, "0.0" if zero else 'float("nan")'),
     )
 
 
-def _constants(choice: BackwardChoice, *, pairs: bool) -> tuple[Constant, ...]:
+def _constants(choice: BackwardChoice, some: Sequence[str]) -> tuple[Constant, ...]:
+    """Return tiles and stages. ``some``: the kernels that not every backward pass has."""
+    rows = integer("ROWS", as_loops(choice.schedule).rows, choice.reason("rows"))
+    return (*kernel_constants(choice, ("keys", "queries", *some)), rows)
+
+
+def kernel_constants(choice: BackwardChoice, kernels: Sequence[str]) -> tuple[Constant, ...]:
+    """Return the shapes of some kernels, by their names."""
     schedule = as_loops(choice.schedule)
     found: list[Constant] = []
-    shapes = [("keys", schedule.keys), ("queries", schedule.queries)]
-    for name, shape in [*shapes, *([("pairs", schedule.pairs)] if pairs else [])]:
-        upper, reason = name.upper(), choice.reason(name)
+    for name in kernels:
+        shape, upper, reason = _shape(schedule, name), name.upper(), choice.reason(name)
         found.append(integer(f"{upper}_TILE_Q", shape.tile_q, reason))
         found.append(integer(f"{upper}_TILE_K", shape.tile_k))
         if name != "pairs":
             found.append(integer(f"{upper}_STAGES", shape.stages))
-    return (*found, integer("ROWS", schedule.rows, choice.reason("rows")))
-
-
-def _options(choice: BackwardChoice, *, pairs: bool, rows: bool) -> tuple[Option, ...]:
-    schedule = as_loops(choice.schedule)
-
-    def option(name: str, shape: LoopShape) -> Option:
-        stages = f'"num_stages": {shape.stages}'
-        return Option(name, f'{{**OPTIONS, "num_warps": {shape.warps}, {stages}}}')
-
-    found = [option("KEYS_OPTIONS", schedule.keys), option("QUERIES_OPTIONS", schedule.queries)]
-    found += [option("PAIRS_OPTIONS", schedule.pairs)] if pairs else []
-    found += [Option("ROWS_OPTIONS", '{**OPTIONS, "num_warps": 4}')] if rows else []
     return tuple(found)
+
+
+def _options(choice: BackwardChoice, some: Sequence[str], *, rows: bool) -> tuple[Option, ...]:
+    found = kernel_options(choice, ("keys", "queries", *some))
+    return (*found, Option("ROWS_OPTIONS", '{**OPTIONS, "num_warps": 4}')) if rows else found
+
+
+def kernel_options(choice: BackwardChoice, kernels: Sequence[str]) -> tuple[Option, ...]:
+    """Return the compiler options of some kernels, by their names."""
+    schedule = as_loops(choice.schedule)
+    found: list[Option] = []
+    for name in kernels:
+        shape = _shape(schedule, name)
+        parts = f'"num_warps": {shape.warps}, "num_stages": {shape.stages}'
+        found.append(Option(f"{name.upper()}_OPTIONS", f"{{**OPTIONS, {parts}}}"))
+    return tuple(found)
+
+
+def _shape(schedule: BackwardSchedule, name: str) -> LoopShape:
+    shape: LoopShape = getattr(schedule, name)
+    return shape

@@ -17,13 +17,14 @@ from flash4gen.render.gradients import CANONICAL, Where, factor
 from flash4gen.render.inputs import attention_names, eager_reads
 from flash4gen.render.shared_expr import shared_statements
 from flash4gen.render.source_expr import TORCH, variable_names
+from flash4gen.render.spread import spread_sum, spreads
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from flash4gen.ir.expr import Input
     from flash4gen.ir.nodes import Attention
-    from flash4gen.render.context_backward import PairGradient
+    from flash4gen.render.context_backward import DistanceGradient, PairGradient
     from flash4gen.render.gradients import Gradients, Summed
 
 _WIDTH = 88
@@ -43,7 +44,10 @@ _AXES = {Where.ROWS: (Var.B, Var.H, Var.Q), Where.KEYS: (Var.B, Var.H, Var.K)}
 
 
 def launch(
-    attention: Attention, found: Gradients, pairs: tuple[PairGradient, ...]
+    attention: Attention,
+    found: Gradients,
+    pairs: tuple[PairGradient, ...] = (),
+    distances: tuple[DistanceGradient, ...] = (),
 ) -> BackwardLaunch:
     """Return the launcher: what it is given, and how gradients of inputs leave it."""
     second = "lse" if attention.normalised else "total"
@@ -58,8 +62,10 @@ def launch(
         query_sums=tuple(f"sum_{item.name}" for item in found.at(Where.ROWS)),
         key_sums=tuple(f"sum_{item.name}" for item in found.at(Where.KEYS)),
         pairs=pairs,
+        distances=distances,
+        spreads=spreads(attention, found),
         sinks=tuple(_sink_lines(attention, found)),
-        placed=tuple(_placed(found, packed=attention.packed)),
+        placed=tuple(_placed(attention, found)),
     )
 
 
@@ -95,12 +101,16 @@ def _sink_tensors(attention: Attention) -> tuple[str, ...]:
     return tuple(tensor.name for tensor in attention.inputs if tensor.name in read)
 
 
-def _placed(found: Gradients, *, packed: bool) -> list[str]:
+def _placed(attention: Attention, found: Gradients) -> list[str]:
     """Return the lines that bring what was summed into the shapes of the inputs, and the return."""
     lines: list[str] = []
-    for tensor in found.inputs:
+    packed = attention.packed
+    for position, tensor in enumerate(found.inputs, 3):
         items = [item for item in found.summed if item.lookup.tensor == tensor]
         name = f"d_{tensor.name}"
+        if any(item.computed for item in items):
+            lines += _placed_by_index(attention, tensor, items, position)
+            continue
         if len(items) == 1 and not _fixed(items[0]):
             summed = _axes_summed(items[0], packed=packed)
             lines.append(f"{name} = {summed}.to({tensor.name}.dtype).contiguous()")
@@ -113,6 +123,24 @@ def _placed(found: Gradients, *, packed: bool) -> list[str]:
         *lines,
         f"found = ({given})",
         "return [x if need else q.new_empty(0) for x, need in zip(found, needs, strict=True)]",
+    ]
+
+
+def _placed_by_index(
+    attention: Attention, tensor: Input, items: list[Summed], position: int
+) -> list[str]:
+    """Return the same for an input whose indices are computed: only if its gradient is needed."""
+    packed, name = attention.packed, f"d_{tensor.name}"
+    plain = [item for item in items if not item.computed]
+    first, *others = (item for item in items if item.computed)
+    adding = [spread_sum(attention, item, f"{name} += ") for item in others]
+    adding += [f"{name}{_index(item)} += {_axes_summed(item, packed=packed)}" for item in plain]
+    return [
+        f"{name} = {tensor.name}.new_empty(0)",
+        f"if needs[{position}]:",
+        f"    {spread_sum(attention, first, f'{name} = ')}",
+        *(f"    {line}" for line in adding),
+        f"    {name} = {name}.to({tensor.name}.dtype)",
     ]
 
 
@@ -199,6 +227,7 @@ def eager(
         kept=plain.kept,
         dp="dp" if plain.kept else "do @ values.mT",
         ds="dx" if found.by_s == ONE else _guarded("dx" + factor(found.by_s, "s"), found.by_s),
+        by_distance=bool(found.at(Where.DISTANCES)),
         apart=attention.packed,
         sequences=sequences(attention, found, plain),
     )
@@ -250,6 +279,9 @@ def _sums(found: Gradients) -> list[str]:
         term = "dx" + factor(item.by, item.name)
         term = _guarded(term, item.by)
         name = f"sum_{item.name}"
+        if item.where is Where.DISTANCES:
+            lines.append(f"{name} = _by_distance({term})")
+            continue
         if item.where is not Where.PAIRS:
             axis = -1 if item.where is Where.ROWS else -2
             whole = term if term.isidentifier() or term.startswith("torch.") else f"({term})"

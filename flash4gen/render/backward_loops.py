@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from flash4gen.ir.derivative import ONE
+from flash4gen.ir.distance import by_distance, of_distance
 from flash4gen.ir.expr import SCORE, Literal, Var, lookups, variables
 from flash4gen.ir.masks import always_true
 from flash4gen.ir.masks.transpose import query_bounds
@@ -13,6 +14,7 @@ from flash4gen.ir.printer import format_expr
 from flash4gen.render import expressions
 from flash4gen.render.context_backward import (
     Derivatives,
+    DistanceGradient,
     GradientLoop,
     PairGradient,
     QuerySpans,
@@ -102,6 +104,14 @@ def key_loop(attention: Attention, found: Gradients, heads: HeadLoop) -> Gradien
     return replace(loop, together=True, handed=tuple(handed), head=line)
 
 
+def alone(loop: GradientLoop) -> GradientLoop:
+    """Return a loop that adds up gradients of inputs only: those of q, k and v are a pipeline's.
+
+    Its derivatives hold none by the score.
+    """
+    return replace(loop, alone=True, results=", ".join(value.name for value in loop.sums))
+
+
 def pair_gradients(attention: Attention, found: Gradients) -> tuple[PairGradient, ...]:
     """Return the kernels of the gradients of inputs with an element per score."""
     return tuple(_pair(attention, found, item) for item in found.at(Where.PAIRS))
@@ -142,6 +152,44 @@ def _pair(attention: Attention, found: Gradients, item: Summed) -> PairGradient:
     )
 
 
+def distance_gradients(attention: Attention, found: Gradients) -> tuple[DistanceGradient, ...]:
+    """Return the kernels of the gradients of inputs with an element per distance."""
+    return tuple(_distance(attention, found, item) for item in found.at(Where.DISTANCES))
+
+
+def _distance(attention: Attention, found: Gradients, item: Summed) -> DistanceGradient:
+    guarded = not isinstance(item.by, Literal)
+    keys = "keys[None, :] < seq_k"
+    # The lse of queries that do not exist is infinite: no key weighs anything for them.
+    alone = attention.normalised and not guarded
+    loop = _loop(
+        attention,
+        found,
+        (item,),
+        names=UPRIGHT,
+        varies=_differs_on_a_diagonal,
+        indents=(4, 8),
+        edge=keys if alone else f"(rows[:, None] < seq_q) & ({keys})",
+        results=(),
+        kernel="DISTANCES",
+    )
+    return DistanceGradient(
+        name=f"sum_{item.name}",
+        tensor=item.lookup.tensor.name,
+        position=3 + found.inputs.index(item.lookup.tensor),
+        function=f"_{item.name}_distance_gradient_kernel",
+        alike=of_distance(attention.mask),
+        loop=loop,
+        term=f"dx{factor(item.by, item.name)}",
+        guarded=guarded,
+    )
+
+
+def _differs_on_a_diagonal(lookup: Lookup) -> bool:
+    """Whether a look-up differs from tile to tile of a diagonal, where distances are the same."""
+    return bool({Var.Q, Var.K} & variables(lookup)) and not by_distance(lookup)
+
+
 def _loop(  # noqa: PLR0913 - what tells the loops apart
     attention: Attention,
     found: Gradients,
@@ -176,7 +224,9 @@ def _loop(  # noqa: PLR0913 - what tells the loops apart
             *handed(attention, "k_first" if transposed else "q_first"),
         ),
         score=_score(attention, found, names, indents[1]),
-        visible=_visible(attention, names, edge) if results else _seen(attention, names, edge),
+        visible=_visible(attention, names, edge)
+        if results
+        else _seen(attention, names, edge, indents[1]),
         terms=tuple(terms),
         guards=tuple(term.name for term in terms if term.name in moving),
         ds="dx" if found.by_s == ONE else "ds",
@@ -227,9 +277,11 @@ def _visible(attention: Attention, names: dict[Var, str], edge: str) -> str:
     return call(arguments, f"visible = ({edge}) & _visible(", indent=12)
 
 
-def _seen(attention: Attention, names: dict[Var, str], edge: str) -> str:
+def _seen(attention: Attention, names: dict[Var, str], edge: str, indent: int) -> str:
     """Return the same in a kernel in which `visible` is a range of keys."""
     if always_true(attention.mask):
         return f"seen = {edge}"
     arguments = expressions.call_arguments(attention.mask, attention, names)
-    return f"seen = {edge}\n{' ' * 16}{call(arguments, 'seen = seen & _visible(', indent=16)}"
+    return (
+        f"seen = {edge}\n{' ' * indent}{call(arguments, 'seen = seen & _visible(', indent=indent)}"
+    )

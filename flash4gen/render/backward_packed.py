@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flash4gen.ir.expr import Var, variables
-from flash4gen.render.context_backward import EagerSequences
+from flash4gen.render.context_backward import EagerSequences, Value
 from flash4gen.render.gradients import Where
 
 if TYPE_CHECKING:
@@ -27,6 +27,15 @@ PACKED_SINK_AXES = {
 }
 """What a sink reads, for each row of all sequences."""
 
+_SLOTS = {Where.ROWS: "at", Where.KEYS: "seen", Where.DISTANCES: "places"}
+"""What the sums of a sequence are among those of all, where they have as many rows, keys, both."""
+
+_ZEROS = {
+    "at": "torch.zeros_like({})",
+    "seen": "{}.new_zeros(HEADS.value, k.shape[0])",
+    "places": "{}.new_zeros(HEADS.value, q.shape[0] + k.shape[0])",
+}
+
 
 def starts_read(sink: Expr) -> list[str]:
     """Return which of the tensors that say where sequences start a sink needs."""
@@ -41,8 +50,10 @@ def sequences(attention: Attention, found: Gradients, plain: Eager) -> EagerSequ
     tensors = tuple(tensor.name for tensor in attention.inputs)
     sink = ("_sink",) if attention.sink is not None else ()
     stored = ("out", second)
-    sums = tuple(f"sum_{item.name}" for item in found.at(Where.ROWS))
-    rows = (*(("delta",) if found.at(Where.SINK) else ()), *sums)
+    rows = [("delta", "at")] if found.at(Where.SINK) else []
+    rows += [
+        (f"sum_{item.name}", slot) for where, slot in _SLOTS.items() for item in found.at(where)
+    ]
     given = ("grad_out", f"grad_{second}", "q", "k", "v")
     of_rows = {"lse": "lse[None, :, at]", "total": "total[None, :, at]"}
     return EagerSequences(
@@ -61,8 +72,12 @@ def sequences(attention: Attention, found: Gradients, plain: Eager) -> EagerSequ
             "out[None, at]",
             of_rows[second],
         ),
-        gradient_results=("dq", "dk", "dv", *rows),
-        gradient_targets=("dq[at]", "dk[seen]", "dv[seen]", *(f"{name}[:, at]" for name in rows)),
-        row_sums=rows,
+        gradient_results=("dq", "dk", "dv", *(name for name, _ in rows)),
+        gradient_targets=(
+            *("dq[at]", "dk[seen]", "dv[seen]"),
+            *(f"{name}[:, {slot}]" for name, slot in rows),
+        ),
+        sums=tuple(Value(name, _ZEROS[slot].format(second)) for name, slot in rows),
+        by_distance=bool(found.at(Where.DISTANCES)),
         by_sequence=any(Var.B in item.kept for item in found.summed),
     )

@@ -17,7 +17,7 @@ from flash4gen.render.context_blackwell import Normalise
 from flash4gen.render.context_inputs import Inputs
 from flash4gen.render.inputs import in_loop, ordered, outside, read, tensor_text, value_names
 from flash4gen.render.key_masks import is_word
-from flash4gen.render.row_reads import by_rows, element_text, row_read, row_text
+from flash4gen.render.row_reads import by_rows, element_text, row_read, row_text, widened
 from flash4gen.render.source_expr import TRITON, statements, variable_names
 
 if TYPE_CHECKING:
@@ -176,7 +176,9 @@ def _texts(attention: Attention, found: Reads) -> dict[Input, InputText]:
         single = tuple(lookup for lookup in own if lookup not in found.rows)
         if own:
             text = tensor_text(tensor, single or own)
-            texts[tensor] = row_text(text, tensor, rows, attention) if rows else text
+            texts[tensor] = (
+                row_text(text, tensor, rows, attention) if rows else widened(text, tensor)
+            )
             if rows and single:
                 element = element_text(text, tensor)
                 texts[tensor] = replace(texts[tensor], element=element)

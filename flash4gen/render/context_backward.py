@@ -103,6 +103,7 @@ class GradientLoop:
         scales: whether the score reads scaled products, whatever the forward pass's reads.
         together: whether one loop goes over the queries of all heads of a group.
         head: the line that says which head a step is for, where one loop has several.
+        alone: whether it sums gradients of inputs only: those of q, k and v are a pipeline's.
     """
 
     inputs: Inputs
@@ -122,6 +123,7 @@ class GradientLoop:
     scales: bool
     together: bool = False
     head: str = ""
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,6 +157,51 @@ class PairGradient:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DistanceGradient:
+    """The kernel of the gradient of an input with an element per distance.
+
+    Attributes:
+        name: of its sums, one for each distance.
+        tensor: of the input.
+        position: among all gradients.
+        function: the kernel's name.
+        alike: whether the mask sees the same of all tiles on a diagonal.
+        loop: how scores are recomputed.
+        term: what is added up.
+        guarded: whether it may be infinite where a key is hidden.
+    """
+
+    name: str
+    tensor: str
+    position: int
+    function: str
+    alike: bool
+    loop: GradientLoop
+    term: str
+    guarded: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spread:
+    """The function that says which element of an input each sum belongs to.
+
+    Attributes:
+        name: of the function.
+        element: the look-up, in the spec's language.
+        signature, names: its parameters with their types, and its arguments.
+        body: its lines.
+        places: what it returns, an index for each axis of the input.
+    """
+
+    name: str
+    element: str
+    signature: tuple[str, ...]
+    names: tuple[str, ...]
+    body: tuple[str, ...]
+    places: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BackwardLaunch:
     """The launcher of the backward kernels.
 
@@ -164,7 +211,8 @@ class BackwardLaunch:
         wanted: the gradients, in words.
         second: name of the forward pass's second result.
         query_sums, key_sums: gradients of inputs that the kernels sum along rows and keys.
-        pairs: those that have kernels of their own.
+        pairs, distances: those that have kernels of their own.
+        spreads: what says which element a sum belongs to, where indices are computed.
         sinks: the lines that give the gradient of the sink's logit.
         placed: the lines that bring gradients of inputs into the inputs' shapes, and the return.
         any_size: as for ``Launch``.
@@ -177,6 +225,8 @@ class BackwardLaunch:
     query_sums: tuple[str, ...]
     key_sums: tuple[str, ...]
     pairs: tuple[PairGradient, ...]
+    distances: tuple[DistanceGradient, ...]
+    spreads: tuple[Spread, ...]
     sinks: tuple[str, ...]
     placed: tuple[str, ...]
     any_size: bool = False
@@ -191,7 +241,9 @@ class EagerSequences:
         lengths: the arguments of the function that checks lengths.
         gradient_signature, gradient_names: of the function of its gradients, and its arguments.
         gradient_results, gradient_targets: what that gives, and where it goes.
-        row_sums: what is known for each row, before gradients of inputs are summed.
+        sums: what is known for each row, key or distance, before gradients of inputs are summed,
+            and what it is before all sequences.
+        by_distance: whether something is known for each distance.
         by_sequence: whether there are sums over the rows of each sequence.
     """
 
@@ -202,7 +254,8 @@ class EagerSequences:
     gradient_names: tuple[str, ...]
     gradient_results: tuple[str, ...]
     gradient_targets: tuple[str, ...]
-    row_sums: tuple[str, ...]
+    sums: tuple[Value, ...]
+    by_distance: bool
     by_sequence: bool
 
 
@@ -228,6 +281,7 @@ class EagerTraining:
         ds: gradient of the scaled product.
         kept: as for ``Eager``.
         dp: gradient of the weights.
+        by_distance: whether something is summed for each distance.
         apart: whether each sequence is computed by itself, of packed ones.
         sequences: what computes them one by one.
     """
@@ -261,6 +315,7 @@ class EagerTraining:
     ds: str
     kept: tuple[str, ...]
     dp: str
+    by_distance: bool
     apart: bool
     sequences: EagerSequences
 
@@ -308,6 +363,7 @@ class Backward:
     keys: GradientLoop
     queries: GradientLoop
     pairs: tuple[PairGradient, ...]
+    distances: tuple[DistanceGradient, ...]
     launch: BackwardLaunch
     eager: EagerTraining
 

@@ -6,10 +6,25 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flash4gen.render.context_blackwell import BlackwellContext
+from flash4gen.render.context_pipeline import PipelineContext
 
 if TYPE_CHECKING:
-    from flash4gen.render.context import Arithmetic, Constant, LoadText, Mask, Option, Score
-    from flash4gen.render.context_backward import Backward
+    from flash4gen.render.context import (
+        Arithmetic,
+        Constant,
+        Impl,
+        LoadText,
+        Mask,
+        Option,
+        Score,
+    )
+    from flash4gen.render.context_backward import (
+        Backward,
+        Common,
+        DistanceGradient,
+        GradientLoop,
+        PairGradient,
+    )
     from flash4gen.render.context_inputs import Inputs
 
 
@@ -55,4 +70,35 @@ class MixedContext(BlackwellContext):
     """
 
     backward: Backward
+    triton: InTriton
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beside:
+    """The portable kernels that sum gradients of inputs beside a pipeline, each only those.
+
+    Attributes:
+        weights, extents: their concerns.
+        common: constants, options, derivatives and spans.
+        queries, keys: the loops of sums by query and by key, where there are some.
+        pairs, distances: gradients with an element per score, and per distance.
+    """
+
+    weights: Impl
+    extents: Impl
+    common: Common
+    queries: GradientLoop | None
+    keys: GradientLoop | None
+    pairs: tuple[PairGradient, ...]
+    distances: tuple[DistanceGradient, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BesideContext(PipelineContext):
+    """What a module of a pipeline with portable sums beside it is printed from.
+
+    Templates know it as ``ctx``.
+    """
+
+    beside: Beside
     triton: InTriton

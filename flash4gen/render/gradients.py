@@ -3,32 +3,29 @@
 In: an ``Attention``, simplified. Out: derivatives of its score, and a ``Summed`` for each look-up
 that its score or sink moves with. The sum over all scores that read one element is taken where it
 costs least: along the rows by the kernel of the queries, along the keys by that of the keys; an
-input with an element per score has a kernel of its own. None of them adds in an order that depends
-on timing.
+input with an element per score has a kernel of its own, and so has one with an element per
+distance, whose scores lie on a diagonal. Where an index is computed, the host then gives each sum
+its element. None of them adds in an order that depends on timing.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from flash4gen.ir.core import core, moved_around
 from flash4gen.ir.derivative import ONE, ZERO, derivative
-from flash4gen.ir.expr import SCORE, Expr, Extent, Literal, Lookup, Type, Var, Variable, lookups
+from flash4gen.ir.elements import has_gradient, is_plain
+from flash4gen.ir.expr import SCORE, Expr, Literal, Lookup, Type, Var, lookups, variables
 from flash4gen.render.inputs import attention_names
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from flash4gen.ir.expr import Input
     from flash4gen.ir.nodes import Attention
 
-_OWN = {
-    Extent.HEADS: Var.H,
-    Extent.KV_HEADS: Var.HKV,
-    Extent.BATCH: Var.B,
-    Extent.SEQ_Q: Var.Q,
-    Extent.SEQ_K: Var.K,
-}
 CANONICAL = (Var.B, Var.H, Var.HKV, Var.Q, Var.K)
 """The order of axes in which gradients of inputs are computed."""
 
@@ -39,6 +36,7 @@ class Where(StrEnum):
     ROWS = "rows"  # once per query and head, by the kernel of the queries
     KEYS = "keys"  # once per key and head, by the kernel of the keys
     PAIRS = "pairs"  # an element per score: a kernel of its own
+    DISTANCES = "distances"  # once per distance k − q and head: a kernel of its own
     SINK = "sink"  # from what is known of each row
 
 
@@ -52,6 +50,8 @@ class Summed:
         by: derivative of the score, or of the sink, by it.
         where: where it is summed.
         kept: the variables that index it, in canonical order.
+        computed: whether indices of its tensor are more than variables and numbers: several sums
+            may then belong to one element, and others to none.
     """
 
     lookup: Lookup
@@ -59,6 +59,7 @@ class Summed:
     by: Expr
     where: Where
     kept: tuple[Var, ...]
+    computed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,17 +107,25 @@ def gradients(attention: Attention) -> Gradients:
             by = derivative(whole, lookup)
             if by == ZERO:
                 continue
-            if not _is_plain(lookup):
+            where = _where(lookup)
+            if where is None:
                 refused.append(lookup.tensor)
                 continue
-            kept = tuple(var for var in CANONICAL if Variable(var) in lookup.indices)
-            where = Where.SINK if in_sink else _where(kept)
-            # The same element may be read by both, and has a sum in each.
-            name = f"{names[lookup]}_sink" if in_sink else names[lookup]
-            summed.append(Summed(lookup=lookup, name=name, by=by, where=where, kept=kept))
+            read = variables(lookup)
+            summed.append(
+                Summed(
+                    lookup=lookup,
+                    # The same element may be read by both, and has a sum in each.
+                    name=f"{names[lookup]}_sink" if in_sink else names[lookup],
+                    by=by,
+                    where=Where.SINK if in_sink else where,
+                    kept=tuple(var for var in CANONICAL if var in read),
+                    computed=not is_plain(lookup),
+                )
+            )
     return Gradients(
         by_s=derivative(attention.score, SCORE),
-        summed=tuple(item for item in summed if item.lookup.tensor not in refused),
+        summed=tuple(_alike(item for item in summed if item.lookup.tensor not in refused)),
         refused=tuple(dict.fromkeys(refused)),
     )
 
@@ -128,23 +137,23 @@ def moved_inputs(attention: Attention) -> tuple[Input, ...]:
     return tuple(it for it in attention.inputs if it in moving)
 
 
-def _is_plain(lookup: Lookup) -> bool:
-    """Whether each axis is indexed by its own variable, or by a number inside of it."""
-    seen: set[Expr] = set()
-    for index, extent in zip(lookup.indices, lookup.tensor.axes, strict=True):
-        if isinstance(index, Literal):
-            if not (isinstance(extent, int) and 0 <= index.value < extent):
-                return False
-        elif isinstance(extent, int) or index != Variable(_OWN[extent]) or index in seen:
-            return False
-        seen.add(index)
-    return not {Variable(Var.H), Variable(Var.HKV)} <= seen
+def _alike(summed: Iterable[Summed]) -> Iterator[Summed]:
+    """Yield what is summed, all of an input by computed indices if some of it is."""
+    found = tuple(summed)
+    tensors = {item.lookup.tensor for item in found if item.computed}
+    for item in found:
+        computed = item.lookup.tensor in tensors and item.where is not Where.PAIRS
+        yield replace(item, computed=computed)
 
 
-def _where(kept: tuple[Var, ...]) -> Where:
-    if Var.K not in kept:
-        return Where.ROWS
-    return Where.PAIRS if Var.Q in kept else Where.KEYS
+def _where(lookup: Lookup) -> Where | None:
+    """Return where the gradient of what a look-up reads is summed, None if nowhere."""
+    read = variables(lookup)
+    if not has_gradient(lookup):
+        return None
+    if not {Var.Q, Var.K} <= read:
+        return Where.KEYS if Var.K in read else Where.ROWS
+    return Where.PAIRS if is_plain(lookup) else Where.DISTANCES
 
 
 def factor(by: Expr, name: str) -> str:

@@ -46,12 +46,12 @@ def mixed_context(
         "interface": differentiable(attention, found, backward.launch, forward.interface),
         "imports": _imports(forward, helpers),
         "backward": backward,
-        "triton": _in_triton(attention, choice, forward, helpers, moving=bool(found.moving)),
+        "triton": in_triton(attention, choice, forward, helpers, moving=bool(found.moving)),
     }
     return MixedContext(**{**kept, **more})
 
 
-def _in_triton(
+def in_triton(
     attention: Attention,
     choice: BackwardChoice,
     forward: BlackwellContext,
@@ -59,6 +59,15 @@ def _in_triton(
     *,
     moving: bool,
 ) -> InTriton:
+    """Return what portable kernels compute with beside those of a warp-specialised module.
+
+    Args:
+        attention: the variant, simplified.
+        choice: the shapes of the kernels, a ``BackwardSchedule``.
+        forward: the context of the rest of the module.
+        helpers: the functions that expressions call.
+        moving: whether scores come with derivatives.
+    """
     schedule = as_loops(choice.schedule)
     read, mask = expressions.input_tensors(attention), expressions.mask(attention)
     plain = attention.score == SCORE or moving

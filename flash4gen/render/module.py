@@ -18,9 +18,11 @@ from flash4gen.ir.nodes import EmptyRow
 from flash4gen.ir.simplify import simplify
 from flash4gen.render import dropout, expressions, formats, rows
 from flash4gen.render.backward import training_context
+from flash4gen.render.beside import beside_context
 from flash4gen.render.blackwell import blackwell_context
 from flash4gen.render.constants import TORCH_DTYPE, constants
 from flash4gen.render.context import Header, Impl, Interface, Launch, RenderContext, Sequences
+from flash4gen.render.context_pipeline import PipelineContext
 from flash4gen.render.environment import NOTHING, environment
 from flash4gen.render.faults import blamed
 from flash4gen.render.inputs import arguments
@@ -91,6 +93,8 @@ def render(
         if choice.backward is not None:
             both = mixed_context if choice.mixed else pipeline_context
             context = both(short, choice.backward, context)
+            if choice.backward.beside is not None and isinstance(context, PipelineContext):
+                context = beside_context(short, choice.backward.beside, context)
     else:
         context = _context(short, hardware, choice, head, face)
         if choice.backward is not None:
@@ -117,6 +121,8 @@ def _passes(choice: Choice) -> str:
     """Return what the skeleton of a choice is called after its family."""
     if choice.backward is None:
         return "forward"
+    if choice.backward.beside is not None:
+        return "beside"
     return "mixed" if choice.mixed else "training"
 
 

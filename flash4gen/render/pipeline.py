@@ -18,9 +18,15 @@ from flash4gen.render.context_blackwell import Named
 from flash4gen.render.context_pipeline import Pair, Pipeline, PipelineContext
 from flash4gen.render.environment import LINE, call
 from flash4gen.render.gradients import gradients
-from flash4gen.render.pipeline_compute import compute_role, gradient_factor
+from flash4gen.render.pipeline_compute import (
+    compute_role,
+    gradient_factor,
+    places,
+    score_slope,
+)
+from flash4gen.render.pipeline_inputs import row_numbers
 from flash4gen.schedule.backward.pipeline.model import PART, KeyOrder, QuerySum
-from flash4gen.schedule.backward.pipeline.pair import SHARED, is_apart
+from flash4gen.schedule.backward.pipeline.pair import SHARED, in_pieces, is_apart
 from flash4gen.schedule.backward.pipeline.plan import pipeline_plan
 from flash4gen.schedule.blackwell.memory import GROUP
 
@@ -30,6 +36,7 @@ if TYPE_CHECKING:
     from flash4gen.ir.expr import Expr
     from flash4gen.ir.nodes import Attention
     from flash4gen.render.context import Arithmetic, Constant
+    from flash4gen.render.context_backward import BackwardLaunch
     from flash4gen.render.context_blackwell import BlackwellContext
     from flash4gen.schedule.backward.model import BackwardChoice
     from flash4gen.schedule.backward.pipeline.model import PipelineSchedule
@@ -65,6 +72,9 @@ _OF_PAIR = {
 }
 """The barriers that say something else where two CTAs share all products."""
 
+_OF_SIGMOID = {"rows_full": "load → compute: gradients of totals of a query tile"}
+"""The barriers that say something else where weights are not normalised."""
+
 _ORDER = {
     KeyOrder.LONGEST_FIRST: "those that most queries see first",
     KeyOrder.KEY_TILES_FIRST: "one head after the other",
@@ -82,6 +92,14 @@ _PLACE = {
 }
 
 
+_PACKED_PLACE = {
+    KeyOrder.LONGEST_FIRST: ("slot, hkv = program // KV_HEADS, program % KV_HEADS",),
+    KeyOrder.KEY_TILES_FIRST: ("slot, hkv = program % slots, program // slots",),
+    KeyOrder.SHORTEST_FIRST: ("slot, hkv = slots - 1 - program // KV_HEADS, program % KV_HEADS",),
+}
+"""The same where sequences are packed: slots are key tiles of all of them."""
+
+
 def pipeline_context(
     attention: Attention, choice: BackwardChoice, forward: BlackwellContext
 ) -> PipelineContext:
@@ -93,7 +111,7 @@ def pipeline_context(
         forward: the context of its forward pass.
     """
     found = gradients(attention)
-    host = backward_eager.launch(attention, found, ())
+    host = backward_eager.launch(attention, found)
     zero = attention.empty_row is EmptyRow.ZERO
     name, digest = forward.interface.name, forward.interface.digest
     kept = {field.name: getattr(forward, field.name) for field in fields(forward)}
@@ -105,27 +123,25 @@ def pipeline_context(
         constants=_constants(attention, choice, schedule),
         options=tuple(_options(schedule)),
         order=_ORDER[schedule.order],
-        place=_PLACE[schedule.order],
+        place=(_PACKED_PLACE if attention.packed else _PLACE)[schedule.order],
         spans=spans,
         ordered=schedule.query_sum is QuerySum.ORDERED,
         compute=compute,
         barriers=_barriers(schedule),
         parts=tuple(_parts(schedule, compute.handed)),
         warps=f"[{', '.join([*[str(GROUP)] * schedule.compute_roles, '1', '1'])}]",
-        registers=(
-            *["COMPUTE_REGISTERS"] * schedule.compute_roles,
-            "PRODUCT_REGISTERS",
-            "PRODUCT_REGISTERS",
-        ),
+        registers=(*["COMPUTE_REGISTERS"] * schedule.compute_roles, *["PRODUCT_REGISTERS"] * 2),
         dtype=compute.dtype,
         rest=compute.rest,
-        pair=Pair(apart=is_apart(schedule)) if pair else None,
+        packed=attention.packed,
+        places=places(attention),
+        pair=Pair(apart=is_apart(schedule), pieces=in_pieces(schedule)) if pair else None,
         kernel_options="GRADIENT_OPTIONS" if pair else "OPTIONS",
         width=compute.width,
         fetched=_fetched(schedule),
         summed=_summed(schedule),
         sent="HEAD_WIDE" if schedule.rest else "DQ_COLUMNS",
-        launch=host,
+        launch=_of_keys(host) if attention.packed else host,
         eager=backward_eager.eager(attention, found, host, "0.0" if zero else 'float("nan")'),
     )
     helpers = _helpers(attention, forward, [by for _, by in found.moving])
@@ -140,6 +156,12 @@ def pipeline_context(
         "imports": _imports(forward, helpers),
     }
     return PipelineContext(**{**kept, **more})
+
+
+def _of_keys(host: BackwardLaunch) -> BackwardLaunch:
+    """Return a launcher whose sums for each sequence are over its keys, not over its queries."""
+    lines = (line.replace(", cu_seqlens_q)", ", cu_seqlens_k)") for line in host.placed)
+    return replace(host, placed=tuple(lines))
 
 
 def _options(schedule: PipelineSchedule) -> Iterator[Option]:
@@ -198,7 +220,8 @@ def _fetched(schedule: PipelineSchedule) -> tuple[str, ...]:
         again = (*again, "q_columns_rest_desc")
     loaded = ("q_desc", "k_desc", "v_desc", "do_desc", *rest, *again)
     read = ("inputs",) if schedule.row_bytes else ()
-    return (*loaded, "lse_ptr", "delta_ptr", *read, "memory", "bars", "problem")
+    numbers = row_numbers(normalised=schedule.normalised)
+    return (*loaded, *numbers, *read, "memory", "bars", "problem")
 
 
 def _summed(schedule: PipelineSchedule) -> str:
@@ -210,6 +233,7 @@ def _summed(schedule: PipelineSchedule) -> str:
 
 def _barriers(schedule: PipelineSchedule) -> tuple[Named, ...]:
     known = {**_PURPOSE, **_OF_PAIR} if schedule.ctas > 1 else _PURPOSE
+    known = known if schedule.normalised else {**known, **_OF_SIGMOID}
     return tuple(
         Named(
             it.name,
@@ -239,11 +263,27 @@ def _constants(
         decimal(
             "GRADIENT_SCALE", gradient_factor(attention), "of dQ and dK: constant factors of ds"
         ),
+        *_slope(attention),
         integer("COMPUTE_REGISTERS", schedule.compute_registers, reason("compute_registers")),
         integer("PRODUCT_REGISTERS", schedule.other_registers, reason("other_registers")),
-        integer("ROWS_BEFORE", schedule.rows, reason("rows")),
+        *_before(schedule, reason),
         integer("CONVERTED", CONVERTED, "elements of dQ per program that converts them"),
     )
+
+
+def _slope(attention: Attention) -> tuple[Constant, ...]:
+    """Return the constant that a sigmoid's gradients of scores hold, if there is one."""
+    slope = score_slope(attention)
+    if slope == 1.0:
+        return ()
+    return (decimal("SCORE_SLOPE", slope, "the constant factors that gradients of scores hold"),)
+
+
+def _before(schedule: PipelineSchedule, reason: Callable[[str], str]) -> tuple[Constant, ...]:
+    """Return the rows of a program before the pipeline; sigmoid weights need nothing before it."""
+    if not schedule.normalised:
+        return ()
+    return (integer("ROWS_BEFORE", schedule.rows, reason("rows")),)
 
 
 def _of_pair(schedule: PipelineSchedule) -> tuple[Constant, ...]:
@@ -274,9 +314,10 @@ def _sent(schedule: PipelineSchedule, reason: Callable[[str], str]) -> tuple[Con
             integer("HEAD_REST", schedule.rest, f"the others; of dQ, {reason('dq_slots')}"),
         )
     slots = integer("DQ_SLOTS", schedule.dq_slots, reason("dq_slots"))
-    if schedule.ctas > 1:
+    if schedule.ctas > 1 and not in_pieces(schedule):
         return (slots,)
-    return (integer("DQ_COLUMNS", schedule.dq_columns, reason("dq_columns")), slots)
+    columns = integer("DQ_COLUMNS", schedule.dq_columns, reason("dq_columns"))
+    return (columns,) if schedule.ctas > 1 else (columns, slots)
 
 
 def _sent_by_both(schedule: PipelineSchedule, reason: Callable[[str], str]) -> tuple[Constant, ...]:

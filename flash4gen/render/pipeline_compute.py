@@ -7,10 +7,12 @@ q·k. So dx/d(q·k) = factor · prescale · body'(u), of which the constants wai
 from __future__ import annotations
 
 from dataclasses import replace
+from math import frexp
 from typing import TYPE_CHECKING
 
+from flash4gen.ir.bounded import is_bounded
 from flash4gen.ir.derivative import derivative
-from flash4gen.ir.expr import ALWAYS, SCORE, Literal, Var, variables
+from flash4gen.ir.expr import ALWAYS, SCORE, Apply, Literal, Op, Var, lookups, variables
 from flash4gen.ir.masks.scalar import ZERO
 from flash4gen.ir.masks.transpose import query_bounds
 from flash4gen.ir.printer import format_expr
@@ -18,19 +20,20 @@ from flash4gen.ir.simplify import simplify
 from flash4gen.render import expressions
 from flash4gen.render.blackwell_formats import ELEMENT
 from flash4gen.render.context_backward import Derivatives
-from flash4gen.render.context_pipeline import ComputeRole, Fragments, QueryMask
+from flash4gen.render.context_pipeline import ComputeRole, Fragments, Places, QueryMask
 from flash4gen.render.environment import call
 from flash4gen.render.gradients import gradients
-from flash4gen.render.inputs import attention_names, outside
+from flash4gen.render.inputs import attention_names, ordered, outside
 from flash4gen.render.key_masks import is_exact, live, split
 from flash4gen.render.pipeline_inputs import (
     later_gradients,
     pipeline_inputs,
     row_factors,
-    row_line,
 )
+from flash4gen.render.pipeline_scores import row_line, score_reads
 from flash4gen.render.shared_expr import shared_statements
 from flash4gen.render.source_expr import TRITON, variable_names
+from flash4gen.schedule.backward.pipeline.inputs import beside, per_score
 from flash4gen.schedule.folding import fold
 
 if TYPE_CHECKING:
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
     from flash4gen.ir.nodes import Attention
     from flash4gen.render.context_backward import QuerySpans
     from flash4gen.render.context_blackwell import BlackwellContext
+    from flash4gen.render.context_pipeline import PipelineInputs
 
 _WIDTH = 88
 _NAMES = {
@@ -68,6 +72,59 @@ _OF_PART = replace(_OF_TILE, kept="0")
 """The same with heads in two parts: a role has one fragment, half of which is each CTA's."""
 
 
+_WRITES = (
+    *("grad", "desc", "staging", "WIDTH: gl.constexpr", "factor: gl.constexpr"),
+    *("k_tile", "hkv"),
+)
+
+
+def places(attention: Attention) -> Places:
+    """Return where copies of rows begin and end.
+
+    Those of packed sequences end where the sequence does (``templates/concern/lengths``).
+    """
+    return _PACKED if attention.packed else _BATCHED
+
+
+_PARTS = "COMPUTE_ROLES.value * QUERY_SPANS.value"
+_BATCHED = Places(
+    queries="b, q",
+    keys="b, k_tile * GRADIENT_K",
+    entry="b",
+    box="1",
+    turn=(
+        "line = (b * HEADS + h) * gl.cdiv(problem.seq_q, GRADIENT_Q)",
+        "turn = turn_ptr + line + _query_tile(i, span)",
+    ),
+    turns="[batch, HEADS, query tiles]",
+    summed=(
+        "at = (run % QUERY_SPANS * COMPUTE_ROLES + PART) * (problem.packs // KV_HEADS) + b",
+        "at = (at * HEADS + h).to(gl.int64) * problem.seq_k + k",
+    ),
+    shape=(_PARTS, "batch", "HEADS.value", "seq_k"),
+    added="sum(0)",
+    programs="k_tiles * packs",
+)
+_PACKED = Places(
+    queries="FAR, problem.q_end, FAR - problem.seq_q + q",
+    keys="FAR, problem.k_end, FAR - problem.seq_k + k_tile * GRADIENT_K",
+    entry="problem",
+    box="1, 1",
+    turn=(
+        "slot = (problem.q_end - problem.seq_q) // GRADIENT_Q + b + _query_tile(i, span)",
+        "turn = turn_ptr + slot * HEADS + h",
+    ),
+    turns="[slots of query tiles, HEADS]",
+    summed=(
+        "at = (problem.k_end - problem.seq_k + k).to(gl.int64) * HEADS + h",
+        "at = at * (QUERY_SPANS * COMPUTE_ROLES) + run % QUERY_SPANS * COMPUTE_ROLES + PART",
+    ),
+    shape=("k.shape[0]", "HEADS.value", _PARTS),
+    added="sum(-1).T",
+    programs="slots * KV_HEADS.value",
+)
+
+
 def _fragments(*, rest: bool, pair: bool) -> Fragments:
     """Return how a step says which queries a fragment has."""
     if not pair:
@@ -77,9 +134,26 @@ def _fragments(*, rest: bool, pair: bool) -> Fragments:
 
 def gradient_factor(attention: Attention) -> float:
     """Return the constant that gradients of q and k are multiplied by last."""
+    return _constants(attention) / score_slope(attention)
+
+
+def score_slope(attention: Attention) -> float:
+    """Return the constant that gradients of scores are multiplied by before they are rounded.
+
+    A sigmoid's have no other error than that of 16 bits: rounded as they are, by the scaled
+    product, they have the same one as the formula with numbers of 16 bits has.
+    """
+    if attention.normalised:
+        return 1.0
+    slope = _constants(attention) / attention.scale
+    return 1.0 if abs(frexp(slope)[0]) == 1 / 2 else slope
+
+
+def _constants(attention: Attention) -> float:
+    """Return the constant factors of the derivative of the score by the product."""
     folded = fold(attention.score, attention.scale)
-    by = _by(folded.body)
-    constant = float(by.value) if isinstance(by, Literal) else 1.0
+    constant, by = _by(attention, folded.body)
+    constant *= float(by.value) if isinstance(by, Literal) else 1.0
     return folded.factor * folded.prescale * constant
 
 
@@ -88,37 +162,41 @@ def compute_role(
 ) -> ComputeRole:
     """Return the compute roles of a variant, simplified."""
     body = fold(attention.score, attention.scale).body
-    by = _by(body)
+    _, by = _by(attention, body)
     found = gradients(attention)
     inputs = pipeline_inputs(attention, forward)
-    later = later_gradients(attention, found, by, _ANEW)
+    sloped = score_slope(attention) != 1.0
+    later = later_gradients(attention, forward, found, by, _ANEW, sloped=sloped)
     names = _ANEW if later.columns else _NAMES
-    moving = not isinstance(by, Literal) and not later.there
+    moves = not isinstance(by, Literal) and not later.there
     mask = _mask(attention, forward, spans)
     compared = split(attention.mask)[1] if mask.bits else attention.mask
+    scored = [it for it in ordered(attention.score) if per_score(it)]
+    masked = [it for it in ordered(attention.mask) if per_score(it) and it not in scored]
     read = outside(body) | outside(compared)
     columns = Var.Q in read or not mask.bits
-    handed = [var.value for var in (Var.H, Var.HKV, Var.B) if var in read]
-    state = ("k", *handed, *(("seen",) if mask.bits else ()), *inputs.handed)
+    read = read.union(*(outside(at) for it in (*scored, *masked) for at in it.indices))
+    ahead = bool(scored or masked)
+    slope = "p" if attention.normalised else "slope"
     sums = tuple(value.name for value in later.sums)
-    fixed = ("memory", "bars", "problem", "step", "q_first", *state, *sums)
-    taken = (
-        *(f"{name}_ptr" for name in sums),
-        *(("inputs",) if inputs.program else ()),
-        *("memory", "bars", "problem"),
-    )
+    fixed, taken = _handed(inputs, mask, read, sums, ahead=ahead)
     return ComputeRole(
         dtype=ELEMENT[attention.dtype],
         prescaled=body != SCORE,
-        derivatives=_derivatives(attention, body, by, moving=moving),
-        score=_score(attention, body, names, moving=moving),
-        moving=moving,
-        weights="moved = bw.mul2(p, by_s)" if Var.S in variables(by) else "moved = p * by_s",
+        derivatives=_derivatives(attention, body, by, moving=moves),
+        score=_score(attention, body, names, moving=moves),
+        normalised=attention.normalised,
+        slope=slope,
+        sloped=sloped and not later.there,
+        moving=moves,
+        guarded=not is_bounded(by),
+        weights=_moved(by, slope),
         columns=columns,
         mask=mask,
         full=query_bounds(attention.mask).has_full,
         rest=rest,
         pair=pair,
+        places=places(attention),
         fragments=_fragments(rest=rest, pair=pair),
         row_slots="ROW_STAGES" if pair else "Q_STAGES",
         width="HEAD_WIDE" if rest else "HEAD_PAD",
@@ -128,16 +206,64 @@ def compute_role(
         inputs=inputs,
         later=later,
         rows=tuple(row_line(value.name) for value in inputs.rows),
+        scored=score_reads(attention, forward, scored, _NAMES, 8),
+        masked=score_reads(attention, forward, masked, _NAMES, 12),
+        ahead=ahead,
         factors=row_factors(attention, found, by),
         handed=taken,
         takes=("out_desc", *(("rest_desc",) if rest else ()), *taken, "PART: gl.constexpr"),
         results=", ".join(sums),
         assigned=f"{', '.join(sums)} = " if sums else "",
+        column="column" if rest else "0",
+        writes=(*_WRITES, places(attention).entry, *(("column=0",) if rest else ())),
     )
 
 
-def _by(body: Expr) -> Expr:
-    return simplify(derivative(body, SCORE))
+def _handed(
+    inputs: PipelineInputs,
+    mask: QueryMask,
+    read: frozenset[Var],
+    sums: tuple[str, ...],
+    *,
+    ahead: bool,
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return what a step is handed, and what a role is.
+
+    Args:
+        inputs: the tensors that are read.
+        mask: how elements are masked.
+        read: the variables that a step reads.
+        sums: gradients of inputs that it adds up.
+        ahead: whether steps read tensors.
+    """
+    heads = [var.value for var in (Var.H, Var.HKV, Var.B) if var in read]
+    state = ("k", *heads, *(("seen",) if mask.bits else ()), *inputs.handed)
+    tensors = ("inputs",) if ahead else ()
+    fixed = ("memory", "bars", *tensors, "problem", "step", "q_first", *state, *sums)
+    given = ("inputs",) if ahead or inputs.program else ()
+    return fixed, (*(f"{name}_ptr" for name in sums), *given, "memory", "bars", "problem")
+
+
+def _moved(by: Expr, slope: str) -> str:
+    """Return the assignment of a weight times the derivative of its score."""
+    varies = Var.S in variables(by)
+    return f"moved = bw.mul2({slope}, by_s)" if varies else f"moved = {slope} * by_s"
+
+
+def _by(attention: Attention, body: Expr) -> tuple[float, Expr]:
+    """Return a constant and the derivative of the score by the product, but for that constant.
+
+    Gradients of scores are then rounded to 16 bits as they are in portable kernels. Where there are
+    neither portable sums nor tensors that are read for each score, modules have had the constant in
+    the derivative from the first, and keep it.
+    """
+    by = simplify(derivative(body, SCORE))
+    more = beside(attention) or any(map(per_score, lookups(attention.score)))
+    if more and isinstance(by, Apply) and by.op is Op.MUL:
+        for constant, rest in (by.args, by.args[::-1]):
+            if isinstance(constant, Literal):
+                return float(constant.value), rest
+    return 1.0, by
 
 
 def _score(attention: Attention, body: Expr, names: dict[Var, str], *, moving: bool) -> str:

@@ -7,7 +7,6 @@ warps, once per walk over queries. Which is which, and where gradients are summe
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from flash4gen.ir.derivative import derivative
@@ -41,11 +40,24 @@ from flash4gen.render.inputs import (
     ordered,
     outside,
     read,
-    tensor_text,
+)
+from flash4gen.render.pipeline_scores import (
+    OWNER,
+    element_texts,
+    read_by_element,
+    row_line,
+    score_tensors,
+    step_lines,
 )
 from flash4gen.render.shared_expr import shared_statements
 from flash4gen.render.source_expr import TORCH, TRITON, variable_names
-from flash4gen.schedule.backward.pipeline.inputs import reads_score, row_lookups
+from flash4gen.schedule.backward.pipeline.inputs import (
+    beside,
+    per_score,
+    read_in_steps,
+    reads_score,
+    row_lookups,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -56,7 +68,6 @@ if TYPE_CHECKING:
     from flash4gen.render.context_inputs import InputText
     from flash4gen.render.gradients import Gradients, Summed
 
-_OWNER = "inputs."
 _WIDTH = 88
 _PLAIN = {
     **{var: var.value for var in Var},
@@ -65,6 +76,13 @@ _PLAIN = {
 }
 _WHOLE = {Op.ADD, Op.SUB, Op.MUL, Op.NEG, Op.TO_FLOAT, Op.ABS}
 _ROWS = ("lse_ptr", "delta_ptr")
+_TOTALS = ("dtotal_ptr",)
+_GIVEN = "of each query, as `_rows_kernel` gives it"
+_LSE = RowValue("lse", "gl.float32", _GIVEN)
+_DELTA = RowValue("delta", "gl.float32", "likewise")
+_DTOTAL = RowValue("delta", "gl.float32", "gradient of each query's sum of weights")
+_LINE = "(b * HEADS + h).to(gl.int64)"
+_PADDED = "padded = gl.cdiv(problem.seq_q, GRADIENT_Q) * GRADIENT_Q"
 _STEP = ("memory", "bars", "step")
 _IN_TORCH = {**{var: var.value for var in Var}, Var.Q: "i", Var.HKV: "(h // GROUP.value)"}
 _AXES = {
@@ -85,47 +103,97 @@ def pipeline_inputs(attention: Attention, forward: BlackwellContext) -> Pipeline
         forward: the context of its forward pass, which may read single elements too.
     """
     found = ordered(attention.score, attention.mask)
-    texts = _texts(attention, forward)
+    texts, single = element_texts(attention, forward), read_by_element(attention)
     known = attention_names(attention)
-    rows = [lookup for lookup in found if Var.Q in variables(lookup)]
+    rows = [it for it in found if Var.Q in variables(it) and not per_score(it)]
     once = [lookup for lookup in found if Var.Q not in variables(lookup)]
-    own = row_lookups(attention)
-    used = _values(attention)
-    more = ("inputs", *_heads(rows), "problem")
+    own, used = row_lookups(attention), read_in_steps(attention)
+    values = tuple(_row_value(it, known[it]) for it in own)
+    numbers = row_numbers(normalised=attention.normalised)
+    more = (*(("inputs", *_heads(rows)) if own else ()), "problem")
+    # Rows past the end are in no tensor, or are those of the next sequence.
+    bounded = attention.packed or not attention.normalised
+    placed = bool(own) or bounded
     fields = tuple(name for text in texts.values() for name in text.handed)
     return PipelineInputs(
         tensors=tuple(texts.values()),
         fields=fields,
         program=_lines(once, texts, {**variable_names(_PER_KEY), **known}, 8),
-        handed=tuple(known[lookup] for lookup in once if known[lookup] in used),
-        rows=tuple(RowValue(known[it], _element(it), format_expr(it)) for it in own),
+        handed=tuple(known[lookup] for lookup in once if lookup in used),
+        rows=values,
+        stored=(*((_LSE, _DELTA) if attention.normalised else (_DTOTAL,)), *values),
+        numbers=numbers,
+        normalised=attention.normalised,
+        bounded=bounded,
+        loads=_loads(normalised=attention.normalised, bounded=bounded),
+        line=_line(attention),
+        line_rows="" if bounded else _PADDED,
         row_step=_lines(rows, texts, {**variable_names(_PLAIN), **known}, 4),
-        row_parameters=(*_ROWS, "first", *_STEP, *(("q_first", *more) if own else ())),
-        row_arguments=(*_ROWS, "line + q", *_STEP, *(("q", *more) if own else ())),
+        row_parameters=(*numbers, "first", *_STEP, *(("q_first", *more) if placed else ())),
+        row_arguments=(*numbers, "line + q", *_STEP, *(("q", *more) if placed else ())),
         functions=Inputs(
-            tensors=tuple(it for it in texts.values() if it not in forward.inputs.tensors),
+            tensors=tuple(
+                text
+                for tensor, text in texts.items()
+                if tensor in single and text not in forward.inputs.tensors
+            ),
             program="",
             step="",
             handed=(),
             needs_seq_q=False,
             by_element=bool(texts) and not forward.inputs.by_element,
         ),
+        scores=score_tensors(attention, texts),
+    )
+
+
+def row_numbers(*, normalised: bool) -> tuple[str, ...]:
+    """Return the addresses of what each query has: lse and delta, or the gradient of its total."""
+    return _ROWS if normalised else _TOTALS
+
+
+def _line(attention: Attention) -> str:
+    """Return where a head's queries begin among what each query has."""
+    if attention.packed:
+        return "h.to(gl.int64) * problem.rows + problem.q_end - problem.seq_q"
+    return f"{_LINE} * {'padded' if attention.normalised else 'problem.seq_q'}"
+
+
+def _loads(*, normalised: bool, bounded: bool) -> tuple[str, ...]:
+    """Return the lines that read what each query has."""
+    if not normalised:
+        return ("delta = gl.load(dtotal_ptr + at, mask=there, other=0.0)",)
+    if not bounded:
+        return ("lse, delta = gl.load(lse_ptr + at), gl.load(delta_ptr + at)",)
+    return (
+        'lse = gl.load(lse_ptr + at, mask=there, other=float("-inf"))',
+        "delta = gl.load(delta_ptr + at, mask=there, other=0.0)",
     )
 
 
 def later_gradients(
-    attention: Attention, found: Gradients, by: Expr, names: Mapping[Var, str]
+    attention: Attention,
+    forward: BlackwellContext,
+    found: Gradients,
+    by: Expr,
+    names: Mapping[Var, str],
+    *,
+    sloped: bool,
 ) -> LaterGradients:
     """Return what a step adds up beside dS, once the gradients of weights are there.
 
     Args:
         attention: the variant, simplified.
+        forward: the context of its forward pass.
         found: its gradients.
         by: derivative of the score by the product, factors aside.
         names: what variables are called in a step.
+        sloped: whether gradients of scores hold constant factors of the derivative.
     """
-    sums = tuple(item for item in found.summed if _is_summed(item))
-    factors = tuple(item for item in found.summed if _is_factor(item))
+    others = beside(attention)
+    inside = tuple(item for item in found.summed if item.lookup not in others)
+    sums = tuple(item for item in inside if _is_summed(item))
+    factors = tuple(item for item in inside if _is_factor(item))
     there = bool(sums or factors)
     moving = () if isinstance(by, Literal) or not there else (("by_s", by),)
     targets = [*moving, *((f"by_{it.name}", it.by) for it in sums if not _fixed(it))]
@@ -138,6 +206,10 @@ def later_gradients(
     lines = shared_statements(targets, TRITON, known, _WIDTH) if targets else []
     text = [f"{name} = {format_expr(expr)}" for name, expr in targets]
     arguments = (*(names[var] for var in given), *order)
+    every = ordered(*(expr for _, expr in targets))
+    own = attention_names(attention)
+    scored = any(map(per_score, every))
+    rows = [own[it] for it in every if it in row_lookups(attention)]
     return LaterGradients(
         there=there,
         function=Derivatives(
@@ -150,15 +222,16 @@ def later_gradients(
         guards=tuple(name for name, expr in targets if not _finite(expr)),
         sums=tuple(Value(f"sum_{item.name}", f"dx{factor(item.by, item.name)}") for item in sums),
         moving=bool(moving),
+        sloped=there and sloped,
         apart=bool(factors),
-        rows=tuple(row_line(name) for name in order if name in _row_names(attention)),
-        columns=Var.Q in read,
+        rows=tuple(row_line(name) for name in own.values() if name in rows),
+        reads=step_lines(attention, forward, every, names, 8),
+        columns=Var.Q in read or scored,
     )
 
 
-def row_line(name: str) -> str:
-    """Return the line of a step that reads what a tensor holds for the queries of a fragment."""
-    return _called((f"memory.{name}", "slot", "first", "queries", "PART"), f"{name} = _of_queries(")
+def _row_value(lookup: Lookup, name: str) -> RowValue:
+    return RowValue(name, _element(lookup), f"{format_expr(lookup)} of each query")
 
 
 def _called(arguments: tuple[str, ...], prefix: str) -> str:
@@ -183,7 +256,8 @@ def row_factors(attention: Attention, found: Gradients, by: Expr) -> RowFactors:
         found: its gradients.
         by: derivative of the score by the product, factors aside: f.
     """
-    items = tuple(item for item in found.summed if _is_factor(item))
+    others = beside(attention)
+    items = tuple(it for it in found.summed if _is_factor(it) and it.lookup not in others)
     slopes = tuple((f"by_{item.name}", derivative(item.by, SCORE)) for item in items)
     targets = [("by_s", by), *slopes] if items else []
     exprs = tuple(expr for _, expr in targets)
@@ -227,43 +301,13 @@ def _fixed(item: Summed) -> bool:
     return isinstance(item.by, Literal)
 
 
-def _texts(attention: Attention, forward: BlackwellContext) -> dict[Input, InputText]:
-    """Return how single elements of each tensor are read.
-
-    Where the forward pass reads whole rows, its functions count in groups of elements: these have
-    other names.
-    """
-    every = ordered(*attention.expressions)
-    own = {lookup.tensor for lookup in ordered(attention.score, attention.mask)}
-    there = {text.name: text for text in forward.inputs.tensors}
-    texts = {}
-    for tensor in attention.inputs:
-        if tensor not in own:
-            continue
-        text = tensor_text(tensor, every)
-        same = there.get(tensor.name) == text
-        texts[tensor] = text if same else replace(text, function=f"{text.function}_alone")
-    return texts
-
-
 def _lines(
     some: Iterable[Lookup],
     texts: Mapping[Input, InputText],
     known: Mapping[Expr, str],
     indent: int,
 ) -> str:
-    return "\n".join(read(it, texts[it.tensor], known, indent, _OWNER) for it in some)
-
-
-def _values(attention: Attention) -> set[str]:
-    """Return the names of the values that score and mask read."""
-    both = (attention.score, attention.mask)
-    return {name for expr in both for name in expressions.values(expr, attention)}
-
-
-def _row_names(attention: Attention) -> set[str]:
-    known = attention_names(attention)
-    return {known[lookup] for lookup in row_lookups(attention)}
+    return "\n".join(read(it, texts[it.tensor], known, indent, OWNER) for it in some)
 
 
 def _element(lookup: Lookup) -> str:

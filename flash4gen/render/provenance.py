@@ -259,7 +259,9 @@ def _searched(choice: Choice) -> list[str]:
 
 def excluded_rows(choice: Choice) -> list[str]:
     """Return a row per schedule that was compiled and found wanting: the spec cannot tell those."""
-    shapes = () if choice.backward is None else choice.backward.excluded
+    backward = choice.backward
+    loops = backward if backward is None else backward.beside or backward
+    shapes = () if loops is None else loops.excluded
     return [
         *(
             f"excluded   {record_text(item.schedule)}: {item.reason}"

@@ -7,6 +7,7 @@ the launcher copies others. Strides travel in groups of elements, so that the co
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,9 @@ GROUPS = {InputDType.F32: 4, InputDType.I32: 4, InputDType.BF16: 8, InputDType.F
 _KEY = Variable(Var.K)
 _QUERY = Variable(Var.Q)
 
+WIDE = ".to(gl.int64)"
+"""What makes an offset one of 64 bits."""
+
 
 def by_rows(lookup: Lookup, attention: Attention) -> bool:
     """Whether a look-up reads a row of keys of a head, query or batch entry."""
@@ -39,6 +43,21 @@ def by_rows(lookup: Lookup, attention: Attention) -> bool:
             for index, extent in zip(lookup.indices[:-1], axes[:-1], strict=True)
         )
     )
+
+
+def is_large(tensor: Input) -> bool:
+    """Whether a tensor has a number for each query and key: more than 32 bits can count."""
+    return {Extent.SEQ_Q, Extent.SEQ_K} <= {*tensor.axes}
+
+
+def widened(text: InputText, tensor: Input) -> InputText:
+    """Return how a tensor is read, with offsets of 64 bits where it is large.
+
+    Gluon of Triton 3.9 hands strides over in 32 bits where they fit, whatever their annotation is.
+    """
+    if not is_large(tensor):
+        return text
+    return replace(text, address=re.sub(r"(stride_\d+)", rf"\1{WIDE}", text.address))
 
 
 def row_text(
@@ -66,7 +85,7 @@ def row_text(
     more = ("key", "LAYOUT: gl.constexpr")
     counted = f"*(s // {group} for s in {tensor.name}.stride()[:-1])"
     sizes_too = tuple(part for part in text.handed if _is_size(part, tensor))
-    return replace(
+    of_rows = replace(
         text,
         parameters=("ptr", *strides, *sizes, *indices, *more),
         sizes=sizes,
@@ -90,6 +109,7 @@ def row_text(
         group=group,
         rows=tuple(f"i{axis} = gl.minimum(i{axis}, {size} - 1)" for axis, size in clamped),
     )
+    return widened(of_rows, tensor)
 
 
 def element_text(text: InputText, tensor: Input) -> InputText:
@@ -100,7 +120,8 @@ def element_text(text: InputText, tensor: Input) -> InputText:
     group, last = GROUPS[tensor.dtype], len(tensor.axes) - 1
     offset = " + ".join(f"i{axis} * stride_{axis}" for axis in range(last))
     address = f"ptr + ({offset}) * {group} + i{last}" if offset else f"ptr + i{last}"
-    return replace(text, function=f"{text.function}_element", address=address)
+    alone = replace(text, function=f"{text.function}_element", address=address)
+    return widened(alone, tensor)
 
 
 def row_read(lookup: Lookup, text: InputText, known: Names, indent: int) -> str:

@@ -15,11 +15,18 @@ from flash4gen.diagnostics.suggest import one_of
 from flash4gen.ir import library
 from flash4gen.ir.core import core, is_surrounded
 from flash4gen.ir.hardware import Feature
+from flash4gen.ir.printer import format_expr
 from flash4gen.schedule.backward.choose import choose_backward, no_backward
 from flash4gen.schedule.backward.pipeline.choose import (
     choose_pipeline,
     no_pair,
     no_pipeline,
+)
+from flash4gen.schedule.backward.pipeline.inputs import (
+    beside,
+    by_score,
+    kernels_beside,
+    reads_score,
 )
 from flash4gen.schedule.backward.pipeline.pair_choice import PIN, pins_pair
 from flash4gen.schedule.blackwell.dozen import dozen
@@ -43,7 +50,7 @@ if TYPE_CHECKING:
     from flash4gen.diagnostics.model import Diagnostic
     from flash4gen.ir.hardware import Hardware
     from flash4gen.ir.nodes import Attention
-    from flash4gen.schedule.backward.model import Unfit
+    from flash4gen.schedule.backward.model import BackwardChoice, Unfit
     from flash4gen.schedule.blackwell.dozen import Dozen
     from flash4gen.schedule.model import Excluded, Searched
 
@@ -205,10 +212,38 @@ def _with_gradients(
         backward = choose_backward(attention, hardware, unfit)
     else:
         backward = choose_pipeline(attention, hardware, pair=pins_pair(attention))
+        if beside(attention):
+            sums = _sums(attention, hardware, unfit)
+            backward = replace(backward, beside=sums)
+            found = replace(found, decisions=(*found.decisions, _beside(attention)))
     if attention.deterministic:
         why = DETERMINISTIC if declined else IN_TURN
         found = replace(found, decisions=(*found.decisions, why))
     return replace(found, backward=backward)
+
+
+def _sums(attention: Attention, hardware: Hardware, unfit: Unfit) -> BackwardChoice:
+    """Return the shapes of the kernels beside a pipeline, with the reasons of those there are."""
+    found, kernels = choose_backward(attention, hardware, unfit), kernels_beside(attention)
+    return replace(found, reasons=tuple(it for it in found.reasons if it[0] in kernels))
+
+
+def _beside(attention: Attention) -> Decision:
+    """Return why portable kernels compute some gradients of inputs."""
+    named = ", ".join(f"`{format_expr(lookup)}`" for lookup in beside(attention))
+    sums = (
+        "a thread of the pipeline keeps a weight times the score's derivative, and sums nothing "
+        "else where that reads the score"
+        if reads_score(by_score(attention))
+        else "the pipeline sums what is added to scores by head or by key, and what multiplies "
+        "them by head or by query"
+    )
+    return Decision(
+        "backward",
+        f"{Family.BLACKWELL.value}, and portable sums",
+        f"{sums}; the gradient of {named} has portable kernels beside it, which are launched where "
+        "it is wanted",
+    )
 
 
 def _no_pair(attention: Attention, hardware: Hardware) -> Diagnostic | None:

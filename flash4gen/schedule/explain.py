@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from flash4gen.ir.hardware import Hardware
     from flash4gen.ir.nodes import Attention
+    from flash4gen.schedule.backward.model import BackwardChoice
     from flash4gen.schedule.model import AnySchedule, Choice, Ranked, Rejected
     from flash4gen.schedule.table import Row
     from flash4gen.schedule.workload import TileRead
@@ -77,11 +78,20 @@ def explain(choice: Choice, attention: Attention, hardware: Hardware) -> str:
 
 def backward_tables(choice: Choice) -> tuple[str, ...]:
     """Return the table of the portable backward kernels, if there are any."""
-    if choice.backward is None or not isinstance(choice.backward.schedule, BackwardSchedule):
+    loops = _loops(choice)
+    if loops is None:
         return ()
-    schedule = choice.backward.schedule
-    rows = ((name, _shape(getattr(schedule, name)), why) for name, why in choice.backward.reasons)
-    return (table("backward kernels, by what each is for", rows),)
+    rows = ((name, _shape(getattr(loops.schedule, name)), why) for name, why in loops.reasons)
+    title = "backward kernels, by what each is for"
+    beside = choice.backward is not loops
+    return (table("portable sums beside the pipeline, by kernel" if beside else title, rows),)
+
+
+def _loops(choice: Choice) -> BackwardChoice | None:
+    """Return the shapes of portable backward kernels: all of them, or those beside a pipeline."""
+    if choice.backward is None or isinstance(choice.backward.schedule, BackwardSchedule):
+        return choice.backward
+    return choice.backward.beside
 
 
 def _shape(value: LoopShape | int | str) -> str:
@@ -90,10 +100,11 @@ def _shape(value: LoopShape | int | str) -> str:
 
 def backward_data(choice: Choice) -> dict[str, Any]:
     """Return the same as plain data: an entry ``backward``, if there is anything in it."""
-    if choice.backward is None or not isinstance(choice.backward.schedule, BackwardSchedule):
+    loops = _loops(choice)
+    if loops is None:
         return {}
-    data = asdict(choice.backward.schedule)
-    return {"backward": {"schedule": data, "reasons": dict(choice.backward.reasons)}}
+    name = "backward" if choice.backward is loops else "beside"
+    return {name: {"schedule": asdict(loops.schedule), "reasons": dict(loops.reasons)}}
 
 
 def explanation(choice: Choice, attention: Attention, hardware: Hardware) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flash4gen.ir.nodes import Lengths
-from flash4gen.schedule.backward.model import BackwardSchedule
+from flash4gen.schedule.backward.model import BackwardSchedule, as_loops
 from flash4gen.schedule.backward.pipeline.model import PipelineSchedule, QuerySum
 from flash4gen.validate.cases import Case
 from flash4gen.validate.execute import one_thread
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import ModuleType
 
+    from flash4gen.ir.nodes import Attention
+    from flash4gen.schedule.backward.model import BackwardChoice, LoopShape
     from flash4gen.validate.subject import Subject
     from flash4gen.vgpu import Launch
 
@@ -66,6 +68,9 @@ def _cases(subject: Subject) -> Iterator[Case]:
     shapes = {(queries, keys) for keys, queries in by_key}
     if isinstance(schedule, BackwardSchedule):
         shapes |= loop_shapes(attention, Way.of_queries(attention, schedule.queries))
+        shapes |= {*_diagonals(schedule.distances)}
+    if choice.beside is not None:
+        shapes |= _beside(attention, choice.beside)
     if attention.lengths is Lengths.EQUAL:
         shapes = {(max(shape), max(shape)) for shape in shapes}
     if isinstance(schedule, PipelineSchedule) and schedule.query_sum is QuerySum.ORDERED:
@@ -76,6 +81,26 @@ def _cases(subject: Subject) -> Iterator[Case]:
     for seq_q, seq_k in sorted(shapes, key=lambda shape: (shape[0] * shape[1], shape)):
         name = f"gradients of {seq_q} x {seq_k}"
         yield Case(name=name, seq_q=seq_q, seq_k=seq_k, alone=attention.packed)
+
+
+def _diagonals(shape: LoopShape | None) -> Iterator[tuple[int, int]]:
+    """Yield lengths whose longest diagonal has one tile, half fills a pipeline, and fills it."""
+    if shape is not None:
+        yield from (
+            (shape.tile_k * turns - 3,) * 2 for turns in (1, shape.stages + 1, 2 * shape.stages + 3)
+        )
+
+
+def _beside(attention: Attention, choice: BackwardChoice) -> set[tuple[int, int]]:
+    """Return the lengths at which the loops of portable sums beside a pipeline turn as they can."""
+    loops, kernels = as_loops(choice.schedule), dict(choice.reasons)
+    found: set[tuple[int, int]] = set()
+    if "queries" in kernels:
+        found |= loop_shapes(attention, Way.of_queries(attention, loops.queries))
+    if "keys" in kernels:
+        by_key = loop_shapes(attention, Way.of_keys(attention, loops.keys))
+        found |= {(queries, keys) for keys, queries in by_key}
+    return found
 
 
 def _within(seq_q: int, tile: int) -> int:

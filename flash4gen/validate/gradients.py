@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from flash4gen.ir.nodes import Attention
 
 
+LOG2_E = math.log2(math.e)
+
+
 @dataclass(frozen=True, slots=True)
 class Upstream:
     """Gradients of a loss by the two results of a call.
@@ -93,7 +96,12 @@ def reference_gradients(attention: Attention, call: Call, given: Upstream) -> di
 
 
 def working_gradients(
-    attention: Attention, call: Call, results: tuple[Tensor, Tensor], given: Upstream
+    attention: Attention,
+    call: Call,
+    results: tuple[Tensor, Tensor],
+    given: Upstream,
+    *,
+    in_base_2: bool = False,
 ) -> dict[str, Tensor]:
     """Return the same as number formats allow it, from the stored results of the forward pass.
 
@@ -102,6 +110,8 @@ def working_gradients(
         call: its arguments in its dtype.
         results: out and lse, or total, of the working precision.
         given: gradients of the results: of out in its dtype, of the other in float32.
+        in_base_2: weights are powers of 2, as kernels have them, instead of e: as right, and with
+            another luck of its roundings.
     """
     dtype = TORCH_DTYPES[attention.dtype]
     floats = {name: call.tensors[name].float().requires_grad_() for name in float_inputs(attention)}
@@ -127,6 +137,7 @@ def working_gradients(
                 grad,
                 given.second[at.rows].float(),
             ),
+            in_base_2=in_base_2,
         )
         by = torch.autograd.grad(x, [s, *floats.values()], dx, allow_unused=True)
         ds = _or_zeros(by[0], s).to(dtype)
@@ -181,6 +192,8 @@ def _score_gradient(
     x: Tensor,
     stored: tuple[Tensor, Tensor],
     given: tuple[Tensor, Tensor, Tensor],
+    *,
+    in_base_2: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the weights, the gradient of the scores, and the mean that it lacks, of one head."""
     out, lse = stored
@@ -189,7 +202,8 @@ def _score_gradient(
         p = torch.sigmoid(x)
         return p, p * (1 - p) * (dp + second[:, None]), -second
     empty = lse == -math.inf
-    p = torch.exp(x - torch.where(empty, 0.0, lse)[:, None])
+    shift = torch.where(empty, 0.0, lse)[:, None]
+    p = torch.exp2(x * LOG2_E - shift * LOG2_E) if in_base_2 else torch.exp(x - shift)
     delta = torch.where(empty, 0.0, (grad.float() * out.float()).sum(-1) - second)
     return p, p * (dp - delta[:, None]), delta
 

@@ -133,6 +133,8 @@ def _certificate(subject: Subject, rungs: tuple[Rung, ...]) -> Certificate:
     if subject.choice.backward is not None:
         facts["backward"] = {it.kernel: _facts(it) for it in subject.artefact.backward}
         schedule["backward"] = asdict(subject.choice.backward.schedule)
+        if subject.choice.backward.beside is not None:
+            schedule["beside"] = asdict(subject.choice.backward.beside.schedule)
     return Certificate(
         name=subject.rendered.name,
         target=subject.rendered.target,

@@ -93,6 +93,8 @@ def _backward_faults(subject: Subject) -> Iterator[str]:
         yield f"backward: {violation.constraint}: {violation.reason}"
     plan = pipeline_plan(choice.schedule)
     for kernel in subject.artefact.backward:
+        if choice.schedule_of(kernel.kernel) != choice.schedule:
+            continue
         for what, unit, planned, actual in (
             ("shared memory", "bytes", plan.smem_bytes, kernel.facts.smem_bytes),
             ("tensor memory", "columns", plan.tmem_columns, kernel.facts.tmem_columns),

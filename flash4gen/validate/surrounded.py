@@ -35,21 +35,27 @@ FINISHED = "_finished"
 
 
 def trained_gradients(
-    attention: Attention, call: Call, results: tuple[Tensor, Tensor], given: Upstream
+    attention: Attention,
+    call: Call,
+    results: tuple[Tensor, Tensor],
+    given: Upstream,
+    *,
+    in_base_2: bool = False,
 ) -> dict[str, Tensor]:
     """Return what ``working_gradients`` does, also of an attention with norms or an epilogue.
 
     ``results`` are those of the kernels: out is not finished yet.
     """
     if not is_surrounded(attention):
-        return working_gradients(attention, call, results, given)
+        return working_gradients(attention, call, results, given, in_base_2=in_base_2)
     inner = core(attention)
     floats = {it.name: call.tensors[it.name].float() for it in moved_around(attention)}
     leaves = _leaves(call, floats)
     normed = _normed(attention, leaves, call)
     kernels = replace(call, q=normed.q, k=normed.k, tensors=_of(inner, call.tensors))
     out_grad, finished = _unfinished(attention, call, leaves, results[0], given.out)
-    found = working_gradients(inner, kernels, results, Upstream(out_grad, given.second))
+    upstream = Upstream(out_grad, given.second)
+    found = working_gradients(inner, kernels, results, upstream, in_base_2=in_base_2)
     around = _through_norms(attention, call, leaves, normed, found)
     # All numbers but those of the kernels are summed in float32, and rounded last.
     for name in float_inputs(attention):

@@ -16,6 +16,7 @@ from flash4gen.render.provenance import excluded_rows
 from flash4gen.schedule.backward.model import as_loops
 from flash4gen.schedule.model import BUILD, AnySchedule
 from flash4gen.schedule.text import record_text
+from tests.ir.notation import attention
 from tests.schedule.variants import chosen, portable, variant
 
 B200 = target("b200")
@@ -181,3 +182,23 @@ def test_each_pass_is_judged_by_its_own_family() -> None:
     assert again.choice.schedule == plan.choice.schedule
     assert again.choice.backward != plan.choice.backward
     assert again.choice.mixed
+
+
+def test_a_portable_kernel_beside_a_pipeline_gets_its_next_shape_alone() -> None:
+    """A few reloads of the pipeline are harmless, and its schedule is the only one."""
+    both = (Pass.FORWARD, Pass.BACKWARD)
+    what = attention(passes=both, head_dim=64, value_dim=64, score="s + bias[h, q, k]")
+    plan = Plan(what, B200, chosen(what, B200))
+    pipeline, beside = kernel("_gradient_kernel", 12), "_bias_h_q_k_gradient_kernel"
+    assert next_plan(plan, kernel("_forward_kernel", backward=(pipeline, kernel(beside)))) is plan
+    again = next_plan(plan, kernel("_forward_kernel", backward=(pipeline, kernel(beside, 4))))
+    assert again is not None
+    assert again.choice.schedule == plan.choice.schedule
+    before, after = plan.choice.backward, again.choice.backward
+    assert before is not None
+    assert after is not None
+    assert after.schedule == before.schedule
+    assert after.schedule_of(beside) != before.schedule_of(beside)
+    (told,) = excluded_rows(again.choice)
+    assert told.startswith("excluded   pairs ")
+    assert recorded_plan(plan, f"# {told}\n").choice.backward == after

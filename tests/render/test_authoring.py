@@ -110,8 +110,8 @@ def test_a_concern_of_ones_own_has_a_place_of_its_own() -> None:
         (
             "skeleton",
             "mine",
-            "there is `blackwell_forward`, `blackwell_mixed`, `blackwell_training`, `module`, "
-            "`portable_forward` or `portable_training`",
+            "there is `blackwell_beside`, `blackwell_forward`, `blackwell_mixed`, "
+            "`blackwell_training`, `module`, `portable_forward` or `portable_training`",
         ),
         ("concern", "softmax", "override one of `capped`, `online`"),
         ("concern", "../up", "letters, digits and _"),

@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 NARROW = {"head_dim": 32, "value_dim": 32}
 WIDE = {"head_dim": 192, "value_dim": 128}
 SLOPES = Input("slopes", InputDType.F32, (Extent.HEADS,))
-OFTEN = ("widths", "two ranges", "positions", "bias", "192 and 128", "sigmoid weights", "packed")
+OFTEN = (
+    *("widths", "two ranges", "positions", "bias", "distances", "192 and 128", "sigmoid weights"),
+    "packed",
+)
 """Those that the default run renders; the others are for the long one."""
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -42,9 +45,14 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "softcap": {"score": "5.0 * tanh(s / 5.0)", "mask": CAUSAL},
     "a power": {"score": "abs(s) ** 1.5"},
     "a sigmoid": {"score": "4.0 * sigmoid(s)"},
-    "bias": {"head_dim": 64, "value_dim": 64, "score": "s + bias[h, q, k]", "mask": CAUSAL},
+    "bias": {"score": "s + bias[h, q, k]", "mask": CAUSAL},
+    "distances": {"score": "s + table[h, k - q_end + 4]", "mask": CAUSAL},
     "documents": {"mask": "docs[b, q] == docs[b, k]"},
-    "192 and 128": {**WIDE, "score": "s + bias[h, q, k]", "mask": CAUSAL},
+    "192 and 128": {
+        **WIDE,
+        "score": "s * temperature[h, q]",
+        "mask": "docs[b, q] == docs[b, k] and q_docs[b, q] < 4",
+    },
     "deterministic": {"mask": CAUSAL, "deterministic": True},
     "sigmoid weights": {"weights": Weights.SIGMOID, "mask": CAUSAL},
     "a sink": {"sink": expr("slopes[h]"), "inputs": (SLOPES,), "mask": CAUSAL},
@@ -108,7 +116,9 @@ def test_other_targets_with_tensor_memory_have_them_too(on: str) -> None:
     assert [*foreign(module)] == []
 
 
-@pytest.mark.parametrize("name", ["widths", "packed", *slow("bias", "192 and 128", "two ranges")])
+@pytest.mark.parametrize(
+    "name", ["widths", "packed", *slow("bias", "distances", "192 and 128", "two ranges")]
+)
 def test_they_come_out_linted_and_formatted(name: str) -> None:
     for command in (("check",), ("format", "--check")):
         ended = subprocess.run(

@@ -44,7 +44,8 @@ TRAINED = """attention small {
     heads    = 2
     head_dim = 64
     input bias : f32[heads, seq_q, seq_k]
-    score    = s + bias[h, q, k]
+    input far : f32[heads, 63]
+    score    = s + bias[h, q, k] + far[h, k - q + 31]
     dropout  = 0.1
     passes   = forward, backward
 }"""
@@ -56,9 +57,10 @@ def trained() -> str:
     return render(what, target("h100"), chosen(what, target("h100"))).text
 
 
-def pipelined() -> str:
+def pipelined(**changes: Any) -> str:
     """Return a module whose backward pass is the pipeline."""
-    what = attention(name=NAME, passes=tuple(Pass), head_dim=64, value_dim=64, mask=CAUSAL)
+    both = {"passes": tuple(Pass), "head_dim": 64, "value_dim": 64, "mask": CAUSAL}
+    what = attention(name=NAME, **both, **changes)
     return render(what, target("b200"), chosen(what, target("b200"))).text
 
 
@@ -82,6 +84,7 @@ def modules() -> Iterator[str]:
     yield portable("h100", "pointer", block_size=16)
     yield trained()
     yield pipelined()
+    yield pipelined(weights=Weights.SIGMOID, score="s * 0.3 - 1.0")
     yield mixed()
     for weights in Weights:
         eight = {"dtype": DType.FP8_E4M3, "out_dtype": DType.BF16, "weights": weights}

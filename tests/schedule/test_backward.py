@@ -18,6 +18,7 @@ from flash4gen.schedule.backward.space import CANDIDATES, WAVE_CANDIDATES, Kerne
 from flash4gen.schedule.choose import choose
 from flash4gen.schedule.explain import explain, explanation
 from flash4gen.schedule.model import Choice, Load, as_portable
+from flash4gen.schedule.units import Unit, best_unit
 from tests.ir.notation import attention, expr
 
 if TYPE_CHECKING:
@@ -50,6 +51,33 @@ def test_an_excluded_shape_is_not_chosen_again() -> None:
     second = choose_backward(TRAINED, hardware, ((KernelShape("keys", first), "spills"),))
     assert second.schedule.keys != first
     assert "spills" in second.reason("keys")
+
+
+@pytest.mark.parametrize("target", ["h100", "b200", "rtx5090", "rtx4090", "mi300x", "mi355x"])
+def test_sums_by_distance_have_square_tiles(target: str) -> None:
+    """A diagonal of tiles is one of scores."""
+    by_distance = attention(
+        **{"passes": TRAINED.passes, "head_dim": 64, "value_dim": 64},
+        score="s + table[h, min(max(k - q, -4), 4) + 4]",
+    )
+    hardware = library.target(target)
+    choice = choose_backward(by_distance, hardware)
+    shape = as_loops(choice.schedule).distances
+    assert shape is not None
+    assert shape.tile_q == shape.tile_k
+    assert "no spills" in choice.reason("distances")
+    if best_unit(hardware) is Unit.TCGEN05:
+        assert shape.stages == 1
+
+
+@pytest.mark.parametrize(
+    "score", ["s", "s + bias[h, q, k]", "s + table[h, q % 9]", "s * float(k - q)"]
+)
+def test_others_have_no_kernel_by_distance(score: str) -> None:
+    other = attention(passes=TRAINED.passes, score=score)
+    choice = choose_backward(other, library.target("h100"))
+    assert as_loops(choice.schedule).distances is None
+    assert "distances" not in dict(choice.reasons)
 
 
 def test_unknown_widths_get_the_smallest_shape() -> None:

@@ -19,8 +19,8 @@ from tests.schedule.variants import CAUSAL, chosen, pinning
 B200 = library.target("b200")
 NARROW = attention(passes=(Pass.FORWARD, Pass.BACKWARD), head_dim=32, value_dim=32, mask=CAUSAL)
 WIDEST = replace(NARROW, head_dim=256, value_dim=256)
-SIGMOID = replace(NARROW, head_dim=64, value_dim=64, weights=Weights.SIGMOID)
-PACKED = replace(NARROW, head_dim=64, value_dim=64, lengths=Lengths.PACKED)
+SIGMOID = replace(NARROW, weights=Weights.SIGMOID)
+PACKED = replace(NARROW, lengths=Lengths.PACKED)
 
 
 def families(choice: Choice) -> tuple[Family, Family]:
@@ -83,10 +83,13 @@ def test_what_must_be_the_same_bits_has_kernels_that_add_in_one_order() -> None:
     assert "no kernel adds atomically" in told.reason
 
 
-def test_packed_sequences_say_why_their_gradients_are_portable() -> None:
-    told = next(it for it in chosen(PACKED, B200).decisions if it.field == "backward")
-    assert told.value == "portable"
-    assert "knows no packed sequences" in told.reason
+def test_a_pair_for_gradients_of_packed_sequences_is_refused_with_its_reason() -> None:
+    wide = replace(PACKED, head_dim=128, value_dim=128)
+    found = choose(pinning(wide, gradient_ctas=2), B200)
+    assert isinstance(found, tuple)
+    assert found[0].code == "F4G507"
+    assert "know no packed sequences" in found[0].notes[0]
+    assert "gradient_ctas = 1" in found[0].helps[0]
 
 
 def test_the_explanation_says_why_and_shows_the_shapes() -> None:

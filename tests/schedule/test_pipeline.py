@@ -9,11 +9,17 @@ import pytest
 
 from flash4gen.ir import library
 from flash4gen.ir.expr import Extent, Input, InputDType
-from flash4gen.ir.nodes import Attention, Pass, Weights
-from flash4gen.schedule.backward.model import BackwardSchedule
+from flash4gen.ir.nodes import Attention, Lengths, Pass, Weights
+from flash4gen.schedule.backward.model import (
+    BackwardSchedule,
+    KernelShape,
+    Unfit,
+    as_loops,
+)
 from flash4gen.schedule.backward.pipeline.choose import choose_pipeline, no_pipeline
 from flash4gen.schedule.backward.pipeline.model import KeyOrder, PipelineSchedule, QuerySum
 from flash4gen.schedule.backward.pipeline.plan import pipeline_faults, pipeline_plan
+from flash4gen.schedule.backward.space import shape_of
 from flash4gen.schedule.choose import choose
 from flash4gen.schedule.explain import explain, explanation
 from flash4gen.schedule.model import Choice, Family
@@ -25,6 +31,8 @@ TRAINED = attention(passes=BOTH, head_dim=128, value_dim=128, mask="k <= q_end")
 NARROW = replace(TRAINED, head_dim=64, value_dim=64)
 WIDER = {"head_dim": 192, "value_dim": 128}
 WIDE = replace(TRAINED, head_dim=192, value_dim=128)
+SIGMOID = replace(TRAINED, weights=Weights.SIGMOID)
+PACKED = replace(TRAINED, lengths=Lengths.PACKED)
 
 
 def schedule(variant: object = TRAINED) -> PipelineSchedule:
@@ -34,7 +42,11 @@ def schedule(variant: object = TRAINED) -> PipelineSchedule:
 
 
 @pytest.mark.parametrize("target", ["b200", "b300"])
-@pytest.mark.parametrize("variant", [TRAINED, NARROW, WIDE], ids=["128", "64", "192/128"])
+@pytest.mark.parametrize(
+    "variant",
+    [TRAINED, NARROW, WIDE, SIGMOID, PACKED],
+    ids=["128", "64", "192/128", "sigmoid", "packed"],
+)
 def test_both_passes_are_specialised(variant: object, target: str) -> None:
     choice = choose(variant, library.target(target))  # type: ignore[arg-type]
     assert isinstance(choice, Choice)
@@ -48,6 +60,7 @@ def test_both_passes_are_specialised(variant: object, target: str) -> None:
 def test_every_field_has_a_reason(variant: Attention) -> None:
     reasons = dict(choose_pipeline(variant, B200).reasons)
     derived = {"hardware", "head_pad", "value_pad", "argument_bytes", "row_bytes", "ctas"}
+    derived |= {"normalised", "packed"}
     assert {*schedule().__dataclass_fields__} - derived == {*reasons}
 
 
@@ -97,13 +110,14 @@ def test_a_schedule_that_cannot_be_is_found_out(change: dict[str, int], constrai
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"weights": Weights.SIGMOID}, "no sigmoid weights"),
-        ({"score": "s + bias[h, q, k]"}, "reads `bias[h, q, k]` for each score"),
-        ({"score": "s + temperature[h, q]"}, "the gradient of `temperature[h, q]`"),
-        ({"score": "tanh(s * slopes[h])"}, "the gradient of `slopes[h]`"),
-        ({"score": "s * float(k) * slopes[h]"}, "the gradient of `slopes[h]`"),
-        ({"score": "s * key_bias[h, k]"}, "the gradient of `key_bias[h, k]`"),
-        ({"score": "s * slopes[h] + slopes[h]"}, "the gradient of `slopes[h]`"),
+        (
+            {"weights": Weights.SIGMOID, "score": "s * temperature[h, q]"},
+            "`temperature[h, q]`, and the kernels beside it know no sigmoid weights",
+        ),
+        (
+            {"lengths": Lengths.PACKED, "score": "s * gains[b, h]"},
+            "`gains[b, h]`, and the kernels beside it know no packed sequences",
+        ),
         ({"head_dim": 256, "value_dim": 256}, "head_dim 256 with value_dim 256"),
         (
             {
@@ -133,11 +147,88 @@ def test_what_it_cannot_compute_has_portable_gradients_and_says_why(
 
 
 @pytest.mark.parametrize(
+    ("score", "lookup", "kernels"),
+    [
+        ("s + bias[h, q, k]", "bias[h, q, k]", ("pairs",)),
+        ("s * bias[h, q, k]", "bias[h, q, k]", ("pairs",)),
+        ("s + temperature[h, q]", "temperature[h, q]", ("queries",)),
+        ("tanh(s * slopes[h])", "slopes[h]", ("queries",)),
+        ("s * float(k) * slopes[h]", "slopes[h]", ("queries",)),
+        ("s * key_bias[h, k]", "key_bias[h, k]", ("keys",)),
+        ("s * slopes[h] + slopes[h]", "slopes[h]", ("queries",)),
+        ("tanh(s + key_bias[h, k]) + bias[h, q, k]", "bias[h, q, k]", ("keys", "pairs")),
+    ],
+)
+def test_what_it_does_not_sum_has_portable_kernels_beside_it(
+    score: str, lookup: str, kernels: tuple[str, ...]
+) -> None:
+    variant = attention(passes=BOTH, head_dim=64, value_dim=64, score=score)
+    choice = choose(variant, B200)
+    assert isinstance(choice, Choice)
+    assert choice.backward is not None
+    assert isinstance(choice.backward.schedule, PipelineSchedule)
+    assert choice.backward.beside is not None
+    assert tuple(name for name, _ in choice.backward.beside.reasons) == kernels
+    told = next(decision for decision in choice.decisions if decision.field == "backward")
+    assert f"the gradient of `{lookup}`" in told.reason or f", `{lookup}` has" in told.reason
+    text = explain(choice, variant, B200)
+    assert "portable sums beside the pipeline" in text
+    data = json.loads(json.dumps(explanation(choice, variant, B200)))
+    assert {*data["beside"]["reasons"]} == {*kernels}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"score": "s + slopes[h] * float(k - q_end)"},
+        {"score": "s * temperature[h, q]"},
+        {"score": "s + table[h, (q + k) % 8]"},
+        {"mask": "docs[b, q] == docs[b, k]"},
+        {"mask": "bias[h, q, k] > 0.0"},
+    ],
+    ids=["slopes", "a temperature", "a table without gradient", "documents", "a mask of scores"],
+)
+def test_what_it_sums_itself_or_nobody_does_has_none(change: dict[str, str]) -> None:
+    """A table that is read at sums of positions has no gradient, nor has what only a mask reads."""
+    variant = attention(**{"passes": BOTH, "head_dim": 64, "value_dim": 64, **change})
+    choice = choose(variant, B200)
+    assert isinstance(choice, Choice)
+    assert choice.backward is not None
+    assert isinstance(choice.backward.schedule, PipelineSchedule)
+    assert choice.backward.beside is None
+    assert "backward" not in {decision.field for decision in choice.decisions}
+
+
+def test_shapes_beside_it_that_spill_are_replaced() -> None:
+    """The pipeline has one shape; what a compile found of a kernel beside it is remembered."""
+    variant = attention(passes=BOTH, head_dim=64, value_dim=64, score="s + bias[h, q, k]")
+    first = _beside(variant, ())
+    assert shape_of(first, "_bias_h_q_k_gradient_kernel") == KernelShape("pairs", first.pairs)
+    assert shape_of(first, "_query_sum_kernel") == KernelShape("queries", first.queries)
+    second = _beside(variant, ((KernelShape("pairs", first.pairs), "spills"),))
+    assert second.pairs != first.pairs
+
+
+def _beside(variant: Attention, unfit: Unfit) -> BackwardSchedule:
+    choice = choose(variant, B200, unfit=unfit)
+    assert isinstance(choice, Choice)
+    assert choice.backward is not None
+    assert choice.backward.beside is not None
+    assert not choice.backward.exhausted
+    assert choice.backward.schedule_of("_gradient_kernel") == choice.backward.schedule
+    found = choice.backward.schedule_of("_bias_h_q_k_gradient_kernel")
+    assert found == choice.backward.beside.schedule
+    return as_loops(found)
+
+
+@pytest.mark.parametrize(
     ("change", "row_bytes"),
     [
         ({"score": "s + slopes[h] * float(k - q_end)"}, 0),
         ({"score": "s + key_bias[h, k]"}, 0),
         ({"score": "s * temperature[h, q]"}, 4),
+        ({"score": "s + bias[h, q, k]"}, 0),
+        ({"score": "s + table[h, max(docs[b, k] - q_docs[b, q], 0)]"}, 4),
         ({"mask": "docs[b, q] == docs[b, k] and k < lengths[b]"}, 4),
         ({"score": "s * temperature[h, q] + slopes[h]", "mask": "docs[b, q_end] == docs[b, k]"}, 8),
     ],
@@ -168,6 +259,14 @@ def test_what_must_be_the_same_bits_has_key_tiles_add_in_turn(variant: Attention
     assert choice.backward.schedule == found
     told = next(decision for decision in choice.decisions if decision.field == "deterministic")
     assert "in turns" in told.reason
+
+
+def test_sigmoid_weights_need_one_number_of_each_query() -> None:
+    plain, sigmoid = pipeline_plan(schedule()), pipeline_plan(schedule(SIGMOID))
+    numbers = {it.name: it.bytes for it in (*plain.buffers, *sigmoid.buffers)}
+    assert numbers["lse and delta"] == 2 * numbers["gradients of totals"]
+    reasons = dict(choose_pipeline(SIGMOID, B200).reasons)
+    assert "sigmoid weights need nothing before the pipeline" in reasons["rows"]
 
 
 def test_a_sink_is_no_hindrance() -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from flash4gen.ir import library
+from flash4gen.ir.expr import Apply, Extent, Input, InputDType, Literal, Lookup, Op, Var, Variable
 from flash4gen.ir.nodes import Attention, Pass, Pin
 from flash4gen.schedule.backward.pipeline.choose import choose_pipeline
 from flash4gen.schedule.backward.pipeline.model import KeyOrder, PipelineSchedule, QuerySum
@@ -23,7 +24,28 @@ PAIR = Pin("gradient_ctas", 2)
 WIDE = attention(passes=BOTH, head_dim=128, value_dim=128, mask="k <= q_end", pins=(PAIR,))
 NARROW = replace(WIDE, head_dim=64, value_dim=64)
 TWO_PARTS = replace(WIDE, head_dim=192, value_dim=128)
+QUERY, KEY = Variable(Var.Q), Variable(Var.K)
 SIZES = pytest.mark.parametrize("variant", [WIDE, NARROW, TWO_PARTS], ids=["128", "64", "192"])
+
+
+READING: dict[str, object] = {
+    "passes": BOTH,
+    "head_dim": 128,
+    "value_dim": 128,
+    "mask": "k <= q_end",
+    "pins": (PAIR,),
+}
+
+
+def reading(numbers: int, variant: Attention) -> Attention:
+    """Return a variant whose mask compares so many numbers of a query with those of a key."""
+    axes = (Extent.BATCH, Extent.SEQ_Q)
+    tensors = [Input(f"at{i}", InputDType.I32, axes) for i in range(numbers)]
+    mask = expr("k <= q_end")
+    for tensor in tensors:
+        of_query, of_key = (Lookup(tensor, (Variable(Var.B), at)) for at in (QUERY, KEY))
+        mask = Apply(Op.AND, (mask, Apply(Op.EQ, (of_query, of_key))))
+    return replace(variant, mask=mask, inputs=tuple(tensors))
 
 
 def schedule(variant: Attention = WIDE) -> PipelineSchedule:
@@ -50,6 +72,7 @@ def test_its_plan_is_sound(variant: Attention, target: str) -> None:
     assert plan.tmem_columns == 512
     reasons = dict(choose_pipeline(variant, B200, pair=True).reasons)
     derived = {"hardware", "head_pad", "value_pad", "argument_bytes", "row_bytes"}
+    derived |= {"packed", "normalised"}
     assert {*found.__dataclass_fields__} - derived == {*reasons}
 
 
@@ -83,6 +106,33 @@ def test_heads_of_192_columns_leave_room_for_what_tensors_hold() -> None:
     assert (found.row_bytes, found.dq_slots) == (4, free.dq_slots)
     assert pipeline_faults(found, B200) == ()
     assert found.compute_registers > free.compute_registers
+
+
+def test_dq_leaves_in_two_pieces_where_tensors_take_the_room() -> None:
+    """A slope fits beside all of it, in 24 of 56 bytes; documents need their numbers as well."""
+    slope = schedule(attention(**READING, score="s + slopes[h] * float(k - q_end)"))
+    documents = schedule(reading(1, WIDE))
+    assert (slope.dq_columns, documents.dq_columns) == (128, 64)
+    whole, pieces = (
+        {it.name: it.bytes for it in pipeline_plan(one).buffers} for one in (slope, documents)
+    )
+    assert whole["dq on its way out"] == 64 * 128 * 4
+    assert pieces["dq on its way out"] == 64 * 64 * 4
+    reasons = dict(choose_pipeline(reading(1, WIDE), B200, pair=True).reasons)
+    assert "no room for all" in reasons["dq_columns"]
+    assert "when the copy engine has read the first" in reasons["dq_slots"]
+
+
+@pytest.mark.parametrize("deterministic", [False, True], ids=["as they come", "in turns"])
+@pytest.mark.parametrize(("variant", "numbers"), [(WIDE, 15), (NARROW, 16), (TWO_PARTS, 16)])
+def test_a_pair_reads_numbers_of_each_query(
+    variant: Attention, numbers: int, *, deterministic: bool
+) -> None:
+    """At 192 / 128 one CTA has room for two; at 128 a pair has as much as one CTA."""
+    read = replace(reading(numbers, variant), deterministic=deterministic)
+    found = schedule(read)
+    assert found.row_bytes == 4 * numbers
+    assert pipeline_faults(found, B200) == ()
 
 
 def test_slots_are_as_many_as_fit() -> None:
@@ -143,7 +193,8 @@ def test_a_pair_for_wide_heads_that_cannot_be_is_found_out(
         ({"compute_roles": 4}, "roles"),
         ({"query_stages": 2}, "memory_plan"),
         ({"head_pad": 256}, "memory_plan"),
-        ({"compute_registers": 160}, "registers"),
+        ({"compute_registers": 184}, "registers"),
+        ({"dq_columns": 32}, "columns"),
     ],
 )
 def test_a_pair_that_cannot_be_is_found_out(change: dict[str, int], constraint: str) -> None:
@@ -151,21 +202,36 @@ def test_a_pair_that_cannot_be_is_found_out(change: dict[str, int], constraint: 
     assert constraint in {violation.constraint for violation in found}
 
 
-@pytest.mark.parametrize(
-    ("change", "reason", "fix"),
-    [
-        ({"passes": (Pass.FORWARD,)}, "a forward pass only", "`passes = forward, backward`"),
-        ({"score": expr("s + key_bias[h, k]")}, "it does not fit: buffers", "`gradient_ctas = 1`"),
-    ],
-)
-def test_what_a_pair_cannot_compute_is_refused(
-    change: dict[str, object], reason: str, fix: str
-) -> None:
-    found = choose(replace(WIDE, **change), B200)  # type: ignore[arg-type]
+def test_a_pair_without_gradients_is_refused() -> None:
+    found = choose(replace(WIDE, passes=(Pass.FORWARD,)), B200)
     assert isinstance(found, tuple)
     assert found[0].code == "F4G507"
-    assert reason in found[0].notes[0]
-    assert fix in found[0].helps[0]
+    assert "a forward pass only" in found[0].notes[0]
+    assert "`passes = forward, backward`" in found[0].helps[0]
+
+
+def test_what_has_no_room_beside_a_pair_is_refused_with_its_bytes() -> None:
+    """One CTA has no room either, and portable kernels need none."""
+    found = choose(reading(16, WIDE), B200)
+    assert isinstance(found, tuple)
+    assert found[0].code == "F4G506"
+    assert "buffers have 232,712 bytes, a block may have 232,448" in found[0].notes[0]
+    assert "portable kernels" in found[0].helps[0]
+
+
+def test_where_one_cta_has_room_and_a_pair_has_none_it_is_said() -> None:
+    """A pair takes 224 bytes more, of barriers and of descriptors handed to its roles."""
+    read = reading(15, WIDE)
+    flags = tuple(Input(f"flag{i}", InputDType.I32, (Extent.HEADS,)) for i in range(40))
+    mask = read.mask
+    for flag in flags:
+        seen = Apply(Op.EQ, (Lookup(flag, (Variable(Var.H),)), Literal(1)))
+        mask = Apply(Op.AND, (mask, seen))
+    found = choose(replace(read, mask=mask, inputs=(*read.inputs, *flags)), B200)
+    assert isinstance(found, tuple)
+    assert found[0].code == "F4G507"
+    assert "buffers have 232,520 bytes, a block may have 232,448" in found[0].notes[0]
+    assert "`gradient_ctas = 1`" in found[0].helps[0]
 
 
 def test_what_no_pipeline_computes_names_the_pin() -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from flash4gen.validate import gradient_rung
-from flash4gen.validate.cases import Case
+from flash4gen.validate.cases import Case, Values
 from flash4gen.validate.gradient_rung import _budget, _drawn, call_of
 from flash4gen.validate.gradients import Upstream, reference_gradients, working_gradients
 from flash4gen.validate.oracle import attention_reference
@@ -32,7 +32,7 @@ def budget_of(given: Upstream, drawn_error: float) -> tuple[torch.Tensor, torch.
     """Return the reference and the budget for one gradient of the results."""
     reference = reference_gradients(VARIANT, CALL, given)["slopes"]
     base = working_gradients(VARIANT, CALL, RESULTS, given)["slopes"]
-    return reference, _budget(reference, base, drawn_error)
+    return reference, _budget(reference, (base, base), drawn_error)
 
 
 def test_a_wrong_gradient_at_the_threshold_is_found() -> None:
@@ -62,6 +62,25 @@ def test_another_luck_of_the_roundings_stays_within() -> None:
         right = working_gradients(VARIANT, CALL, RESULTS, other)["slopes"]
         _, budget = budget_of(GIVEN, error)
         assert (right.double() - reference).abs().max() <= budget.max()
+
+
+def test_powers_of_2_and_of_e_are_two_samples_of_roundings() -> None:
+    """Where scores are large, weights differ in their last bits, and some round the other way."""
+    large = Case(name="large", seq_q=96, seq_k=96, values=Values.NEGATIVE)
+    call, given = call_of(VARIANT, large)
+    exact, second = attention_reference(VARIANT, call.q, call.k, call.v, call.tensors)
+    results = exact.to(call.q.dtype), second.float()
+    reference = reference_gradients(VARIANT, call, given)["q"]
+    bases = tuple(
+        working_gradients(VARIANT, call, results, given, in_base_2=base)["q"]
+        for base in (False, True)
+    )
+    assert not torch.equal(*bases)
+    alone = [_budget(reference, (base, base), None) for base in bases]
+    both = _budget(reference, (bases[0], bases[1]), None)
+    assert torch.equal(both, torch.maximum(*alone))
+    wrong = reference + 1.01 * both.amax(-1, keepdim=True)
+    assert compare(wrong.float(), reference, both, "q").problems
 
 
 def test_no_more_numbers_are_drawn_than_a_group_has(monkeypatch: pytest.MonkeyPatch) -> None:

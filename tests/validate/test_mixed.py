@@ -105,18 +105,15 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "documents": {"mask": "docs[b, q] == docs[b, k]"},
     "widths": {"head_dim": 24, "value_dim": 16, "mask": "k <= q_end"},
     "256 columns": {"head_dim": 256, "value_dim": 256, "scale": 0.0625, "mask": "k <= q_end"},
-    "192 and 128, a bias": {
+    "192 and 128, more than fits": {
         "head_dim": 192,
         "value_dim": 128,
         "scale": 0.07,
-        "score": "s + bias[h, q, k]",
-        "mask": "k <= q_end",
+        "score": "s * temperature[h, q]",
+        "mask": "docs[b, q] == docs[b, k] and q_docs[b, q] < 4",
     },
-    "a bias": {"head_dim": 64, "value_dim": 64, "scale": 0.125, "score": "s + bias[h, q, k]"},
+    "a bias": {"score": "s + bias[h, q, k]"},
     "sigmoid weights": {
-        "head_dim": 64,
-        "value_dim": 64,
-        "scale": 0.125,
         "weights": Weights.SIGMOID,
         "score": "s - 3.0",
         "mask": "k <= q_end",
@@ -125,7 +122,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "rows of NaN": {"empty_row": EmptyRow.NAN, "mask": "k < q - 3"},
     "equal lengths": {"lengths": Lengths.EQUAL, "mask": "k <= q and q - k < 50"},
     "nothing visible": {"mask": "k < 0"},
-    "packed": {"head_dim": 64, "value_dim": 64, "lengths": Lengths.PACKED, "mask": "k <= q_end"},
+    "packed": {"lengths": Lengths.PACKED, "mask": "k <= q_end"},
     "packed, a tensor": {
         "lengths": Lengths.PACKED,
         "score": "s * gains[b, h]",

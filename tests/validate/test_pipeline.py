@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from flash4gen.build.load import load_module
-from flash4gen.ir.nodes import DType
+from flash4gen.ir.nodes import DType, Pin, Weights
 from flash4gen.schedule.backward.pipeline.model import PipelineSchedule
-from flash4gen.validate.cases import Case
+from flash4gen.validate.cases import Case, Values
 from flash4gen.validate.certificate import Status
 from flash4gen.validate.concurrency import concurrency_rung
 from flash4gen.validate.gradient_rung import gradient_result
@@ -53,6 +53,9 @@ def test_a_causal_layer_keeps_its_plan_and_is_right(tmp_path: Path) -> None:
 
 TWO_PARTS = {"head_dim": 192, "value_dim": 128, "scale": 0.07}
 """Heads of more columns than a product has lanes."""
+
+SIGMOID = {"weights": Weights.SIGMOID, "score": "s - 2.0"}
+PAIR = (Pin("gradient_ctas", 2),)
 
 ALL_TENSORS = {
     "score": "s * temperature[h, q] + slopes[h] * float(k - q_end)",
@@ -100,6 +103,31 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "mask": "k <= q_end and q_end - k < 40 or k < 4",
         "sink": expr("slopes[h]"),
     },
+    "sigmoid": {**SIGMOID, "mask": "k <= q_end"},
+    "sigmoid, no mask, wide": {**SIGMOID, "head_dim": 128, "value_dim": 128, "scale": 0.09},
+    "sigmoid, softcap and a window": {
+        **SIGMOID,
+        "mask": "k <= q_end and q_end - k < 40",
+        "score": "30.0 * tanh(s / 30.0) - 2.0",
+    },
+    "sigmoid, a constant slope": {**SIGMOID, "score": "s * 0.3 - 1.0"},
+    "sigmoid, slopes": {
+        **SIGMOID,
+        "mask": "k <= q_end",
+        "score": "s - slopes[h] * float(q_end - k)",
+    },
+    "sigmoid, a constant slope and slopes": {
+        **SIGMOID,
+        "score": "s * 0.3 - slopes[h] * abs(float(q_end - k))",
+    },
+    "sigmoid, a bias of keys and documents": {
+        **SIGMOID,
+        "score": "s + key_bias[h, k]",
+        "mask": "docs[b, q] == docs[b, k]",
+    },
+    "sigmoid, 192 and 128": {**SIGMOID, **TWO_PARTS, "mask": "k <= q_end"},
+    "sigmoid, a pair": {**SIGMOID, "pins": PAIR, "mask": "k <= q_end"},
+    "sigmoid, a pair, 192 and 128": {**SIGMOID, **TWO_PARTS, "pins": PAIR},
     "a sink": {"mask": "k <= q_end", "inputs": (SLOPES,), "sink": expr("slopes[h]")},
 }
 
@@ -112,8 +140,15 @@ def test_gradients_are_right(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["192 and 128", "192 and 128, documents"])
-def test_no_mutant_of_the_pipeline_for_wide_heads_is_missed(name: str, tmp_path: Path) -> None:
+def test_dominant_scores_of_a_sigmoid_are_rounded_as_those_of_the_formula(tmp_path: Path) -> None:
+    """Gradients of scores have 16 bits: times another constant they would round otherwise."""
+    found = built(pipelined(**VARIANTS["sigmoid, softcap and a window"]), tmp_path)
+    assert_right(found, Case(name="dominant", seq_q=67, seq_k=133, values=Values.DOMINANT))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["192 and 128", "192 and 128, documents", "sigmoid"])
+def test_no_mutant_of_the_pipeline_is_missed(name: str, tmp_path: Path) -> None:
     found = built(pipelined(**VARIANTS[name], **{"heads": 1, "kv_heads": 1}), tmp_path)
     rung = concurrency_rung(found, load_module(found.path), lambda _what: None, mutate=True)
     assert rung.status is Status.PASSED, rung.details

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 SMALL = LoopShape(32, 16, 4, 2)
 """Tiles that small tensors pass."""
 
+SQUARE = LoopShape(16, 16, 4, 2)
+"""The same where they must be square."""
+
 FEW = Case(name="few", batch=2, seq_q=5, seq_k=9, values=Values.LARGE)
 """Less than a tile."""
 
@@ -61,7 +64,9 @@ def written(variant: Attention, target: str, folder: Path, *changes: tuple[str, 
     """
     choice = choice_for(variant, target)
     assert choice.backward is not None
-    schedule = replace(as_loops(choice.backward.schedule), keys=SMALL, queries=SMALL, pairs=SMALL)
+    schedule = as_loops(choice.backward.schedule)
+    by_distance = None if schedule.distances is None else SQUARE
+    schedule = replace(schedule, keys=SMALL, queries=SMALL, pairs=SMALL, distances=by_distance)
     choice = replace(choice, backward=replace(choice.backward, schedule=schedule))
     rendered = render(variant, library.target(target), choice)
     for old, new in changes:

@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING
 from flash4gen.diagnostics.codes import Code
 from flash4gen.diagnostics.model import Diagnostic, Label, Severity
 from flash4gen.ir.core import places_read
-from flash4gen.ir.expr import SCORE
+from flash4gen.ir.derivative import ZERO, derivative
+from flash4gen.ir.distance import by_distance
+from flash4gen.ir.expr import SCORE, Type, lookups
+from flash4gen.ir.simplify import simplify
 from flash4gen.schedule.backward.facts import Fact, Variant, read_facts
 from flash4gen.schedule.backward.heads import REASONS, HeadLoop, head_loop
 from flash4gen.schedule.backward.model import (
@@ -29,7 +32,7 @@ from flash4gen.schedule.space import pad
 from flash4gen.schedule.units import Unit, best_unit
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from flash4gen.ir.hardware import Arch, Hardware
     from flash4gen.ir.nodes import Attention
@@ -73,8 +76,7 @@ def choose_backward(
         exclude: shapes that were compiled for it and found unfit, each with the reason.
     """
     out = dict(exclude)
-    chosen = {kernel: _choose(kernel, attention, hardware, out) for kernel in Kernel}
-    keys, queries, pairs = (chosen[kernel][0] for kernel in Kernel)
+    chosen = {kernel: _choose(kernel, attention, hardware, out) for kernel in _kernels(attention)}
     reasons = [(kernel.value, reason) for kernel, (_, reason) in chosen.items()]
     heads = head_loop(attention)
     if heads in REASONS:
@@ -82,17 +84,27 @@ def choose_backward(
     return BackwardChoice(
         schedule=BackwardSchedule(
             hardware=hardware.name,
-            keys=keys,
-            queries=queries,
-            pairs=pairs,
+            keys=chosen[Kernel.KEYS][0],
+            queries=chosen[Kernel.QUERIES][0],
+            pairs=chosen[Kernel.PAIRS][0],
             rows=ROWS,
             head_pad=pad(attention.head_dim),
             value_pad=pad(attention.value_dim),
             heads=heads,
+            distances=chosen[Kernel.DISTANCES][0] if Kernel.DISTANCES in chosen else None,
         ),
         reasons=(*reasons, ("rows", _ROWS_REASON)),
         excluded=exclude,
     )
+
+
+def _kernels(attention: Attention) -> Iterator[Kernel]:
+    """Yield the kernels whose shape is chosen: those of distances only where an input has one."""
+    yield from (kernel for kernel in Kernel if kernel is not Kernel.DISTANCES)
+    score = simplify(attention.score)
+    moving = (it for it in lookups(score) if it.type is Type.FLOAT and by_distance(it))
+    if any(derivative(score, it) != ZERO for it in moving):
+        yield Kernel.DISTANCES
 
 
 def _choose(

@@ -64,6 +64,8 @@ class BackwardSchedule:
         queries: the kernel of the gradients of queries: a query tile per program.
         pairs: the kernels of gradients of inputs with an element per score: a tile of it per
             program.
+        distances: the kernels of gradients of inputs with an element per distance: a diagonal of
+            square tiles per program; None where there are none.
         rows: queries per program of the kernel that goes before them.
         head_pad: head_dim rounded up to the power of two that Triton blocks need, at least 16.
         value_pad: the same for value_dim.
@@ -78,6 +80,7 @@ class BackwardSchedule:
     head_pad: int
     value_pad: int
     heads: HeadLoop = field(default=HeadLoop.APART, metadata=WHERE_SET)
+    distances: LoopShape | None = field(default=None, metadata=WHERE_SET)
 
     @property
     def family(self) -> Family:
@@ -100,6 +103,9 @@ class BackwardSchedule:
         return f"keys {self.keys.text}; queries {self.queries.text}"
 
 
+PIPELINE_KERNELS = ("_rows_kernel", "_gradient_kernel", "_convert_kernel")
+"""The kernels of a pipeline; others of its module are portable ones beside it."""
+
 AnyBackwardSchedule: TypeAlias = "BackwardSchedule | PipelineSchedule"
 """The schedule of a backward pass of either family."""
 
@@ -108,17 +114,26 @@ AnyBackwardSchedule: TypeAlias = "BackwardSchedule | PipelineSchedule"
 class BackwardChoice:
     """A schedule, and why each of its fields is what it is, by field.
 
-    ``excluded`` holds shapes that were compiled and found to spill, each with the reason.
+    ``excluded`` holds shapes that were compiled and found to spill, each with the reason;
+    ``beside`` the shapes of portable kernels for what a pipeline does not sum, where there are any.
     """
 
     schedule: AnyBackwardSchedule
     reasons: tuple[tuple[str, str], ...]
     excluded: Unfit = field(default=(), metadata=WHERE_SET)
+    beside: BackwardChoice | None = field(default=None, metadata=WHERE_SET)
 
     @property
     def exhausted(self) -> bool:
         """Whether a shape that was excluded is the one that is left: nothing smaller is known."""
-        return any(getattr(self.schedule, it.kernel, None) == it.shape for it, _ in self.excluded)
+        loops = self if self.beside is None else self.beside
+        return any(getattr(loops.schedule, it.kernel, None) == it.shape for it, _ in loops.excluded)
+
+    def schedule_of(self, function: str) -> AnyBackwardSchedule:
+        """Return the schedule of a kernel by its name in a module."""
+        if self.beside is None or function in PIPELINE_KERNELS:
+            return self.schedule
+        return self.beside.schedule
 
     def reason(self, field: str) -> str:
         """Return the reason for a field's value, one sentence; empty where there is none."""

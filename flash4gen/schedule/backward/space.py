@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from flash4gen.schedule.backward.model import KernelShape, LoopShape
-from flash4gen.schedule.units import Unit, best_unit
+from flash4gen.schedule.units import Unit, best_unit, matrix_unit
 
 if TYPE_CHECKING:
     from flash4gen.ir.hardware import Hardware
@@ -25,6 +25,7 @@ class Kernel(StrEnum):
     KEYS = "keys"
     QUERIES = "queries"
     PAIRS = "pairs"
+    DISTANCES = "distances"
 
 
 CANDIDATES: dict[Kernel, tuple[LoopShape, ...]] = {
@@ -69,6 +70,16 @@ CANDIDATES: dict[Kernel, tuple[LoopShape, ...]] = {
         LoopShape(32, 32, 4, 1),
         LoopShape(16, 16, 4, 1),
     ),
+    Kernel.DISTANCES: (
+        LoopShape(64, 64, 4, 2),
+        LoopShape(64, 64, 8, 2),
+        LoopShape(64, 64, 4, 1),
+        LoopShape(64, 64, 8, 1),
+        LoopShape(32, 32, 4, 2),
+        LoopShape(32, 32, 4, 1),
+        LoopShape(16, 16, 4, 2),
+        LoopShape(16, 16, 4, 1),
+    ),
 }
 """For each kernel, in the order in which they are preferred."""
 
@@ -92,6 +103,10 @@ WAVE_CANDIDATES: dict[Kernel, tuple[LoopShape, ...]] = {
         LoopShape(64, 32, 4, 1),
         LoopShape(64, 16, 4, 1),
     ),
+    Kernel.DISTANCES: (
+        LoopShape(64, 64, 4, 1),
+        LoopShape(32, 32, 2, 1),
+    ),
 }
 """The same for AMD. Four warps may have 512 registers each, and need 64 rows of an MFMA tile. A
 second stage has gfx942 hold tiles in registers: a hundred more, and spills at head_dim 128. The
@@ -101,19 +116,37 @@ repository starts (``flash_attn_triton_amd``)."""
 
 def candidates(hardware: Hardware, kernel: Kernel) -> tuple[LoopShape, ...]:
     """Return the shapes that a kernel is tried with on a target, best first."""
-    waves = best_unit(hardware) is Unit.MFMA
-    return (WAVE_CANDIDATES if waves else CANDIDATES)[kernel]
+    if best_unit(hardware) is Unit.MFMA:
+        return WAVE_CANDIDATES[kernel]
+    return tuple(shape for shape in CANDIDATES[kernel] if not _waits(hardware, kernel, shape))
 
 
-_KERNEL_OF = {"_key_gradient_kernel": Kernel.KEYS, "_query_gradient_kernel": Kernel.QUERIES}
+def _waits(hardware: Hardware, kernel: Kernel, shape: LoopShape) -> bool:
+    """Whether a loop would end with a wait for copies that nothing reads.
+
+    Where products are tcgen05, Triton 3.9 takes the last turn out of a pipelined loop and has it
+    wait for all copies. A weaker wait is as good, and no check tells it from one that is too weak.
+    """
+    unit = matrix_unit(hardware, shape.tile_q, shape.warps)
+    return kernel is Kernel.DISTANCES and unit is Unit.TCGEN05 and shape.stages > 1
+
+
+_KERNEL_OF = {
+    "_key_gradient_kernel": Kernel.KEYS,
+    "_key_sum_kernel": Kernel.KEYS,
+    "_query_gradient_kernel": Kernel.QUERIES,
+    "_query_sum_kernel": Kernel.QUERIES,
+}
+_BY_DISTANCE = "_distance_gradient_kernel"
 _OTHERS = "_gradient_kernel"
 
 
 def shape_of(schedule: AnyBackwardSchedule, function: str) -> KernelShape | None:
     """Return the shape of a kernel by its name in a module; None if none is chosen for it."""
-    if not function.endswith(_OTHERS):
+    if not function.endswith(_OTHERS) and function not in _KERNEL_OF:
         return None
-    kernel = _KERNEL_OF.get(function, Kernel.PAIRS)
+    other = Kernel.DISTANCES if function.endswith(_BY_DISTANCE) else Kernel.PAIRS
+    kernel = _KERNEL_OF.get(function, other)
     shape: LoopShape | None = getattr(schedule, kernel.value, None)
     return None if shape is None else KernelShape(kernel.value, shape)
 

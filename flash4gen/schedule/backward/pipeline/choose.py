@@ -10,11 +10,18 @@ from typing import TYPE_CHECKING
 
 from flash4gen.ir.expr import Var, variables
 from flash4gen.ir.masks import never_true
+from flash4gen.ir.printer import format_expr
 from flash4gen.schedule.backward.model import BackwardChoice
 from flash4gen.schedule.backward.pins import gradient_pins
-from flash4gen.schedule.backward.pipeline.inputs import argument_bytes, row_bytes, unread
+from flash4gen.schedule.backward.pipeline.inputs import (
+    argument_bytes,
+    beside,
+    by_score,
+    reads_score,
+    row_bytes,
+)
 from flash4gen.schedule.backward.pipeline.model import KeyOrder, PipelineSchedule, QuerySum
-from flash4gen.schedule.backward.pipeline.pair_choice import pair_reasons, paired
+from flash4gen.schedule.backward.pipeline.pair_choice import pair_reasons, paired, pins_pair
 from flash4gen.schedule.backward.pipeline.plan import pipeline_faults
 from flash4gen.schedule.backward.space import ROWS
 from flash4gen.schedule.blackwell.traits import traits
@@ -35,28 +42,33 @@ def no_pipeline(attention: Attention, hardware: Hardware) -> str:
     known, pins = traits(attention), gradient_pins(attention)
     if pins:
         return f"the spec pins `{pins[0].name} = {pins[0].value}`, a shape of portable gradients"
-    if attention.packed:
-        return "its backward pipeline knows no packed sequences, and these lie packed"
-    if not attention.normalised:
-        return "its backward pipeline has no sigmoid weights, and this attention has"
     widths = known.head_pad, known.value_pad
-    reading = unread(attention)
-    if reading:
-        return reading
     if widths != WIDE and not {*widths} <= {*WIDTHS}:
         return (
             f"its backward pipeline has room for heads of 33 to {WIDTHS[-1]} columns, and for "
             f"{WIDE[0]} with {WIDE[1]}; head_dim {attention.head_dim} with value_dim "
             f"{attention.value_dim} has others"
         )
+    others = beside(attention)
+    if others and (attention.packed or not attention.normalised):
+        lacking = "packed sequences" if attention.packed else "sigmoid weights"
+        return (
+            f"its backward pipeline does not sum the gradient of `{format_expr(others[0])}`, and "
+            f"the kernels beside it know no {lacking}"
+        )
     if never_true(attention.mask) or Var.S not in variables(attention.score):
         return "its backward pipeline needs scores that move with q and k"
     wrong = pipeline_faults(_schedule(attention, hardware), hardware)
-    return f"its backward pipeline does not fit: {wrong[0].reason}" if wrong else ""
+    # At 192 / 128 a pair that is pinned has room where one CTA has none.
+    if not wrong or (pins_pair(attention) and not no_pair(attention, hardware)):
+        return ""
+    return f"its backward pipeline does not fit: {wrong[0].reason}"
 
 
 def no_pair(attention: Attention, hardware: Hardware) -> str:
     """Return why no pair of CTAs can share the products of a pipeline, or an empty text."""
+    if attention.packed:
+        return "two CTAs that share products know no packed sequences, and these lie packed"
     wrong = pipeline_faults(paired(_schedule(attention, hardware), hardware), hardware)
     return f"it does not fit: {wrong[0].reason}" if wrong else ""
 
@@ -83,6 +95,7 @@ def _schedule(attention: Attention, hardware: Hardware) -> PipelineSchedule:
     of_rows, reads = row_bytes(attention), argument_bytes(attention)
     wide = (known.head_pad, known.value_pad) == WIDE
     crowded = reads > 0 and not wide
+    split = (176, 64, 96) if crowded else BENT if _bends(attention) and not wide else (152, 96, 112)
     return PipelineSchedule(
         hardware=hardware.name,
         tile_q=64 if wide else 128,
@@ -94,15 +107,26 @@ def _schedule(attention: Attention, hardware: Hardware) -> PipelineSchedule:
         dq_slots=1 if wide else 2,
         head_pad=known.head_pad,
         value_pad=known.value_pad,
-        compute_registers=176 if crowded else 152,
-        reduce_registers=64 if crowded else 96,
-        other_registers=96 if crowded else 112,
+        compute_registers=split[0],
+        reduce_registers=split[1],
+        other_registers=split[2],
         order=_order(attention),
         query_sum=QuerySum.ORDERED if attention.deterministic else QuerySum.ATOMIC,
         rows=ROWS,
         argument_bytes=reads,
         row_bytes=of_rows,
+        normalised=known.normalised,
+        packed=attention.packed,
     )
+
+
+BENT = (160, 96, 96)
+"""Registers of compute, reduce and other warps where scores have a derivative that varies."""
+
+
+def _bends(attention: Attention) -> bool:
+    """Whether the derivative of the score differs from score to score."""
+    return reads_score(by_score(attention))
 
 
 def _order(attention: Attention) -> KeyOrder:
@@ -145,12 +169,17 @@ def _reasons(schedule: PipelineSchedule) -> dict[str, str]:
         else "half of a swizzled row leaves room for what is read of tensors for each query",
         "dq_slots": "one is filled while the copy engine reads the other",
         "compute_registers": "2·compute + reduce + other = 512; a compute thread holds 64 weights "
-        "and a fragment of 32 gradients, and more than 152 changes nothing",
+        "and a fragment of 32 gradients, and more than 152 changes nothing"
+        if schedule.compute_registers != BENT[0]
+        else "2·compute + reduce + other = 512; a compute thread holds 64 weights times their "
+        "derivatives and a fragment of 32 gradients, and reloads one a turn with 152",
         "reduce_registers": "32 columns at a time; with 80 its loop reloaded some of them",
         "other_registers": "what the others leave; addresses of the five products are not kept",
         "order": _ORDERS[schedule.order],
         "query_sum": _SUMS[schedule.query_sum],
-        "rows": "rows of the kernel that reads out and its gradient once, before the pipeline",
+        "rows": "rows of the kernel that reads out and its gradient once, before the pipeline"
+        if schedule.normalised
+        else "there is no such kernel: sigmoid weights need nothing before the pipeline",
         **_reads(schedule),
     }
     if schedule.ctas > 1:

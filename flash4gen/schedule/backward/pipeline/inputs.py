@@ -1,14 +1,16 @@
 """Input tensors in the backward pipeline: who reads them, and which of their gradients it can sum.
 
 A compute thread has a key. What depends on the head, the batch entry or the key is read once per
-walk over queries, into registers; what depends on the query comes with its tile, as lse does. A
-gradient is summed in one of two places:
+walk over queries, into registers; what depends on the query comes with its tile, as lse does; what
+depends on both is read in each step, from global memory, where threads beside each other read keys
+beside each other. A gradient is summed in one of three places:
 
 * in the thread of a key, over the queries of a walk, where the derivative does not read the score;
 * for a factor on the score, ``s · f``, from dQ: Σ dx · s over the keys is the product of q and
-  Σ dx · k, which is dQ before it is multiplied by f.
+  Σ dx · k, which is dQ before it is multiplied by f;
+* all others by portable kernels beside the pipeline, which recompute scores for these sums alone.
 
-In: an ``Attention``. Out: look-ups by place; or, as text, what no place can sum.
+In: an ``Attention``. Out: look-ups by place.
 """
 
 from __future__ import annotations
@@ -16,42 +18,64 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flash4gen.ir.derivative import ZERO, derivative
+from flash4gen.ir.elements import has_gradient, is_plain
 from flash4gen.ir.expr import SCORE, Apply, InputDType, Lookup, Type, Var, lookups, variables
-from flash4gen.ir.printer import format_expr
 from flash4gen.ir.simplify import simplify
 
 if TYPE_CHECKING:
-    from flash4gen.ir.expr import Expr
+    from flash4gen.ir.expr import Expr, Input
     from flash4gen.ir.nodes import Attention
 
 _DOUBLE = (InputDType.I64,)
 
 
-def unread(attention: Attention) -> str:
-    """Return what the pipeline cannot read or sum of an attention's inputs, or an empty text."""
-    for lookup in lookups(attention.score, attention.mask):
-        if {Var.Q, Var.K} <= variables(lookup):
-            return (
-                "its backward pipeline reads tensors by query or by key, and this attention reads "
-                f"`{format_expr(lookup)}` for each score"
-            )
-    for lookup, by in moving(attention):
-        if Var.K in variables(by_score(attention)) and reads_score(by):
-            return _unsummed(lookup)
-        if reads_score(by) and not is_factor(attention, lookup):
-            return _unsummed(lookup)
-        if Var.Q in variables(lookup) and not reads_score(by):
-            return _unsummed(lookup)
-        if Var.S in variables(by_score(attention)):
-            return _unsummed(lookup)
-    return ""
+def beside(attention: Attention) -> tuple[Lookup, ...]:
+    """Return the look-ups whose gradients are summed by portable kernels beside the pipeline.
 
-
-def _unsummed(lookup: Lookup) -> str:
-    return (
-        f"its backward pipeline does not sum the gradient of `{format_expr(lookup)}`: it sums what "
-        "is added to scores by head or by key, and what multiplies them by head or by query"
+    A look-up whose tensor has no gradient anywhere is none of them.
+    """
+    without = _without_gradient(attention)
+    return tuple(
+        lookup
+        for lookup, by in moving(attention)
+        if lookup.tensor not in without and not _is_summed(attention, lookup, by)
     )
+
+
+def kernels_beside(attention: Attention) -> tuple[str, ...]:
+    """Return the kinds of kernels that sum these: by key, query, score or distance."""
+    kinds = {_kernel(lookup) for lookup in beside(attention)}
+    return tuple(kind for kind in ("keys", "queries", "pairs", "distances") if kind in kinds)
+
+
+def _kernel(lookup: Lookup) -> str:
+    if per_score(lookup):
+        return "pairs" if is_plain(lookup) else "distances"
+    return "keys" if Var.K in variables(lookup) else "queries"
+
+
+def _is_summed(attention: Attention, lookup: Lookup, by: Expr) -> bool:
+    """Whether the pipeline sums the gradient of a look-up."""
+    slope = variables(by_score(attention))
+    if per_score(lookup) or Var.S in slope:
+        return False
+    if reads_score(by):
+        # From sums over all queries of a batch entry, of products of 16-bit numbers.
+        whole = attention.normalised and not attention.packed
+        return whole and Var.K not in slope and is_factor(attention, lookup)
+    return Var.Q not in variables(lookup)
+
+
+def _without_gradient(attention: Attention) -> set[Input]:
+    """Return the tensors that no kernel sums a gradient of."""
+    every = [lookup for lookup, _ in moving(attention)]
+    every += [] if attention.sink is None else lookups(attention.sink)
+    return {lookup.tensor for lookup in every if not has_gradient(lookup)}
+
+
+def per_score(lookup: Lookup) -> bool:
+    """Whether a look-up differs from score to score."""
+    return {Var.Q, Var.K} <= variables(lookup)
 
 
 def moving(attention: Attention) -> tuple[tuple[Lookup, Expr], ...]:
@@ -86,20 +110,27 @@ def factors(attention: Attention) -> tuple[Lookup, ...]:
     return tuple(lookup for lookup, by in moving(attention) if reads_score(by))
 
 
-def row_lookups(attention: Attention) -> tuple[Lookup, ...]:
-    """Return the look-ups of score and mask that differ from query to query."""
-    own: dict[Lookup, None] = {}
+def read_in_steps(attention: Attention) -> frozenset[Lookup]:
+    """Return the look-ups whose values a step computes with: its own, and what they are read at."""
+    own: set[Lookup] = set()
     nodes = [simplify(attention.score), attention.mask]
     while nodes:
         node = nodes.pop()
         if isinstance(node, Lookup):
-            own[node] = None
+            own.add(node)
+            nodes.extend(node.indices if per_score(node) else ())
         elif isinstance(node, Apply):
             nodes.extend(node.args)
+    return frozenset(own)
+
+
+def row_lookups(attention: Attention) -> tuple[Lookup, ...]:
+    """Return the look-ups of score and mask that differ from query to query, not by key."""
+    own = read_in_steps(attention)
     return tuple(
         lookup
         for lookup in lookups(attention.score, attention.mask)
-        if lookup in own and Var.Q in variables(lookup)
+        if lookup in own and Var.Q in variables(lookup) and not per_score(lookup)
     )
 
 
@@ -116,7 +147,9 @@ def argument_bytes(attention: Attention) -> int:
     a sum that a thread takes has a pointer of its own.
     """
     read = {lookup.tensor for lookup in lookups(attention.score, attention.mask)}
-    return 16 * sum(len(tensor.axes) for tensor in read) + 8 * len(moving(attention))
+    others = beside(attention)
+    sums = [it for it, _ in moving(attention) if it not in others and not per_score(it)]
+    return 16 * sum(len(tensor.axes) for tensor in read) + 8 * len(sums)
 
 
 def _without_score(expr: Expr) -> Expr:

@@ -64,6 +64,9 @@ class PipelineSchedule:
         row_bytes: what is read of input tensors for each query, beside lse and delta.
         ctas: 1 or 2 CTAs of a cluster that share every product; of a pair, each has half of the
             keys.
+        normalised: whether weights are those of a softmax, whose rows have an lse and a mean
+            gradient. Those of a sigmoid have the gradient of their total.
+        packed: whether sequences lie one behind the other, so that a program finds its own.
     """
 
     hardware: str
@@ -85,6 +88,8 @@ class PipelineSchedule:
     argument_bytes: int = field(default=0, metadata=WHERE_SET)
     row_bytes: int = field(default=0, metadata=WHERE_SET)
     ctas: int = field(default=1, metadata=WHERE_SET)
+    normalised: bool = field(default=True, metadata=WHERE_SET)
+    packed: bool = field(default=False, metadata=WHERE_SET)
 
     @property
     def family(self) -> Family:

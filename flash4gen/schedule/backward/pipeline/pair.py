@@ -7,7 +7,8 @@ columns, half of each; and so do the keys. The gradients of scores are found wit
 lane, and multiplied with a query in each: each CTA gives the other those of its own keys, for half
 of the queries, and adds half as much to the queries' gradient in global memory.
 
-That gradient has 64 rows in each CTA, which lie over all 128 lanes in half of the columns.
+That gradient has 64 rows in each CTA, which lie over all 128 lanes in half of the columns. It is
+loaded whole, and leaves whole, or in two pieces where what is read of tensors takes the room.
 
 Heads of 192 columns have steps of 64 queries, of which 32 rows would be too few for a product. So
 their gradient is transposed, as with one CTA: a column of a head in each lane, the first 128 in
@@ -50,6 +51,10 @@ TENSOR_COLUMNS = 512
 FLOAT = 4
 """Bytes of a float32."""
 
+PIECE = 64
+"""Columns of the queries' gradient that leave together where all of them have no room: of either
+half of a head 32, the 128 bytes of a swizzled row."""
+
 MEETING = 24
 """Bytes with which Triton has both CTAs meet around an atomic: two barriers, and a count."""
 
@@ -59,6 +64,11 @@ def is_apart(s: PipelineSchedule) -> bool:
     return 2 * s.tile_q + s.value_pad + s.head_pad + _dq_columns(s) <= TENSOR_COLUMNS
 
 
+def in_pieces(s: PipelineSchedule) -> bool:
+    """Whether rows of the queries' gradient leave in two pieces, each of half of their columns."""
+    return s.dq_columns < s.head_pad
+
+
 def _dq_columns(s: PipelineSchedule) -> int:
     """Return the columns of tensor memory that the queries' gradient takes."""
     return s.tile_q if s.rest else s.head_pad // 2
@@ -66,7 +76,7 @@ def _dq_columns(s: PipelineSchedule) -> int:
 
 def _dq_floats(s: PipelineSchedule) -> int:
     """Return the elements of the queries' gradient that a slot holds, in each CTA."""
-    return s.share // s.ctas * PART if s.rest else s.tile_q // s.ctas * s.head_pad
+    return s.share // s.ctas * PART if s.rest else s.tile_q // s.ctas * s.dq_columns
 
 
 def pair_buffers(s: PipelineSchedule, barriers: tuple[Barrier, ...]) -> tuple[Buffer, ...]:
@@ -84,10 +94,18 @@ def pair_buffers(s: PipelineSchedule, barriers: tuple[Barrier, ...]) -> tuple[Bu
         Buffer("do by columns", s.out_stages * out),
         Buffer("ds of both", s.tile_k * queries * ELEMENT),
         Buffer("dq on its way out", s.dq_slots * _dq_floats(s) * FLOAT),
-        Buffer("lse and delta", 2 * s.row_stages * s.tile_q * FLOAT),
+        row_numbers(s),
         *_turns(s),
         Buffer("barriers", sum(barrier.count for barrier in barriers) * BARRIER),
     )
+
+
+def row_numbers(s: PipelineSchedule) -> Buffer:
+    """Return the buffer of what softmax, or the sum of weights, has for each query."""
+    rows = s.row_stages * s.tile_q * FLOAT
+    if s.normalised:
+        return Buffer("lse and delta", 2 * rows)
+    return Buffer("gradients of totals", rows)
 
 
 def _turns(s: PipelineSchedule) -> Iterator[Buffer]:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from flash4gen.schedule.backward.pipeline.model import QuerySum
+from flash4gen.schedule.backward.pipeline.pair import PIECE, in_pieces
 from flash4gen.schedule.backward.pipeline.plan import pipeline_plan
 from flash4gen.schedule.domain import Domain
 
@@ -43,16 +44,28 @@ WIDE_SLOTS = ((1, 1, 2), (1, 1, 1))
 def paired(alone: PipelineSchedule, hardware: Hardware) -> PipelineSchedule:
     """Return the schedule of a pair that computes what a schedule of one CTA does."""
     pair = replace(alone, ctas=2, tile_k=2 * alone.tile_k, dq_columns=alone.head_pad)
-    pieces = alone.rest > 0
-    if pieces and alone.argument_bytes:
-        pair = replace(pair, compute_registers=168, reduce_registers=80, other_registers=96)
+    wide = alone.rest > 0
+    if not wide or alone.argument_bytes:
+        compute, reduce, other = _split(alone)
+        pair = replace(
+            pair, compute_registers=compute, reduce_registers=reduce, other_registers=other
+        )
     drafts = [
         replace(pair, query_stages=queries, out_stages=out, dq_slots=slots)
-        for queries, out, slots in (WIDE_SLOTS if pieces else SLOTS)
-        if slots == 1 or pieces or alone.query_sum is QuerySum.ATOMIC
+        for queries, out, slots in (WIDE_SLOTS if wide else SLOTS)
+        if slots == 1 or wide or alone.query_sum is QuerySum.ATOMIC
     ]
+    if alone.argument_bytes and not wide:
+        drafts.append(replace(drafts[-1], dq_columns=PIECE))
     room = hardware.smem_per_block
     return next((it for it in drafts if pipeline_plan(it).smem_bytes <= room), drafts[-1])
+
+
+def _split(alone: PipelineSchedule) -> tuple[int, int, int]:
+    """Return the registers of compute, reduce and other roles: those that loops do not reload."""
+    if alone.rest:
+        return 168, 80, 96
+    return (176, 80, 80) if alone.query_sum is QuerySum.ATOMIC else (176, 88, 72)
 
 
 def pair_reasons(schedule: PipelineSchedule) -> dict[str, str]:
@@ -68,10 +81,12 @@ def pair_reasons(schedule: PipelineSchedule) -> dict[str, str]:
         "out_stages": several
         if schedule.out_stages > 1
         else f"{one} for one tile, by rows and by columns",
-        "dq_columns": "all of them: a CTA has 64 rows",
+        "dq_columns": "32 of either half of a head, as a thread has columns of one: what is read "
+        "of tensors leaves no room for all"
+        if in_pieces(schedule)
+        else "all of them: a CTA has 64 rows",
         "dq_slots": _dq_slots(schedule, one),
-        "reduce_registers": "half of the rows of a tile, all columns",
-        **(_wide_reasons(schedule) if schedule.rest else {}),
+        **(_wide_reasons(schedule) if schedule.rest else _NARROW),
     }
 
 
@@ -79,6 +94,13 @@ def _wide_reasons(schedule: PipelineSchedule) -> dict[str, str]:
     ordered = schedule.query_sum is QuerySum.ORDERED
     return {**_WIDE, **({"dq_slots": _IN_ONE_TURN} if ordered else {})}
 
+
+_NARROW = {
+    "compute_registers": "2·compute + reduce + other = 512; beside 64 weights and a fragment lie "
+    "addresses in the other CTA, positions, and what tensors hold",
+    "reduce_registers": "half of the rows of a tile, all columns",
+}
+"""What is otherwise where heads have as many columns as a CTA has lanes, or fewer."""
 
 _WIDE = {
     "tile_q": "dk and dv leave 192 columns of tensor memory: scores, their gradients, and dq, "
@@ -98,6 +120,8 @@ _IN_ONE_TURN = (
 
 
 def _dq_slots(schedule: PipelineSchedule, one: str) -> str:
+    if in_pieces(schedule):
+        return "the second piece follows when the copy engine has read the first"
     if schedule.query_sum is QuerySum.ORDERED:
         return "it has been written before the next turn, of the same CTA and of others"
     if schedule.dq_slots > 1:

@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING
 from flash4gen.schedule.backward.pipeline.barriers import product_barriers
 from flash4gen.schedule.backward.pipeline.pair import (
     FLOAT,
+    PIECE,
     pair_barriers,
     pair_buffers,
     pair_regions,
+    row_numbers,
 )
 from flash4gen.schedule.blackwell.memory import (
     BARRIER,
@@ -56,6 +58,9 @@ PAIR_SLACK = 848
 WIDE_PAIR_SLACK = 968
 """The same with heads in two parts (measured: 960, and 968 where programs add in turns)."""
 
+SEQUENCE = 48
+"""Bytes in which roles are handed where their sequence lies, beside its lengths (measured)."""
+
 FRAGMENT = 32
 """Columns that a thread loads or stores in one instruction."""
 
@@ -88,7 +93,7 @@ def _buffers(s: PipelineSchedule, barriers: tuple[Barrier, ...]) -> tuple[Buffer
         Buffer("do", s.out_stages * s.tile_q * s.value_pad * ELEMENT),
         Buffer("ds", s.tile_k * s.tile_q * ELEMENT),
         Buffer("dq on its way out", s.dq_slots * s.tile_q * s.dq_columns * FLOAT),
-        Buffer("lse and delta", 2 * s.query_stages * s.tile_q * FLOAT),
+        row_numbers(s),
         *_values(s),
         Buffer("barriers", sum(barrier.count for barrier in barriers) * BARRIER),
         Buffer("alignment", WIDE_SLACK if s.rest else SLACK),
@@ -102,7 +107,9 @@ def _both(s: PipelineSchedule, barriers: tuple[Barrier, ...]) -> tuple[Buffer, .
 
 
 def _values(s: PipelineSchedule) -> Iterator[Buffer]:
-    """Yield what input tensors need: their addresses, and what they hold for each query."""
+    """Yield what roles are handed besides: of sequences, and of what input tensors hold."""
+    if s.packed:
+        yield Buffer("place of the sequence", SEQUENCE)
     if s.argument_bytes:
         yield Buffer("arguments of the roles", s.argument_bytes)
     if s.row_bytes:
@@ -152,6 +159,8 @@ def _shape(s: PipelineSchedule) -> Iterator[Violation]:
         yield Violation("roles", f"{s.compute_roles} roles share {s.tile_q} queries unevenly")
     if s.dq_columns < 1 or s.head_pad % s.dq_columns:
         yield Violation("columns", f"{s.dq_columns} columns do not divide {s.head_pad}")
+    if s.ctas > 1 and s.dq_columns not in (s.head_pad, PIECE):
+        yield Violation("columns", f"dq of a pair leaves whole, or {PIECE} columns at a time")
     if s.ctas > 1 and s.share != (FRAGMENT if s.rest else 2 * FRAGMENT):
         of = "for both CTAs" if s.rest else "for each CTA"
         yield Violation("roles", f"{s.share} queries are no fragment of {FRAGMENT} {of}")
