@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from flash4gen.build import compile as build_compile
+from flash4gen.diagnostics import Findings
 from flash4gen.diagnostics.codes import Code
-from flash4gen.driver import EMITTED, Event, StageError, check_fresh, compile_spec, plan_spec
+from flash4gen.driver import EMITTED, Event, StageError, build, check_fresh, compile_spec, plan_spec
+from flash4gen.driver.build import Built
 from flash4gen.driver.model import emitted_for
 from flash4gen.driver.plan import check_spec
 from flash4gen.ir import library
+from tests.project import ROOT
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from flash4gen.build.artefact import Artefact
+    from flash4gen.driver import Plan
     from flash4gen.ir.hardware import Hardware
     from flash4gen.ir.nodes import Attention
 
@@ -132,6 +136,31 @@ def test_if_every_schedule_spills_the_smallest_spill_is_taken_with_a_warning(
     assert result.ok
     assert [found.code for found in result.diagnostics] == [Code.SPILLS]
     assert result.modules[0].artefact == made[2]
+
+
+def test_what_was_tried_of_one_family_leaves_another_its_own_attempts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Four warp-specialised schedules spill, then portable ones do: six of these are compiled."""
+    checked = check_spec(ROOT / "specs" / "full.attn")
+    warped, portable = (plan_spec(checked, [name])[0][0] for name in ("b200", "h100"))
+    assert warped.choice.schedule.family is not portable.choice.schedule.family
+    wanted = iter([warped] * 3 + [replace(portable) for _ in range(20)])
+    tried: list[Plan] = []
+
+    def once(plan: Plan, *_: object) -> Built:
+        tried.append(plan)
+        artefact = SimpleNamespace(facts=SimpleNamespace(spill_bytes=64))
+        return Built(plan, None, Path(), artefact)  # type: ignore[arg-type]  # nothing looks at them
+
+    monkeypatch.setattr(build, "build_once", once)
+    monkeypatch.setattr(build, "next_plan", lambda *_: replace(next(wanted)))
+    monkeypatch.setattr(build, "spilled", lambda _: 64)
+    for name in ("_beyond_limits", "_warn_of_spills"):
+        monkeypatch.setattr(build, name, lambda *_: ())
+    run = build.Run(Path(), (), lambda _: None)
+    assert build.build_plan(warped, run, Path(), Findings()) is not None
+    assert [plan.hardware.name for plan in tried] == ["b200"] * 4 + ["h100"] * 6
 
 
 def test_over_a_limit_nothing_is_written(

@@ -318,6 +318,21 @@ def test_a_sigmoid_is_a_function_of_the_module() -> None:
     assert "gl.sigmoid" not in text
 
 
+def test_offsets_of_a_number_for_each_score_have_64_bits() -> None:
+    """Gluon hands strides over in 32 bits where they fit; 2^31 elements are 32 heads of 8,192²."""
+    large = function(text(score="s + bias[h, q, k]"), "_read_bias")
+    assert "i0 * stride_0.to(gl.int64) + i1 * stride_1.to(gl.int64)" in large
+    beside = function(text(score="s + bias[h, q, k + 1]"), "_read_bias")
+    assert "i1 * stride_1.to(gl.int64) + i2" in beside
+    assert "int64" not in function(text(score="s + key_bias[h, k]"), "_read_key_bias")
+
+
+def test_sigmoid_weights_know_where_keys_are_before_they_read_tensors() -> None:
+    found = text(weights=Weights.SIGMOID, score="s + bias[h, q, k + 1]", mask="k <= q")
+    step = function(found, "_sigmoid_step")
+    assert 0 < step.index("k = key + first") < step.index("_read_bias(")
+
+
 def test_what_a_user_says_of_triton_stays_when_code_becomes_gluon() -> None:
     said = "see tl.sigmoid(x), and it's tl.dot"
     code = f'"""{said}"""\n@triton.jit\nz = tl.sigmoid(tl.sigmoid(a.tl.b))  # {said}\n'
