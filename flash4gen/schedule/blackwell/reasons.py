@@ -129,6 +129,11 @@ def _short(schedule: BlackwellSchedule, traits: Traits) -> str:
         return "every kernel has one query tile"
     if schedule.ctas > 1:
         return "query tiles of a pair have rows of both CTAs"
+    if traits.equal:
+        return (
+            "as few keys as queries lie in one tile: a kernel for them would have loops without a "
+            "second turn"
+        )
     return "tiles of this plan wait for each other"
 
 

@@ -57,7 +57,9 @@ def resolve(traits: Traits, hardware: Hardware, pins: Pins) -> BlackwellSchedule
     plan = plan or _plan(traits, hardware, query_tiles, ctas)
     early = pins.get("early", _early(traits, plan))
     split = completed(pins, query_tiles, hardware, reading=traits.reads_keys)
-    short_queries = pins.get("short_queries", TILE if able(query_tiles, ctas, plan) else 0)
+    # As few keys as queries have one tile: a loop over them would have no second turn.
+    few = TILE if able(query_tiles, ctas, plan) and not traits.equal else 0
+    short_queries = pins.get("short_queries", few)
     short = Split(*DEFAULTS[1]) if short_queries else Split(0, 0, 0)
     draft = BlackwellSchedule(
         family=Family.BLACKWELL,

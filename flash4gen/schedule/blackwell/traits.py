@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from flash4gen.ir.expr import SCORE, Apply, Op, Type, Var, lookups, variables, walk
 from flash4gen.ir.masks import always_true, bounds, turns
+from flash4gen.ir.nodes import Lengths
 from flash4gen.schedule.backward.pipeline.pair_choice import pins_pair
 from flash4gen.schedule.blackwell.memory import TILE
 from flash4gen.schedule.blackwell.model import KeyLoops
@@ -55,6 +56,7 @@ class Traits:
         integers: operations of the score on positions, conversions to floats among them.
         element: bytes of an element of q, k and v, and of a weight.
         trained: there is a backward pass, too; ``paired``: of pairs of CTAs.
+        equal: there are as many keys as queries.
     """
 
     head_dim: int
@@ -74,6 +76,7 @@ class Traits:
     element: int = 2
     trained: bool = False
     paired: bool = False
+    equal: bool = False
 
     @property
     def head_pad(self) -> int:
@@ -117,6 +120,7 @@ def traits(attention: Attention) -> Traits:
         element=attention.dtype.bytes,
         trained=attention.differentiable,
         paired=pins_pair(attention),
+        equal=attention.lengths is Lengths.EQUAL,
     )
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flash4gen.ir.library import target
-from flash4gen.ir.nodes import Weights
+from flash4gen.ir.nodes import Lengths, Weights
 from flash4gen.schedule.blackwell.memory import Barrier, Region, memory_plan
 from flash4gen.schedule.blackwell.model import Dispatch, RowMax, TensorPlan
 from flash4gen.schedule.blackwell.plan_check import faults
@@ -142,6 +142,7 @@ def test_short_queries_have_one_tile_of_the_plan(
         pinning(variant(128, mask=FULL), ctas=2),
         variant(256),
         pinning(variant(128), short_queries=0),
+        replace(variant(128), lengths=Lengths.EQUAL),
     ],
 )
 def test_not_every_schedule_has_another_for_short_queries(what: Attention) -> None:
