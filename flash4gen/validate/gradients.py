@@ -20,14 +20,12 @@ from flash4gen.validate.evaluate import evaluate
 from flash4gen.validate.head import Head
 from flash4gen.validate.oracle import TORCH_DTYPES, exact_products, visible
 from flash4gen.validate.philox import kept_weights
+from flash4gen.validate.tolerance import ulp_in_base_2
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from flash4gen.ir.nodes import Attention
-
-
-LOG2_E = math.log2(math.e)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +99,7 @@ def working_gradients(
     results: tuple[Tensor, Tensor],
     given: Upstream,
     *,
-    in_base_2: bool = False,
+    nudge: int = 0,
 ) -> dict[str, Tensor]:
     """Return the same as number formats allow it, from the stored results of the forward pass.
 
@@ -110,8 +108,8 @@ def working_gradients(
         call: its arguments in its dtype.
         results: out and lse, or total, of the working precision.
         given: gradients of the results: of out in its dtype, of the other in float32.
-        in_base_2: weights are powers of 2, as kernels have them, instead of e: as right, and with
-            another luck of its roundings.
+        nudge: 1 or -1: weights are larger, or smaller, by what float32 leaves open of scores: as
+            right, and numbers halfway between two of 16 bits round the other way.
     """
     dtype = TORCH_DTYPES[attention.dtype]
     floats = {name: call.tensors[name].float().requires_grad_() for name in float_inputs(attention)}
@@ -137,7 +135,7 @@ def working_gradients(
                 grad,
                 given.second[at.rows].float(),
             ),
-            in_base_2=in_base_2,
+            nudge=nudge,
         )
         by = torch.autograd.grad(x, [s, *floats.values()], dx, allow_unused=True)
         ds = _or_zeros(by[0], s).to(dtype)
@@ -193,7 +191,7 @@ def _score_gradient(
     stored: tuple[Tensor, Tensor],
     given: tuple[Tensor, Tensor, Tensor],
     *,
-    in_base_2: bool,
+    nudge: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the weights, the gradient of the scores, and the mean that it lacks, of one head."""
     out, lse = stored
@@ -203,7 +201,9 @@ def _score_gradient(
         return p, p * (1 - p) * (dp + second[:, None]), -second
     empty = lse == -math.inf
     shift = torch.where(empty, 0.0, lse)[:, None]
-    p = torch.exp2(x * LOG2_E - shift * LOG2_E) if in_base_2 else torch.exp(x - shift)
+    p = torch.exp(x - shift)
+    if nudge and lse.numel():
+        p = p * (1 + nudge * 2 * math.log(2) * ulp_in_base_2(shift.abs().max().item()))
     delta = torch.where(empty, 0.0, (grad.float() * out.float()).sum(-1) - second)
     return p, p * (dp - delta[:, None]), delta
 

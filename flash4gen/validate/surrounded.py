@@ -40,14 +40,14 @@ def trained_gradients(
     results: tuple[Tensor, Tensor],
     given: Upstream,
     *,
-    in_base_2: bool = False,
+    nudge: int = 0,
 ) -> dict[str, Tensor]:
     """Return what ``working_gradients`` does, also of an attention with norms or an epilogue.
 
     ``results`` are those of the kernels: out is not finished yet.
     """
     if not is_surrounded(attention):
-        return working_gradients(attention, call, results, given, in_base_2=in_base_2)
+        return working_gradients(attention, call, results, given, nudge=nudge)
     inner = core(attention)
     floats = {it.name: call.tensors[it.name].float() for it in moved_around(attention)}
     leaves = _leaves(call, floats)
@@ -55,7 +55,7 @@ def trained_gradients(
     kernels = replace(call, q=normed.q, k=normed.k, tensors=_of(inner, call.tensors))
     out_grad, finished = _unfinished(attention, call, leaves, results[0], given.out)
     upstream = Upstream(out_grad, given.second)
-    found = working_gradients(inner, kernels, results, upstream, in_base_2=in_base_2)
+    found = working_gradients(inner, kernels, results, upstream, nudge=nudge)
     around = _through_norms(attention, call, leaves, normed, found)
     # All numbers but those of the kernels are summed in float32, and rounded last.
     for name in float_inputs(attention):

@@ -194,7 +194,7 @@ def lse_allowance(  # noqa: PLR0913 - three have defaults
         return _total_allowance(peak, spread, k.shape[1]) + by_design
     if peak == 0:
         return spread + accuracy.weight
-    return 2 * _ulp_in_base_2(peak) + spread + accuracy.weight
+    return 2 * ulp_in_base_2(peak) + spread + accuracy.weight
 
 
 def _total_allowance(peak: float, spread: float, keys: int) -> float:
@@ -203,10 +203,11 @@ def _total_allowance(peak: float, spread: float, keys: int) -> float:
     A sigmoid is off by the error of a function, and by a quarter, its steepest slope, of the error
     of its score; a sum by no more than all its terms.
     """
-    return keys * (FUNCTION_ERROR + (2 * _ulp_in_base_2(peak) + spread) / 4)
+    return keys * (FUNCTION_ERROR + (2 * ulp_in_base_2(peak) + spread) / 4)
 
 
-def _ulp_in_base_2(peak: float) -> float:
+def ulp_in_base_2(peak: float) -> float:
+    """Return what float32 leaves open of a score, or an LSE, of this size in base 2."""
     in_base_2 = torch.tensor(peak * math.log2(math.e), dtype=torch.float32)
     return float(torch.nextafter(in_base_2, torch.tensor(math.inf)) - in_base_2)
 

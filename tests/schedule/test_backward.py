@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from flash4gen.ir import library
-from flash4gen.ir.expr import Literal
-from flash4gen.ir.nodes import Pass, Pin
+from flash4gen.ir.nodes import Lengths, Pass, Pin
 from flash4gen.schedule.backward.choose import choose_backward
 from flash4gen.schedule.backward.facts import Variant, read_facts
 from flash4gen.schedule.backward.heads import HeadLoop, head_loop
@@ -129,7 +128,8 @@ def test_an_amd_shape_that_spills_is_replaced_by_the_next() -> None:
 
 
 def test_what_has_no_gradient_kernels_is_refused_with_what_works() -> None:
-    gated = attention(passes=TRAINED.passes, epilogue=Literal(1.0))
+    """Norms and gates are PyTorch's, but a packed row does not know its place there."""
+    gated = attention(passes=TRAINED.passes, epilogue=expr("float(q)"), lengths=Lengths.PACKED)
     found = choose(gated, library.target("rtx5090"))
     assert not isinstance(found, Choice)
     assert "in PyTorch" in found[0].helps[0]

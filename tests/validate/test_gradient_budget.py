@@ -64,23 +64,21 @@ def test_another_luck_of_the_roundings_stays_within() -> None:
         assert (right.double() - reference).abs().max() <= budget.max()
 
 
-def test_powers_of_2_and_of_e_are_two_samples_of_roundings() -> None:
-    """Where scores are large, weights differ in their last bits, and some round the other way."""
+def test_numbers_halfway_round_either_way() -> None:
+    """Where scores are large, float32 leaves open how some of their gradients round."""
     large = Case(name="large", seq_q=96, seq_k=96, values=Values.NEGATIVE)
     call, given = call_of(VARIANT, large)
     exact, second = attention_reference(VARIANT, call.q, call.k, call.v, call.tensors)
     results = exact.to(call.q.dtype), second.float()
     reference = reference_gradients(VARIANT, call, given)["q"]
-    bases = tuple(
-        working_gradients(VARIANT, call, results, given, in_base_2=base)["q"]
-        for base in (False, True)
-    )
-    assert not torch.equal(*bases)
-    alone = [_budget(reference, (base, base), None) for base in bases]
-    both = _budget(reference, (bases[0], bases[1]), None)
-    assert torch.equal(both, torch.maximum(*alone))
-    wrong = reference + 1.01 * both.amax(-1, keepdim=True)
-    assert compare(wrong.float(), reference, both, "q").problems
+    bases = [working_gradients(VARIANT, call, results, given, nudge=by)["q"] for by in (0, 1, -1)]
+    moved = [(base != bases[0]).sum().item() for base in bases[1:]]
+    assert 0 < min(moved) <= max(moved) < 0.1 * reference.numel()
+    alone = torch.stack([_budget(reference, (base, base), None) for base in bases])
+    together = _budget(reference, bases, None)
+    assert torch.equal(together, alone.amax(0))
+    wrong = reference + 1.01 * together.amax(-1, keepdim=True)
+    assert compare(wrong.float(), reference, together, "q").problems
 
 
 def test_no_more_numbers_are_drawn_than_a_group_has(monkeypatch: pytest.MonkeyPatch) -> None:
