@@ -14,6 +14,7 @@ import re
 import sys
 import tempfile
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,8 @@ from flash4gen.render.module import render
 from flash4gen.schedule.backward.facts import COLUMNS, FACTS, Fact, Key, Variant, read_facts
 from flash4gen.schedule.backward.space import Kernel, candidates
 from flash4gen.schedule.choose import choose
-from flash4gen.schedule.model import Choice
+from flash4gen.schedule.model import Choice, Load
+from flash4gen.schedule.units import whole_tiles
 from flash4gen.source import SourceFile
 from flash4gen.vgpu import virtual_gpu
 
@@ -73,7 +75,7 @@ attention swept {{
     score    = {score}{bias}{slopes}
     mask     = {mask}
     passes   = forward, backward
-    schedule {{ family = portable }}
+    schedule {{ family = portable load = {load} }}
 }}
 """
 
@@ -87,7 +89,9 @@ NAMES = {
 }
 
 
-def attention_of(head_dim: int, value_dim: int, kernel: Kernel, variant: Variant) -> Attention:
+def attention_of(
+    head_dim: int, value_dim: int, kernel: Kernel, variant: Variant, load: Load
+) -> Attention:
     """Return the attention that a kernel is compiled for."""
     from flash4gen.ir.lower import analyse
 
@@ -98,6 +102,7 @@ def attention_of(head_dim: int, value_dim: int, kernel: Kernel, variant: Variant
     text = SPEC.format(
         head_dim=head_dim,
         value_dim=value_dim,
+        load=load.value,
         kv_heads=HEADS if bare else HEADS // 2,
         score="softcap(s, 50)" if variant in (Variant.CAPPED, Variant.TOGETHER) else "s",
         slopes=" + slopes[h] * (k - q_end)" if apart else "",
@@ -117,7 +122,12 @@ def attention_of(head_dim: int, value_dim: int, kernel: Kernel, variant: Variant
 
 
 def compiled(
-    attention: Attention, hardware: Hardware, kernel: Kernel, shape: LoopShape, variant: Variant
+    attention: Attention,
+    hardware: Hardware,
+    kernel: Kernel,
+    shape: LoopShape,
+    variant: Variant,
+    load: Load,
 ) -> Fact:
     """Compile one kernel with one shape.
 
@@ -137,7 +147,7 @@ def compiled(
             if name != NAMES[kernel] and hasattr(module, name):
                 setattr(module, name, _Idle())
         widths = attention.head_dim, attention.value_dim
-        which = hardware.arch, kernel, *widths, shape, variant
+        which = hardware.arch, kernel, *widths, shape, variant, load
         try:
             with virtual_gpu(hardware.arch, execute=False) as gpu:
                 module._launch_backward(*_arguments(attention))
@@ -174,10 +184,12 @@ def main(names: list[str]) -> None:
     for name in names or list(TARGETS):
         hardware = library.target(name)
         for head_dim, value_dim in WIDTHS:
-            for kernel in Kernel:
-                for variant in (VARIANTS if head_dim < WIDEST else DEMANDING)[kernel]:
-                    attention = attention_of(head_dim, value_dim, kernel, variant)
-                    sweep(known, attention, hardware, kernel, variant)
+            kinds = VARIANTS if head_dim < WIDEST else DEMANDING
+            loads = Load if whole_tiles(hardware) else (Load.POINTER,)
+            for kernel, load in product(Kernel, loads):
+                for variant in kinds[kernel]:
+                    attention = attention_of(head_dim, value_dim, kernel, variant, load)
+                    sweep(known, attention, hardware, kernel, variant, load)
 
 
 def sweep(
@@ -186,6 +198,7 @@ def sweep(
     hardware: Hardware,
     kernel: Kernel,
     variant: Variant,
+    load: Load,
 ) -> None:
     """Compile a kernel's shapes until a few fit, for AMD all of them: a second each.
 
@@ -193,10 +206,10 @@ def sweep(
     """
     widths = attention.head_dim, attention.value_dim
     fitting = 0
-    for shape in candidates(hardware, kernel):
-        key = (hardware.arch, kernel, *widths, shape, variant)
+    for shape in candidates(hardware, kernel, load):
+        key = (hardware.arch, kernel, *widths, shape, variant, load)
         if key not in known:
-            known[key] = compiled(attention, hardware, kernel, shape, variant)
+            known[key] = compiled(attention, hardware, kernel, shape, variant, load)
             write(list(known.values()))
         print(hardware.name, known[key], flush=True)
         fitting += known[key].fits(hardware)

@@ -4,9 +4,9 @@
 and issue slots per score of each kernel at head_dim 128 in bfloat16, beside FlexAttention's; with
 `--time` how long a cold compile of both passes takes beside one of the forward pass alone.
 
-A turn of a loop over full tiles is counted; its scores are what it takes exp2 of, one a thread and
-instruction. FlexAttention's figures are those of its Triton backend, torch 2.13.0 with Triton
-3.9.0, in the configuration that inductor takes, counted in the same way: full blocks, causal.
+A turn of a loop over full tiles is counted: the instructions of all warps, by the scores of a tile.
+FlexAttention's figures are those of its Triton backend, torch 2.13.0 with Triton 3.9.0, in the
+configuration that inductor takes, counted in the same way: full blocks, causal.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from flash4gen.schedule.backward.model import as_loops
 if TYPE_CHECKING:
     from flash4gen.build.artefact import Artefact
     from flash4gen.driver.build import Built
+    from flash4gen.schedule.backward.model import LoopShape
 
 SPEC = """\
 attention trained {{
@@ -74,6 +75,9 @@ class Rival:
 
 
 RIVALS = (Rival("h100", 11.8, 15.7), Rival("b200", 8.2, 12.4))
+WARP = 32
+"""Threads of a warp."""
+
 ROUNDS = 3
 MOST_TIME = 2.0
 """Times the cold compile of the forward pass alone that both passes may take."""
@@ -94,15 +98,16 @@ def built(target: str, kv_heads: int, folder: Path) -> Built:
     return found
 
 
-def slots(kernel: Artefact) -> float:
+def slots(kernel: Artefact, shape: LoopShape) -> float:
     """Return the issue slots per score of a kernel's loop over tiles that need no mask.
 
-    The loop of dk and dv rounds a weight and a gradient of each score, so that conversions, which
-    count the elements of forward loops, would take each score for two.
+    By the scores that a tile has, not by those that threads compute: with wgmma and fewer rows than
+    16 for each warp, some compute the same ones.
     """
     loops = analyse_listings(read_listings(kernel.sass)).loops
-    counted = [(loop.instructions, dict(loop.histogram).get(Kind.EXP2, 0)) for loop in loops]
-    return min((turn / scores for turn, scores in counted if scores), default=float("nan"))
+    turns = [loop.instructions for loop in loops if Kind.EXP2 in dict(loop.histogram)]
+    threads = shape.warps * WARP
+    return min(turns, default=float("nan")) * threads / (shape.tile_q * shape.tile_k)
 
 
 def slots_table(folder: Path) -> tuple[Table, bool]:
@@ -125,7 +130,7 @@ def slots_table(folder: Path) -> tuple[Table, bool]:
             row = [rival.target, f"{kv_heads}", kernel.kernel, ""]
             row += [f"{facts.registers}", f"{spills}"]
             if kernel.kernel in LOOPS:
-                own = slots(kernel)
+                own = slots(kernel, shapes[kernel.kernel])
                 total += own
                 row[3] = shapes[kernel.kernel].text
                 row += [f"{own:.2f}", f"{theirs[kernel.kernel]}"]

@@ -76,6 +76,7 @@ CONTEXT_OF = {
     "concern/correction": context_blackwell.Correction,
     "concern/epilogue": context.Epilogue,
     "concern/extents": context.Impl,
+    "concern/operands": context.Impl,
     "concern/exp2": context_blackwell.Exponent,
     "concern/fetch": context_blackwell.Fetch,
     "concern/key_mask": context_blackwell.KeyMask,

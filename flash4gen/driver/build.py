@@ -6,6 +6,7 @@ import re
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import TYPE_CHECKING
 
 from flash4gen.diagnostics.codes import Code
@@ -19,7 +20,7 @@ from flash4gen.schedule.backward.model import KernelShape
 from flash4gen.schedule.backward.pins import shapes_to_try
 from flash4gen.schedule.backward.space import Kernel, shape_of
 from flash4gen.schedule.choose import choose
-from flash4gen.schedule.model import Choice, Family, Searched
+from flash4gen.schedule.model import Choice, Family, Load, Searched
 from flash4gen.schedule.pins import DOMAINS_OF
 from flash4gen.schedule.text import record_text
 
@@ -266,8 +267,8 @@ def recorded_plan(plan: Plan, text: str) -> Plan:
         candidates.setdefault(record_text(ranked.schedule), ranked.schedule)
     shapes = {
         item.text: item
-        for kernel in Kernel
-        for shape in shapes_to_try(core(plan.attention), plan.hardware, kernel)
+        for kernel, load in product(Kernel, Load)
+        for shape in shapes_to_try(core(plan.attention), plan.hardware, kernel, load)
         for item in (KernelShape(kernel.value, shape),)
     }
     told = _RECORD.findall(text)

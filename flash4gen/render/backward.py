@@ -13,6 +13,7 @@ from flash4gen.render.context_backward import Backward, Common, TrainingContext
 from flash4gen.render.expressions import arithmetic_of, sigmoid_form, tanh_form
 from flash4gen.render.gradients import gradients
 from flash4gen.schedule.backward.model import as_loops
+from flash4gen.schedule.model import Load
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,6 +68,8 @@ def backward_text(
 
     ``waves``: for AMD.
     """
+    schedule = as_loops(choice.schedule)
+    boxes = schedule.load is Load.TMA
     pairs = backward_loops.pair_gradients(attention, found)
     distances = backward_loops.distance_gradients(attention, found)
     host = replace(backward_eager.launch(attention, found, pairs, distances), any_size=waves)
@@ -74,6 +77,7 @@ def backward_text(
     some = [*(["pairs"] if pairs else []), *(["distances"] if distances else [])]
     return Backward(
         weights=Impl("softmax" if attention.normalised else sigmoid_form(waves=waves)),
+        operands=Impl(schedule.load.value),
         extents=Impl("packed" if attention.packed else "batched"),
         common=Common(
             constants=_constants(choice, some),
@@ -82,8 +86,8 @@ def backward_text(
             spans=backward_loops.query_spans(attention),
             pointers=False,
         ),
-        keys=backward_loops.key_loop(attention, found, as_loops(choice.schedule).heads),
-        queries=backward_loops.query_loop(attention, found),
+        keys=backward_loops.key_loop(attention, found, schedule.heads, boxes=boxes),
+        queries=backward_loops.query_loop(attention, found, boxes=boxes),
         pairs=pairs,
         distances=distances,
         launch=host,

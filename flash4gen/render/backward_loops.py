@@ -30,6 +30,7 @@ from flash4gen.schedule.backward.heads import HeadLoop
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from collections.abc import Set as AbstractSet
 
     from flash4gen.ir.expr import Lookup
     from flash4gen.ir.nodes import Attention
@@ -68,8 +69,11 @@ def query_spans(attention: Attention) -> QuerySpans:
     return expressions.query_spans(query_bounds(attention.mask))
 
 
-def query_loop(attention: Attention, found: Gradients) -> GradientLoop:
-    """Return the loop over keys that gives the gradient of a tile of queries."""
+def query_loop(attention: Attention, found: Gradients, *, boxes: bool = False) -> GradientLoop:
+    """Return the loop over keys that gives the gradient of a tile of queries.
+
+    ``boxes``: tiles are copied by batch entry and head.
+    """
     return _loop(
         attention,
         found,
@@ -80,11 +84,17 @@ def query_loop(attention: Attention, found: Gradients) -> GradientLoop:
         edge="keys[None, :] < seq_k",
         results=("dq",),
         kernel="QUERIES",
+        placed={Var.B, Var.HKV} if boxes else set(),
     )
 
 
-def key_loop(attention: Attention, found: Gradients, heads: HeadLoop) -> GradientLoop:
-    """Return the loop over queries that gives the gradients of a tile of keys and values."""
+def key_loop(
+    attention: Attention, found: Gradients, heads: HeadLoop, *, boxes: bool = False
+) -> GradientLoop:
+    """Return the loop over queries that gives the gradients of a tile of keys and values.
+
+    ``boxes``: tiles are copied by batch entry and head.
+    """
     loop = _loop(
         attention,
         found,
@@ -95,6 +105,7 @@ def key_loop(attention: Attention, found: Gradients, heads: HeadLoop) -> Gradien
         edge="rows[None, :] < seq_q",
         results=("dk", "dv"),
         kernel="KEYS",
+        placed={Var.B, Var.H} if boxes else set(),
     )
     if heads is HeadLoop.APART:
         return loop
@@ -201,6 +212,7 @@ def _loop(  # noqa: PLR0913 - what tells the loops apart
     edge: str,
     results: tuple[str, ...],
     kernel: str,
+    placed: AbstractSet[Var] = frozenset(),
 ) -> GradientLoop:
     read = inputs(attention, variable_names(names), varies, indents, scored=True)
     terms = [Value("ds", f"dx * {_by(found)}")] if found.by_s != ONE else []
@@ -212,7 +224,7 @@ def _loop(  # noqa: PLR0913 - what tells the loops apart
             terms.append(Value(name, f"dx{factor(item.by, item.name)}"))
             moving |= {name} if not isinstance(item.by, Literal) else set()
         values.append(Value(f"sum_{item.name}", "dx" if item.by == ONE else name))
-    given = _reads(attention, varies)
+    given = _reads(attention, varies) | placed
     transposed = names is TRANSPOSED
     return GradientLoop(
         inputs=read,

@@ -354,10 +354,12 @@ class Backward:
     """Everything that a backward pass is printed from.
 
     Attributes:
+        operands: how tiles come in, ``pointer`` or ``tma``.
         extents: how sequences lie, ``batched`` or ``packed``.
     """
 
     weights: Impl
+    operands: Impl
     extents: Impl
     common: Common
     keys: GradientLoop

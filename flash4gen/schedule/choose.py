@@ -33,7 +33,15 @@ from flash4gen.schedule.blackwell.dozen import dozen
 from flash4gen.schedule.blackwell.search import search as search_blackwell
 from flash4gen.schedule.blackwell.traits import unsupported
 from flash4gen.schedule.formats import no_dtype
-from flash4gen.schedule.model import BUILD, Choice, Decision, Family, Rejected, Schedule
+from flash4gen.schedule.model import (
+    BUILD,
+    Choice,
+    Decision,
+    Family,
+    Rejected,
+    Schedule,
+    as_portable,
+)
 from flash4gen.schedule.pins import (
     PIN_FAMILY,
     PIN_RULE,
@@ -188,7 +196,8 @@ def _portable(
         found = replace(found, decisions=(*found.decisions, DETERMINISTIC))
     if not attention.differentiable:
         return found
-    return replace(found, backward=choose_backward(attention, hardware, unfit))
+    load = as_portable(found.schedule).load
+    return replace(found, backward=choose_backward(attention, hardware, unfit, load))
 
 
 def _with_gradients(

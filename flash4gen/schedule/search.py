@@ -26,7 +26,7 @@ from flash4gen.schedule.model import (
 from flash4gen.schedule.pins import misfit
 from flash4gen.schedule.registers import pressure
 from flash4gen.schedule.space import Shape, shape_of, shapes
-from flash4gen.schedule.units import ONES, matrix_unit, promotes, sum_parts
+from flash4gen.schedule.units import ONES, matrix_unit, promotes, sum_parts, whole_tiles
 from flash4gen.schedule.workload import Workload, workload
 
 if TYPE_CHECKING:
@@ -37,8 +37,14 @@ if TYPE_CHECKING:
     from flash4gen.schedule.pins import Pins, Request
 
 
-SHARED_LOADS = "the kernels of the gradients load row by row, and share what loads with this one"
-"""Why modules with a backward pass do not copy tiles by TMA."""
+GRADIENTS = "gradients"
+"""The constraint that a backward pass puts on the forward one."""
+
+IN_REGISTERS = (
+    "the kernels of the gradients would hold whole tiles in registers, and spill: mma.sync takes "
+    "both factors of a product from there"
+)
+"""Why modules with a backward pass copy tiles by TMA only where products read shared memory."""
 
 NEIGHBOURS = "whole tiles would bring in the rows of the next sequence"
 """Why packed sequences are loaded row by row: what is beyond the last row must read as 0."""
@@ -132,8 +138,8 @@ def judge(
             violation = Violation("load", BLOCKS if work.paged else NEIGHBOURS)
         if violation is not None:
             rejected.append(Unfit(schedule, violation.constraint, violation.reason))
-        elif work.differentiable and shape.load is Load.TMA:
-            rejected.append(Unfit(schedule, "load", SHARED_LOADS))
+        elif work.differentiable and shape.load is Load.TMA and not whole_tiles(hardware):
+            rejected.append(Unfit(schedule, GRADIENTS, IN_REGISTERS))
         elif shape in exclude:
             rejected.append(Unfit(schedule, BUILD, exclude[shape]))
         else:
@@ -173,7 +179,7 @@ def estimate(
         tmem_columns=tensor_columns(hardware, shape, work.value_pad + ones, work.element),
         element=work.element,
         promotes=promotes(unit, work.element),
-        sum_parts=1 if work.differentiable else sum_parts(unit, shape.load, work.element),
+        sum_parts=sum_parts(unit, shape.load, work.element),
         capped=capped,
     )
 
@@ -235,6 +241,7 @@ def _miss(item: Unfit, hardware: Hardware) -> tuple[float, Shape]:
         "shared_memory": schedule.smem_bytes / hardware.smem_per_block,
         "registers": schedule.registers / hardware.registers_per_thread,
         "tensor_memory": schedule.tmem_columns / max(1, hardware.tmem_columns),
+        GRADIENTS: 1.0,
         BUILD: 1.0,
     }
     return shares.get(item.constraint, float("inf")), shape_of(schedule)

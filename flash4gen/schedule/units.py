@@ -86,6 +86,11 @@ def promotes(unit: Unit, element: int) -> bool:
     return element == 1 and unit is not Unit.TCGEN05
 
 
+def whole_tiles(hardware: Hardware) -> bool:
+    """Whether products read a factor from shared memory, where TMA leaves it."""
+    return best_unit(hardware) in SHARED_FACTORS
+
+
 BYTES_OF_16_BITS = 2
 
 SUM_PARTS = 8

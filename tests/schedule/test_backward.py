@@ -13,11 +13,16 @@ from flash4gen.schedule.backward.choose import choose_backward
 from flash4gen.schedule.backward.facts import Variant, read_facts
 from flash4gen.schedule.backward.heads import HeadLoop, head_loop
 from flash4gen.schedule.backward.model import KernelShape, as_loops
-from flash4gen.schedule.backward.space import CANDIDATES, WAVE_CANDIDATES, Kernel
+from flash4gen.schedule.backward.space import (
+    CANDIDATES,
+    WAVE_CANDIDATES,
+    Kernel,
+    candidates,
+)
 from flash4gen.schedule.choose import choose
 from flash4gen.schedule.explain import explain, explanation
 from flash4gen.schedule.model import Choice, Load, as_portable
-from flash4gen.schedule.units import Unit, best_unit
+from flash4gen.schedule.units import GROUP_ROWS, Unit, best_unit
 from tests.ir.notation import attention, expr
 
 if TYPE_CHECKING:
@@ -85,12 +90,45 @@ def test_unknown_widths_get_the_smallest_shape() -> None:
     assert schedule.keys == CANDIDATES[Kernel.KEYS][-1]
 
 
-@pytest.mark.parametrize("target", ["a100", "h100", "rtx5090"])
-def test_both_passes_are_portable_and_load_by_pointers(target: str) -> None:
-    choice = choose(TRAINED, library.target(target))
+PORTABLE = replace(TRAINED, pins=(Pin("family", "portable"),))
+
+
+@pytest.mark.parametrize(
+    ("variant", "target", "load"),
+    [
+        (PORTABLE, "a100", Load.POINTER),
+        (PORTABLE, "h100", Load.TMA),
+        (PORTABLE, "b200", Load.TMA),
+        # has a copy engine, but multiplies from registers, where whole tiles have no room
+        (PORTABLE, "rtx5090", Load.POINTER),
+        # behind a sequence comes the next one
+        (replace(PORTABLE, lengths=Lengths.PACKED), "h100", Load.POINTER),
+        (replace(PORTABLE, pins=(Pin("load", "pointer"),)), "h100", Load.POINTER),
+    ],
+)
+def test_both_passes_bring_tiles_in_alike(variant: Attention, target: str, load: Load) -> None:
+    choice = choose(variant, library.target(target))
     assert isinstance(choice, Choice)
     assert choice.backward is not None
-    assert as_portable(choice.schedule).load is Load.POINTER
+    assert as_portable(choice.schedule).load is load
+    assert as_loops(choice.backward.schedule).load is load
+
+
+def test_a_pinned_copy_engine_that_gradients_have_no_use_for_is_refused() -> None:
+    pinned = replace(TRAINED, pins=(Pin("load", "tma"),))
+    found = choose(pinned, library.target("rtx5090"))
+    assert not isinstance(found, Choice)
+    assert "mma.sync" in found[0].notes[0]
+
+
+@pytest.mark.parametrize("target", ["h100", "b200"])
+@pytest.mark.parametrize("kernel", [Kernel.KEYS, Kernel.QUERIES])
+def test_no_warp_computes_what_another_one_does(target: str, kernel: Kernel) -> None:
+    """Products by wgmma, of 64 rows or more, have 16 for each warp: with fewer some would be
+    computed twice."""
+    for shape in candidates(library.target(target), kernel, Load.TMA):
+        rows = shape.tile_k if kernel is Kernel.KEYS else shape.tile_q
+        assert rows < GROUP_ROWS or rows >= 16 * shape.warps
 
 
 def test_a_pinned_blackwell_family_is_refused_with_the_reason() -> None:

@@ -28,6 +28,7 @@ from flash4gen.schedule.backward.model import (
 )
 from flash4gen.schedule.backward.pins import lack, pinned_sides, shapes_to_try
 from flash4gen.schedule.backward.space import ROWS, Kernel
+from flash4gen.schedule.model import Load
 from flash4gen.schedule.space import pad
 from flash4gen.schedule.units import Unit, best_unit
 
@@ -66,7 +67,10 @@ def no_backward(attention: Attention) -> Diagnostic | None:
 
 
 def choose_backward(
-    attention: Attention, hardware: Hardware, exclude: Unfit = ()
+    attention: Attention,
+    hardware: Hardware,
+    exclude: Unfit = (),
+    load: Load = Load.POINTER,
 ) -> BackwardChoice:
     """Choose the shapes of all backward kernels.
 
@@ -74,9 +78,11 @@ def choose_backward(
         attention: what to differentiate.
         hardware: the target.
         exclude: shapes that were compiled for it and found unfit, each with the reason.
+        load: how tiles come in.
     """
     out = dict(exclude)
-    chosen = {kernel: _choose(kernel, attention, hardware, out) for kernel in _kernels(attention)}
+    kernels = _kernels(attention)
+    chosen = {kernel: _choose(kernel, attention, hardware, load, out) for kernel in kernels}
     reasons = [(kernel.value, reason) for kernel, (_, reason) in chosen.items()]
     heads = head_loop(attention)
     if heads in REASONS:
@@ -92,6 +98,7 @@ def choose_backward(
             value_pad=pad(attention.value_dim),
             heads=heads,
             distances=chosen[Kernel.DISTANCES][0] if Kernel.DISTANCES in chosen else None,
+            load=load,
         ),
         reasons=(*reasons, ("rows", _ROWS_REASON)),
         excluded=exclude,
@@ -108,15 +115,19 @@ def _kernels(attention: Attention) -> Iterator[Kernel]:
 
 
 def _choose(
-    kernel: Kernel, attention: Attention, hardware: Hardware, out: dict[KernelShape, str]
+    kernel: Kernel,
+    attention: Attention,
+    hardware: Hardware,
+    load: Load,
+    out: dict[KernelShape, str],
 ) -> tuple[LoopShape, str]:
     """Return the first shape that fits, and why the one before it does not.
 
     One of which nothing is known is taken where a pin leaves no other, or where a build has found
     all that are known to fit wanting; it compiles that one, and comes back if it spills too.
     """
-    known = _facts_for(kernel, attention, hardware)
-    shapes = shapes_to_try(attention, hardware, kernel)
+    known = _facts_for(kernel, attention, hardware, load)
+    shapes = shapes_to_try(attention, hardware, kernel, load)
     before = ""
     for shape in shapes:
         fact = known.get(shape)
@@ -154,7 +165,9 @@ def _misfit(fact: Fact, hardware: Hardware) -> str:
     return f"needs {fact.tmem} columns of tensor memory of {hardware.tmem_columns}"
 
 
-def _facts_for(kernel: Kernel, attention: Attention, hardware: Hardware) -> dict[LoopShape, Fact]:
+def _facts_for(
+    kernel: Kernel, attention: Attention, hardware: Hardware, load: Load
+) -> dict[LoopShape, Fact]:
     """Return what is known of a kernel, by shape: of the nearest target with the same matrix unit.
 
     Widths that were not compiled stand back behind the narrowest pair that is as wide. A shape that
@@ -162,7 +175,7 @@ def _facts_for(kernel: Kernel, attention: Attention, hardware: Hardware) -> dict
     """
     known: dict[LoopShape, Fact] = {}
     for variant in _variants(attention):
-        for shape, fact in _known(kernel, attention, hardware, variant).items():
+        for shape, fact in _known(kernel, attention, hardware, variant, load).items():
             if fact.fits(hardware) or shape not in known:
                 known[shape] = fact
     return known
@@ -182,9 +195,10 @@ def _variants(attention: Attention) -> tuple[Variant, ...]:
 
 
 def _known(
-    kernel: Kernel, attention: Attention, hardware: Hardware, variant: Variant
+    kernel: Kernel, attention: Attention, hardware: Hardware, variant: Variant, load: Load
 ) -> dict[LoopShape, Fact]:
-    facts = [fact for fact in read_facts() if fact.kernel is kernel and fact.variant is variant]
+    wanted = kernel, variant, load
+    facts = [fact for fact in read_facts() if (fact.kernel, fact.variant, fact.load) == wanted]
     arch = _nearest(facts, hardware, variant)
     own = [fact for fact in facts if fact.arch == arch]
     wide = [

@@ -15,6 +15,7 @@ from pathlib import Path
 from flash4gen.ir.hardware import Arch, Hardware
 from flash4gen.schedule.backward.model import LoopShape
 from flash4gen.schedule.backward.space import Kernel
+from flash4gen.schedule.model import Load
 
 FACTS = Path(__file__).with_name("facts.csv")
 """The measured table."""
@@ -34,12 +35,12 @@ class Variant(StrEnum):
     """A causal mask alone, and each query head has keys and values of its own."""
 
 
-Key = tuple[Arch, Kernel, int, int, LoopShape, Variant]
+Key = tuple[Arch, Kernel, int, int, LoopShape, Variant, Load]
 
 
 COLUMNS = (
-    "arch", "kernel", "head_dim", "value_dim", "variant", "tile_q", "tile_k", "warps", "stages",
-    "registers", "stack", "smem", "tmem",
+    "arch", "kernel", "head_dim", "value_dim", "variant", "load",
+    "tile_q", "tile_k", "warps", "stages", "registers", "stack", "smem", "tmem",
 )  # fmt: skip
 """Of the table."""
 
@@ -54,6 +55,7 @@ class Fact:
         head_dim, value_dim: widths of the heads.
         shape: its shape.
         variant: what it was compiled for.
+        load: how tiles came in.
         registers: per thread.
         stack: bytes of spilled registers per thread.
         smem: bytes of shared memory of a block, AMD's LDS.
@@ -66,6 +68,7 @@ class Fact:
     value_dim: int
     shape: LoopShape
     variant: Variant
+    load: Load
     registers: int
     stack: int
     smem: int
@@ -74,7 +77,8 @@ class Fact:
     @property
     def key(self) -> Key:
         """What was compiled."""
-        return self.arch, self.kernel, self.head_dim, self.value_dim, self.shape, self.variant
+        widths = self.head_dim, self.value_dim
+        return self.arch, self.kernel, *widths, self.shape, self.variant, self.load
 
     @property
     def row(self) -> tuple[object, ...]:
@@ -83,7 +87,7 @@ class Fact:
         sides = shape.tile_q, shape.tile_k, shape.warps, shape.stages
         found = self.registers, self.stack, self.smem, self.tmem
         which = self.arch, self.kernel.value, self.head_dim, self.value_dim, self.variant.value
-        return (*which, *sides, *found)
+        return (*which, self.load.value, *sides, *found)
 
     def fits(self, hardware: Hardware) -> bool:
         """Whether the kernel neither spills nor asks for more than a block may have."""
@@ -108,6 +112,7 @@ def read_facts() -> tuple[Fact, ...]:
                 int(row["value_dim"]),
                 LoopShape(*(int(row[name]) for name in ("tile_q", "tile_k", "warps", "stages"))),
                 Variant(row["variant"]),
+                Load(row["load"]),
                 *(int(row[name]) for name in ("registers", "stack", "smem", "tmem")),
             )
             for row in csv.DictReader(file)

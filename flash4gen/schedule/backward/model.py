@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from flash4gen.digest import WHERE_SET
 from flash4gen.schedule.backward.heads import HeadLoop
-from flash4gen.schedule.model import Family
+from flash4gen.schedule.model import Family, Load
 
 if TYPE_CHECKING:
     from flash4gen.schedule.backward.pipeline.model import PipelineSchedule
@@ -64,12 +64,13 @@ class BackwardSchedule:
         queries: the kernel of the gradients of queries: a query tile per program.
         pairs: the kernels of gradients of inputs with an element per score: a tile of it per
             program.
-        distances: the kernels of gradients of inputs with an element per distance: a diagonal of
-            square tiles per program; None where there are none.
         rows: queries per program of the kernel that goes before them.
         head_pad: head_dim rounded up to the power of two that Triton blocks need, at least 16.
         value_pad: the same for value_dim.
         heads: how a program of ``keys`` visits the query heads of its group.
+        distances: the kernels of gradients of inputs with an element per distance: a diagonal of
+            square tiles per program; None where there are none.
+        load: how all of them bring tiles in, the forward kernel's way.
     """
 
     hardware: str
@@ -81,6 +82,7 @@ class BackwardSchedule:
     value_pad: int
     heads: HeadLoop = field(default=HeadLoop.APART, metadata=WHERE_SET)
     distances: LoopShape | None = field(default=None, metadata=WHERE_SET)
+    load: Load = field(default=Load.POINTER, metadata=WHERE_SET)
 
     @property
     def family(self) -> Family:

@@ -13,6 +13,7 @@ from flash4gen.schedule.backward.model import LoopShape
 from flash4gen.schedule.backward.space import Kernel, candidates
 from flash4gen.schedule.domain import Domain
 from flash4gen.schedule.memory import ELEMENT
+from flash4gen.schedule.model import Load
 from flash4gen.schedule.space import CHOICES, pad
 from flash4gen.schedule.units import Unit, matrix_unit
 
@@ -44,11 +45,11 @@ def pinned_sides(attention: Attention, kernel: Kernel) -> dict[str, int]:
 
 
 def shapes_to_try(
-    attention: Attention, hardware: Hardware, kernel: Kernel
+    attention: Attention, hardware: Hardware, kernel: Kernel, load: Load
 ) -> tuple[LoopShape, ...]:
     """Return the shapes to try, best first: all of the space, with what is pinned in its place."""
     sides = pinned_sides(attention, kernel)
-    shapes = candidates(hardware, kernel)
+    shapes = candidates(hardware, kernel, load)
     return tuple(dict.fromkeys(replace(shape, **sides) for shape in shapes)) if sides else shapes
 
 
@@ -78,6 +79,6 @@ def misfit_of(attention: Attention, hardware: Hardware, kernel: Kernel) -> str:
     """Return why no shape with a kernel's pins fits a target, or an empty text."""
     if not pinned_sides(attention, kernel):
         return ""
-    shapes = shapes_to_try(attention, hardware, kernel)
+    shapes = [it for load in Load for it in shapes_to_try(attention, hardware, kernel, load)]
     lacks = [lack(attention, hardware, kernel, shape) for shape in shapes]
     return lacks[-1] if all(lacks) else ""

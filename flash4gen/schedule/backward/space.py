@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from flash4gen.schedule.backward.model import KernelShape, LoopShape
+from flash4gen.schedule.model import Load
 from flash4gen.schedule.units import Unit, best_unit, matrix_unit
 
 if TYPE_CHECKING:
@@ -83,6 +84,59 @@ CANDIDATES: dict[Kernel, tuple[LoopShape, ...]] = {
 }
 """For each kernel, in the order in which they are preferred."""
 
+BOX_CANDIDATES: dict[Kernel, tuple[LoopShape, ...]] = {
+    Kernel.KEYS: (
+        LoopShape(64, 128, 4, 2),
+        LoopShape(64, 128, 8, 2),
+        LoopShape(64, 128, 8, 3),
+        LoopShape(64, 64, 4, 2),
+        LoopShape(64, 64, 4, 3),
+        LoopShape(32, 128, 8, 2),
+        LoopShape(32, 128, 8, 3),
+        LoopShape(32, 64, 4, 2),
+        LoopShape(16, 64, 4, 2),
+        LoopShape(32, 32, 4, 2),
+        LoopShape(16, 64, 4, 1),
+        LoopShape(32, 32, 4, 1),
+        LoopShape(16, 32, 4, 1),
+        LoopShape(16, 16, 4, 1),
+    ),
+    Kernel.QUERIES: (
+        LoopShape(128, 64, 4, 2),
+        LoopShape(128, 128, 8, 2),
+        LoopShape(128, 64, 8, 3),
+        LoopShape(128, 64, 8, 2),
+        LoopShape(64, 64, 4, 3),
+        LoopShape(128, 32, 8, 3),
+        LoopShape(128, 32, 8, 2),
+        LoopShape(64, 32, 4, 3),
+        LoopShape(64, 32, 4, 2),
+        LoopShape(64, 16, 4, 2),
+        LoopShape(64, 16, 4, 1),
+        LoopShape(32, 32, 4, 1),
+        LoopShape(16, 16, 4, 1),
+    ),
+    Kernel.PAIRS: (
+        LoopShape(128, 64, 8, 1),
+        LoopShape(64, 64, 4, 1),
+        LoopShape(64, 32, 4, 1),
+        LoopShape(64, 16, 4, 1),
+        LoopShape(16, 16, 4, 1),
+    ),
+    Kernel.DISTANCES: (
+        LoopShape(64, 64, 4, 2),
+        LoopShape(64, 64, 4, 1),
+        LoopShape(64, 64, 8, 1),
+        LoopShape(32, 32, 4, 2),
+        LoopShape(32, 32, 4, 1),
+        LoopShape(16, 16, 4, 1),
+    ),
+}
+"""The same where tiles come by TMA, which leaves registers for scores. Four warps have one row of
+a tile of 64 rows each with wgmma, eight warps one of 128: with fewer rows some would be computed
+twice. With tcgen05 four warps suffice, as sums are in tensor memory: what a step costs besides its
+scores is then paid by half as many warps."""
+
 WAVE_CANDIDATES: dict[Kernel, tuple[LoopShape, ...]] = {
     Kernel.KEYS: (
         LoopShape(32, 128, 4, 1),
@@ -114,11 +168,14 @@ first shapes are those from which the tuning of the Triton kernels for AMD in Fl
 repository starts (``flash_attn_triton_amd``)."""
 
 
-def candidates(hardware: Hardware, kernel: Kernel) -> tuple[LoopShape, ...]:
+def candidates(
+    hardware: Hardware, kernel: Kernel, load: Load = Load.POINTER
+) -> tuple[LoopShape, ...]:
     """Return the shapes that a kernel is tried with on a target, best first."""
     if best_unit(hardware) is Unit.MFMA:
         return WAVE_CANDIDATES[kernel]
-    return tuple(shape for shape in CANDIDATES[kernel] if not _waits(hardware, kernel, shape))
+    shapes = (BOX_CANDIDATES if load is Load.TMA else CANDIDATES)[kernel]
+    return tuple(shape for shape in shapes if not _waits(hardware, kernel, shape))
 
 
 def _waits(hardware: Hardware, kernel: Kernel, shape: LoopShape) -> bool:
