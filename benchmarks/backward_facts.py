@@ -51,6 +51,7 @@ VARIANTS = {
     Kernel.QUERIES: (Variant.CAPPED, Variant.PLAIN, Variant.BARE),
     Kernel.PAIRS: (Variant.CAPPED,),
     Kernel.DISTANCES: (Variant.CAPPED,),
+    Kernel.FUSED: (Variant.TOGETHER, Variant.BARE),
 }
 """What each kernel is compiled for."""
 
@@ -60,6 +61,7 @@ DEMANDING = {
     Kernel.QUERIES: (Variant.CAPPED,),
     Kernel.PAIRS: (Variant.CAPPED,),
     Kernel.DISTANCES: (Variant.CAPPED,),
+    Kernel.FUSED: (),
 }
 """The same for the widest heads, most of whose shapes spill, a minute each."""
 
@@ -75,6 +77,7 @@ attention swept {{
     score    = {score}{bias}{slopes}
     mask     = {mask}
     passes   = forward, backward
+    deterministic = {ordered}
     schedule {{ family = portable load = {load} }}
 }}
 """
@@ -86,6 +89,7 @@ NAMES = {
     Kernel.QUERIES: "_query_gradient_kernel",
     Kernel.PAIRS: "_bias_h_q_k_gradient_kernel",
     Kernel.DISTANCES: "_far_at_0_distance_gradient_kernel",
+    Kernel.FUSED: "_key_gradient_kernel",
 }
 
 
@@ -103,6 +107,7 @@ def attention_of(
         head_dim=head_dim,
         value_dim=value_dim,
         load=load.value,
+        ordered="false" if kernel is Kernel.FUSED else "true",
         kv_heads=HEADS if bare else HEADS // 2,
         score="softcap(s, 50)" if variant in (Variant.CAPPED, Variant.TOGETHER) else "s",
         slopes=" + slopes[h] * (k - q_end)" if apart else "",
@@ -137,13 +142,15 @@ def compiled(
     assert isinstance(choice, Choice)
     assert choice.backward is not None
     change: Any = {kernel.value: shape}
+    if kernel is Kernel.FUSED:
+        change = {Kernel.KEYS.value: shape, Kernel.QUERIES.value: None}
     schedule = replace(choice.backward.schedule, **change)
     changed = replace(choice, backward=replace(choice.backward, schedule=schedule))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "swept.py"
         path.write_text(render(attention, hardware, changed).text, encoding="utf-8")
         module = load_module(path)
-        for name in ("_rows_kernel", *NAMES.values()):
+        for name in ("_rows_kernel", "_convert_kernel", *NAMES.values()):
             if name != NAMES[kernel] and hasattr(module, name):
                 setattr(module, name, _Idle())
         widths = attention.head_dim, attention.value_dim

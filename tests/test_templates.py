@@ -50,6 +50,7 @@ CONTEXT_OF = {
     "backward/beside.py.j2": context_mixed.Beside,
     "backward/beside_launch.py.j2": context_pipeline.BesideLaunch,
     "backward/common.py.j2": context_backward.Common,
+    "backward/convert.py.j2": context_backward.BackwardLaunch,
     "backward/eager.py.j2": context_backward.EagerTraining,
     "backward/eager_packed.py.j2": context_backward.EagerTraining,
     "backward/formula.py.j2": context_backward.EagerTraining,

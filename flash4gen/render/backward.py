@@ -25,6 +25,13 @@ if TYPE_CHECKING:
     from flash4gen.schedule.backward.model import BackwardChoice, BackwardSchedule, LoopShape
 
 
+CONVERTED = 2048
+"""Elements of dq per program that brings them into their type: a few 16-byte loads a thread."""
+
+
+_QUERY_SUMS = "_descriptor(sums, KEYS_TILE_Q.value, HEAD_PAD.value)"
+
+
 def training_context(
     attention: Attention, choice: BackwardChoice, forward: RenderContext, *, waves: bool
 ) -> TrainingContext:
@@ -72,9 +79,13 @@ def backward_text(
     boxes = schedule.load is Load.TMA
     pairs = backward_loops.pair_gradients(attention, found)
     distances = backward_loops.distance_gradients(attention, found)
-    host = replace(backward_eager.launch(attention, found, pairs, distances), any_size=waves)
     zero = attention.empty_row is EmptyRow.ZERO
-    some = [*(["pairs"] if pairs else []), *(["distances"] if distances else [])]
+    adds = schedule.queries is None
+    host = backward_eager.launch(attention, found, pairs, distances)
+    results = (_QUERY_SUMS, *host.key_results) if adds else host.key_results
+    host = replace(host, any_size=waves, adds=adds, key_results=results)
+    kernels = {"queries": not adds, "pairs": pairs, "distances": distances}
+    some = [name for name, there in kernels.items() if there]
     return Backward(
         weights=Impl("softmax" if attention.normalised else sigmoid_form(waves=waves)),
         operands=Impl(schedule.load.value),
@@ -86,8 +97,10 @@ def backward_text(
             spans=backward_loops.query_spans(attention),
             pointers=False,
         ),
-        keys=backward_loops.key_loop(attention, found, schedule.heads, boxes=boxes),
-        queries=backward_loops.query_loop(attention, found, boxes=boxes),
+        keys=replace(
+            backward_loops.key_loop(attention, found, schedule.heads, boxes=boxes), adds=adds
+        ),
+        queries=None if adds else backward_loops.query_loop(attention, found, boxes=boxes),
         pairs=pairs,
         distances=distances,
         launch=host,
@@ -98,7 +111,9 @@ def backward_text(
 def _constants(choice: BackwardChoice, some: Sequence[str]) -> tuple[Constant, ...]:
     """Return tiles and stages. ``some``: the kernels that not every backward pass has."""
     rows = integer("ROWS", as_loops(choice.schedule).rows, choice.reason("rows"))
-    return (*kernel_constants(choice, ("keys", "queries", *some)), rows)
+    converted = integer("CONVERTED", CONVERTED, "elements of dQ per program that converts them")
+    adds = as_loops(choice.schedule).queries is None
+    return (*kernel_constants(choice, ("keys", *some)), rows, *([converted] if adds else []))
 
 
 def kernel_constants(choice: BackwardChoice, kernels: Sequence[str]) -> tuple[Constant, ...]:
@@ -115,8 +130,11 @@ def kernel_constants(choice: BackwardChoice, kernels: Sequence[str]) -> tuple[Co
 
 
 def _options(choice: BackwardChoice, some: Sequence[str], *, rows: bool) -> tuple[Option, ...]:
-    found = kernel_options(choice, ("keys", "queries", *some))
-    return (*found, Option("ROWS_OPTIONS", '{**OPTIONS, "num_warps": 4}')) if rows else found
+    found = kernel_options(choice, ("keys", *some))
+    four = '{**OPTIONS, "num_warps": 4}'
+    more = [Option("ROWS_OPTIONS", four)] if rows else []
+    more += [] if "queries" in some else [Option("CONVERT_OPTIONS", four)]
+    return (*found, *more)
 
 
 def kernel_options(choice: BackwardChoice, kernels: Sequence[str]) -> tuple[Option, ...]:

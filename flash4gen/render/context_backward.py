@@ -104,6 +104,7 @@ class GradientLoop:
         together: whether one loop goes over the queries of all heads of a group.
         head: the line that says which head a step is for, where one loop has several.
         alone: whether it sums gradients of inputs only: those of q, k and v are a pipeline's.
+        adds: whether what a tile contributes to the gradient of queries is added in memory.
     """
 
     inputs: Inputs
@@ -124,6 +125,7 @@ class GradientLoop:
     together: bool = False
     head: str = ""
     alone: bool = False
+    adds: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,6 +218,8 @@ class BackwardLaunch:
         sinks: the lines that give the gradient of the sink's logit.
         placed: the lines that bring gradients of inputs into the inputs' shapes, and the return.
         any_size: as for ``Launch``.
+        key_results: what the kernel of keys is given for its results.
+        adds: whether it adds up the gradient of queries as well.
     """
 
     signature: tuple[str, ...]
@@ -230,6 +234,8 @@ class BackwardLaunch:
     sinks: tuple[str, ...]
     placed: tuple[str, ...]
     any_size: bool = False
+    key_results: tuple[str, ...] = ("dk", "dv")
+    adds: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -356,6 +362,7 @@ class Backward:
     Attributes:
         operands: how tiles come in, ``pointer`` or ``tma``.
         extents: how sequences lie, ``batched`` or ``packed``.
+        queries: the loop of a kernel of their own; None where that of the keys adds them up.
     """
 
     weights: Impl
@@ -363,7 +370,7 @@ class Backward:
     extents: Impl
     common: Common
     keys: GradientLoop
-    queries: GradientLoop
+    queries: GradientLoop | None
     pairs: tuple[PairGradient, ...]
     distances: tuple[DistanceGradient, ...]
     launch: BackwardLaunch

@@ -66,8 +66,10 @@ def _cases(subject: Subject) -> Iterator[Case]:
     attention, schedule = subject.attention, choice.schedule
     by_key = loop_shapes(attention, Way.of_keys(attention, schedule.keys))
     shapes = {(queries, keys) for keys, queries in by_key}
+    queries = schedule.queries if isinstance(schedule, BackwardSchedule) else None
+    if queries is not None:
+        shapes |= loop_shapes(attention, Way.of_queries(attention, queries))
     if isinstance(schedule, BackwardSchedule):
-        shapes |= loop_shapes(attention, Way.of_queries(attention, schedule.queries))
         shapes |= {*_diagonals(schedule.distances)}
     if choice.beside is not None:
         shapes |= _beside(attention, choice.beside)
@@ -76,8 +78,8 @@ def _cases(subject: Subject) -> Iterator[Case]:
     if isinstance(schedule, PipelineSchedule) and schedule.query_sum is QuerySum.ORDERED:
         lengths = 4 * max(schedule.tile_q, schedule.tile_k)
         yield Case(name=_IN_TURN, seq_q=lengths, seq_k=lengths)
-    if attention.packed and isinstance(schedule, BackwardSchedule):
-        shapes = {(_within(seq_q, schedule.queries.tile_q), seq_k) for seq_q, seq_k in shapes}
+    if attention.packed and queries is not None:
+        shapes = {(_within(seq_q, queries.tile_q), seq_k) for seq_q, seq_k in shapes}
     for seq_q, seq_k in sorted(shapes, key=lambda shape: (shape[0] * shape[1], shape)):
         name = f"gradients of {seq_q} x {seq_k}"
         yield Case(name=name, seq_q=seq_q, seq_k=seq_k, alone=attention.packed)
@@ -95,7 +97,7 @@ def _beside(attention: Attention, choice: BackwardChoice) -> set[tuple[int, int]
     """Return the lengths at which the loops of portable sums beside a pipeline turn as they can."""
     loops, kernels = as_loops(choice.schedule), dict(choice.reasons)
     found: set[tuple[int, int]] = set()
-    if "queries" in kernels:
+    if loops.queries is not None and "queries" in kernels:
         found |= loop_shapes(attention, Way.of_queries(attention, loops.queries))
     if "keys" in kernels:
         by_key = loop_shapes(attention, Way.of_keys(attention, loops.keys))

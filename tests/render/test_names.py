@@ -83,6 +83,8 @@ def modules() -> Iterator[str]:
         yield portable("h100", "tma", **changes)
     yield portable("h100", "pointer", block_size=16)
     yield trained()
+    # gradients of queries that the kernel of keys adds up
+    yield portable("h100", "tma", passes=(Pass.FORWARD, Pass.BACKWARD))
     yield pipelined()
     yield pipelined(weights=Weights.SIGMOID, score="s * 0.3 - 1.0")
     yield mixed()

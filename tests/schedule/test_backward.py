@@ -27,8 +27,16 @@ from tests.ir.notation import attention, expr
 
 if TYPE_CHECKING:
     from flash4gen.ir.nodes import Attention
+    from flash4gen.schedule.backward.model import BackwardChoice, LoopShape
 
 TRAINED = attention(passes=(Pass.FORWARD, Pass.BACKWARD), head_dim=64, value_dim=64)
+
+
+def queries_of(choice: BackwardChoice) -> LoopShape:
+    """Return the shape of the kernel of the gradients of queries, which there must be."""
+    shape = as_loops(choice.schedule).queries
+    assert shape is not None
+    return shape
 
 
 def test_a_chosen_shape_was_compiled_without_spills() -> None:
@@ -182,9 +190,7 @@ def test_explain_shows_the_shape_of_each_backward_kernel_and_why() -> None:
     assert "backward kernels" in text
     assert choice.backward.schedule.keys.text in text
     data = explanation(choice, TRAINED, hardware)["backward"]
-    assert (
-        data["schedule"]["queries"]["tile_q"] == as_loops(choice.backward.schedule).queries.tile_q
-    )
+    assert data["schedule"]["queries"]["tile_q"] == queries_of(choice.backward).tile_q
     assert "no spills" in data["reasons"]["queries"]
 
 
@@ -237,7 +243,7 @@ def test_after_all_known_shapes_have_spilled_comes_one_that_is_not_known() -> No
     tried: tuple[tuple[KernelShape, str], ...] = ()
     shapes = []
     for _ in range(10):
-        shapes.append(as_loops(choose_backward(GROUPED, hardware, tried).schedule).queries)
+        shapes.append(queries_of(choose_backward(GROUPED, hardware, tried)))
         tried += ((KernelShape("queries", shapes[-1]), "spills"),)
     # each is tried once, the larger ones first, and not the smallest at once
     assert len(set(shapes)) == len(shapes)
@@ -291,7 +297,7 @@ def test_a_pinned_shape_is_kept_and_what_is_free_follows_from_what_fits(target: 
     assert isinstance(choice, Choice)
     assert choice.backward is not None
     schedule = as_loops(choice.backward.schedule)
-    assert (schedule.keys.tile_q, schedule.queries.stages) == (32, 2)
+    assert (schedule.keys.tile_q, queries_of(choice.backward).stages) == (32, 2)
     assert choice.backward.reason("keys").startswith("keys_tile_q pinned; ")
     assert "queries_stages pinned" in explain(choice, TRAINED, library.target(target))
 
@@ -305,10 +311,10 @@ def test_a_pinned_kernel_that_was_compiled_before_has_a_shape_that_fits() -> Non
 
 def test_a_pinned_shape_that_nobody_compiled_is_tried_and_the_next_after_a_spill() -> None:
     hardware, pinned = library.target("h100"), shaped(queries_stages=4)
-    first = as_loops(choose_backward(pinned, hardware).schedule).queries
+    first = queries_of(choose_backward(pinned, hardware))
     assert first not in CANDIDATES[Kernel.QUERIES]
     spills = ((KernelShape("queries", first), "spills"),)
-    second = as_loops(choose_backward(pinned, hardware, spills).schedule).queries
+    second = queries_of(choose_backward(pinned, hardware, spills))
     assert (second.stages, second == first) == (4, False)
 
 
@@ -342,3 +348,53 @@ def test_pins_that_leave_no_tensor_memory_are_refused() -> None:
     assert found[0].code == "F4G504"
     assert "640 columns of tensor memory at least, an SM has 512" in found[0].notes[0]
     assert isinstance(choose(pinned, library.target("h100")), Choice)
+
+
+ALONE = attention(**WIDE, kv_heads=4)
+
+
+def fused(variant: Attention, target: str = "h100", load: Load = Load.TMA) -> LoopShape | None:
+    return as_loops(choose_backward(variant, library.target(target), (), load).schedule).fused
+
+
+def test_the_kernel_of_keys_adds_up_gradients_of_queries_where_it_has_room() -> None:
+    choice = choose_backward(ALONE, library.target("h100"), (), Load.TMA)
+    schedule = as_loops(choice.schedule)
+    assert schedule.queries is None
+    assert schedule.fused == schedule.keys
+    assert "five products" in choice.reason("keys")
+    assert not choice.reason("queries")
+    assert "added up by that of keys" in schedule.text
+
+
+@pytest.mark.parametrize(
+    "variant",
+    [
+        replace(ALONE, deterministic=True),
+        replace(ALONE, pins=(Pin("keys_tile_q", 64),)),
+        # spills, and smaller tiles are not worth it
+        attention(**WIDE, kv_heads=2),
+        # the kernel of the queries goes through all keys for these anyway
+        attention(**WIDE, kv_heads=4, score="s * temperature[0, q]"),
+        attention(**WIDE, kv_heads=4, score="s + slopes[h]"),
+    ],
+)
+def test_gradients_of_queries_have_a_kernel_of_their_own_elsewhere(variant: Attention) -> None:
+    assert fused(ALONE) is not None
+    assert fused(variant) is None
+
+
+def test_only_products_of_four_warps_leave_room_for_gradients_of_queries() -> None:
+    """Tensor memory has none for another tile, and rows that are loaded none for addresses."""
+    assert fused(ALONE, "b200") is None
+    assert fused(ALONE, "h100", Load.POINTER) is None
+
+
+def test_a_fused_shape_that_spills_leads_to_two_kernels_or_one_as_large() -> None:
+    hardware = library.target("h100")
+    first = fused(ALONE)
+    assert first is not None
+    spilt = ((KernelShape("fused", first), "spills"),)
+    second = as_loops(choose_backward(ALONE, hardware, spilt, Load.TMA).schedule)
+    assert second.fused is None
+    assert second.keys == first

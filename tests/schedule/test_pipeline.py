@@ -204,6 +204,7 @@ def test_shapes_beside_it_that_spill_are_replaced() -> None:
     variant = attention(passes=BOTH, head_dim=64, value_dim=64, score="s + bias[h, q, k]")
     first = _beside(variant, ())
     assert shape_of(first, "_bias_h_q_k_gradient_kernel") == KernelShape("pairs", first.pairs)
+    assert first.queries is not None
     assert shape_of(first, "_query_sum_kernel") == KernelShape("queries", first.queries)
     second = _beside(variant, ((KernelShape("pairs", first.pairs), "spills"),))
     assert second.pairs != first.pairs

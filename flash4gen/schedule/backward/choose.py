@@ -15,7 +15,7 @@ from flash4gen.diagnostics.model import Diagnostic, Label, Severity
 from flash4gen.ir.core import places_read
 from flash4gen.ir.derivative import ZERO, derivative
 from flash4gen.ir.distance import by_distance
-from flash4gen.ir.expr import SCORE, Type, lookups
+from flash4gen.ir.expr import SCORE, Type, Var, lookups, variables
 from flash4gen.ir.simplify import simplify
 from flash4gen.schedule.backward.facts import Fact, Variant, read_facts
 from flash4gen.schedule.backward.heads import REASONS, HeadLoop, head_loop
@@ -26,7 +26,12 @@ from flash4gen.schedule.backward.model import (
     LoopShape,
     Unfit,
 )
-from flash4gen.schedule.backward.pins import lack, pinned_sides, shapes_to_try
+from flash4gen.schedule.backward.pins import (
+    gradient_pins,
+    lack,
+    pinned_sides,
+    shapes_to_try,
+)
 from flash4gen.schedule.backward.space import ROWS, Kernel
 from flash4gen.schedule.model import Load
 from flash4gen.schedule.space import pad
@@ -42,6 +47,8 @@ _UNIT_OF = {90: Unit.WGMMA, 100: Unit.TCGEN05}
 """The matrix unit of swept targets, where it is not the warp's own."""
 
 _UNKNOWN = "nothing is known of such kernels"
+
+_FUSED_REASON = "adds up the gradients of queries in float32: five products a tile, not seven"
 
 _ROWS_REASON = "rows of the kernel that reads out and its gradient once, before the others"
 
@@ -83,6 +90,10 @@ def choose_backward(
     out = dict(exclude)
     kernels = _kernels(attention)
     chosen = {kernel: _choose(kernel, attention, hardware, load, out) for kernel in kernels}
+    fused = _fused(attention, hardware, load, out, chosen[Kernel.KEYS][0])
+    if fused is not None:
+        chosen[Kernel.KEYS] = fused
+        del chosen[Kernel.QUERIES]
     reasons = [(kernel.value, reason) for kernel, (_, reason) in chosen.items()]
     heads = head_loop(attention)
     if heads in REASONS:
@@ -91,7 +102,7 @@ def choose_backward(
         schedule=BackwardSchedule(
             hardware=hardware.name,
             keys=chosen[Kernel.KEYS][0],
-            queries=chosen[Kernel.QUERIES][0],
+            queries=None if fused is not None else chosen[Kernel.QUERIES][0],
             pairs=chosen[Kernel.PAIRS][0],
             rows=ROWS,
             head_pad=pad(attention.head_dim),
@@ -107,11 +118,46 @@ def choose_backward(
 
 def _kernels(attention: Attention) -> Iterator[Kernel]:
     """Yield the kernels whose shape is chosen: those of distances only where an input has one."""
-    yield from (kernel for kernel in Kernel if kernel is not Kernel.DISTANCES)
+    yield from (Kernel.KEYS, Kernel.QUERIES, Kernel.PAIRS)
     score = simplify(attention.score)
     moving = (it for it in lookups(score) if it.type is Type.FLOAT and by_distance(it))
     if any(derivative(score, it) != ZERO for it in moving):
         yield Kernel.DISTANCES
+
+
+def _fused(
+    attention: Attention,
+    hardware: Hardware,
+    load: Load,
+    out: dict[KernelShape, str],
+    alone: LoopShape,
+) -> tuple[LoopShape, str] | None:
+    """Return the shape with which the kernel of keys adds up the gradients of queries, and why.
+
+    It then has five products for each tile of scores, where two kernels have seven and recompute
+    scores twice. So it is the better one where it has room for tiles as large as that of the keys
+    has ``alone``. None where it has not, where sums are to have an order, or where an input moves
+    with queries, whose kernel would have to go through all keys for it.
+    """
+    if attention.deterministic or gradient_pins(attention) or _sums_of_queries(attention):
+        return None
+    if load is not Load.TMA or best_unit(hardware) is not Unit.WGMMA:
+        return None
+    known = _facts_for(Kernel.FUSED, attention, hardware, load)
+    for shape in shapes_to_try(attention, hardware, Kernel.FUSED, load):
+        as_large = shape.tile_q * shape.tile_k >= alone.tile_q * alone.tile_k
+        fact = known.get(shape)
+        left_out = KernelShape(Kernel.FUSED.value, shape) in out
+        if as_large and fact is not None and fact.fits(hardware) and not left_out:
+            return shape, f"{_FUSED_REASON}; {_reason(fact, '')}"
+    return None
+
+
+def _sums_of_queries(attention: Attention) -> bool:
+    """Whether an input has an element for each query or head that the score moves with."""
+    score = simplify(attention.score)
+    moving = (it for it in lookups(score) if it.type is Type.FLOAT and Var.K not in variables(it))
+    return any(derivative(score, it) != ZERO for it in moving)
 
 
 def _choose(
@@ -174,19 +220,21 @@ def _facts_for(
     fits a variant fits those that ask for less; that it does not fit says nothing of them.
     """
     known: dict[LoopShape, Fact] = {}
-    for variant in _variants(attention):
+    for variant in _variants(kernel, attention):
         for shape, fact in _known(kernel, attention, hardware, variant, load).items():
             if fact.fits(hardware) or shape not in known:
                 known[shape] = fact
     return known
 
 
-def _variants(attention: Attention) -> tuple[Variant, ...]:
+def _variants(kernel: Kernel, attention: Attention) -> tuple[Variant, ...]:
     """Return what an attention asks no more than, the most demanding first.
 
     Masks are not looked at: where one needs the registers, a compile spills, and the next shape
-    stands in.
+    stands in. Nor are heads, but in a kernel that has no register to spare.
     """
+    if kernel is Kernel.FUSED and attention.group > 1:
+        return (Variant.TOGETHER,)
     one_loop = head_loop(attention) is HeadLoop.TOGETHER or attention.group == 1
     capped = attention.score != SCORE
     if attention.dropout or not one_loop:

@@ -61,7 +61,8 @@ class BackwardSchedule:
         hardware: name of the hardware item it was chosen for.
         keys: the kernel of the gradients of keys and values: a key tile per program, which loops
             over the query tiles that see it, of all heads of its group.
-        queries: the kernel of the gradients of queries: a query tile per program.
+        queries: the kernel of the gradients of queries: a query tile per program; None where that
+            of the keys adds them up as well, in float32 and in any order.
         pairs: the kernels of gradients of inputs with an element per score: a tile of it per
             program.
         rows: queries per program of the kernel that goes before them.
@@ -75,7 +76,7 @@ class BackwardSchedule:
 
     hardware: str
     keys: LoopShape
-    queries: LoopShape
+    queries: LoopShape | None
     pairs: LoopShape
     rows: int
     head_pad: int
@@ -92,17 +93,27 @@ class BackwardSchedule:
     @property
     def tile_q(self) -> int:
         """Queries of the longest tile."""
-        return max(self.queries.tile_q, self.keys.tile_q)
+        return max(shape.tile_q for shape in self._loops)
 
     @property
     def tile_k(self) -> int:
         """Keys of the longest tile."""
-        return max(self.queries.tile_k, self.keys.tile_k)
+        return max(shape.tile_k for shape in self._loops)
 
     @property
     def text(self) -> str:
         """The shapes of the kernels that every backward pass has, on one line."""
-        return f"keys {self.keys.text}; queries {self.queries.text}"
+        queries = "added up by that of keys" if self.queries is None else self.queries.text
+        return f"keys {self.keys.text}; queries {queries}"
+
+    @property
+    def fused(self) -> LoopShape | None:
+        """The shape of the kernel of keys where it adds up gradients of queries as well."""
+        return self.keys if self.queries is None else None
+
+    @property
+    def _loops(self) -> tuple[LoopShape, ...]:
+        return (self.keys,) if self.queries is None else (self.keys, self.queries)
 
 
 PIPELINE_KERNELS = ("_rows_kernel", "_gradient_kernel", "_convert_kernel")

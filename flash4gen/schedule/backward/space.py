@@ -27,6 +27,8 @@ class Kernel(StrEnum):
     QUERIES = "queries"
     PAIRS = "pairs"
     DISTANCES = "distances"
+    FUSED = "fused"
+    """That of the keys, where it adds up the gradients of queries too."""
 
 
 CANDIDATES: dict[Kernel, tuple[LoopShape, ...]] = {
@@ -85,6 +87,12 @@ CANDIDATES: dict[Kernel, tuple[LoopShape, ...]] = {
 """For each kernel, in the order in which they are preferred."""
 
 BOX_CANDIDATES: dict[Kernel, tuple[LoopShape, ...]] = {
+    Kernel.FUSED: (
+        LoopShape(64, 128, 8, 2),
+        LoopShape(64, 64, 4, 2),
+        LoopShape(32, 128, 8, 2),
+        LoopShape(32, 64, 4, 2),
+    ),
     Kernel.KEYS: (
         LoopShape(64, 128, 4, 2),
         LoopShape(64, 128, 8, 2),
@@ -173,8 +181,8 @@ def candidates(
 ) -> tuple[LoopShape, ...]:
     """Return the shapes that a kernel is tried with on a target, best first."""
     if best_unit(hardware) is Unit.MFMA:
-        return WAVE_CANDIDATES[kernel]
-    shapes = (BOX_CANDIDATES if load is Load.TMA else CANDIDATES)[kernel]
+        return WAVE_CANDIDATES.get(kernel, ())
+    shapes = (BOX_CANDIDATES if load is Load.TMA else CANDIDATES).get(kernel, ())
     return tuple(shape for shape in shapes if not _waits(hardware, kernel, shape))
 
 
@@ -204,6 +212,8 @@ def shape_of(schedule: AnyBackwardSchedule, function: str) -> KernelShape | None
         return None
     other = Kernel.DISTANCES if function.endswith(_BY_DISTANCE) else Kernel.PAIRS
     kernel = _KERNEL_OF.get(function, other)
+    if kernel is Kernel.KEYS and getattr(schedule, Kernel.FUSED.value, None) is not None:
+        kernel = Kernel.FUSED
     shape: LoopShape | None = getattr(schedule, kernel.value, None)
     return None if shape is None else KernelShape(kernel.value, shape)
 
