@@ -95,12 +95,13 @@ def key_loop(
 
     ``boxes``: tiles are copied by batch entry and head.
     """
+    each_step = {Var.Q} if heads is HeadLoop.APART else {Var.Q, Var.H}
     loop = _loop(
         attention,
         found,
         found.at(Where.KEYS),
         names=TRANSPOSED,
-        varies=lambda lookup: Var.Q in variables(lookup),
+        varies=lambda lookup: bool(each_step & variables(lookup)),
         indents=(8 if heads is HeadLoop.APART else 4, 8),
         edge="rows[None, :] < seq_q",
         results=("dk", "dv"),

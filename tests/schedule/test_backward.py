@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -238,6 +238,25 @@ def test_heads_go_together_unless_something_belongs_to_one(
     assert bool(choice.reason("heads")) is (expected is HeadLoop.TOGETHER)
 
 
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        # read in each step, where there are registers for it
+        ({"score": "s + slopes[h] * float(k - q_end)"}, HeadLoop.TOGETHER),
+        ({"score": "s * temperature[h, q] + bias[h, q, k]"}, HeadLoop.TOGETHER),
+        # a gradient for each key and head, and what would be read for each key again and again
+        ({"score": "s + key_bias[0, k]"}, HeadLoop.APART),
+        ({"mask": "docs[b, q] == docs[h, k]"}, HeadLoop.APART),
+        ({"mask": "q_end - k < 16 * h"}, HeadLoop.APART),
+        ({"dropout": 0.1}, HeadLoop.APART),
+    ],
+)
+def test_more_goes_together_where_tiles_come_by_tma(
+    changes: dict[str, Any], expected: HeadLoop
+) -> None:
+    assert head_loop(attention(**WIDE, kv_heads=2, **changes), Load.TMA) is expected
+
+
 def test_after_all_known_shapes_have_spilled_comes_one_that_is_not_known() -> None:
     hardware = library.target("h100")
     tried: tuple[tuple[KernelShape, str], ...] = ()
@@ -377,6 +396,8 @@ def test_the_kernel_of_keys_adds_up_gradients_of_queries_where_it_has_room() -> 
         # the kernel of the queries goes through all keys for these anyway
         attention(**WIDE, kv_heads=4, score="s * temperature[0, q]"),
         attention(**WIDE, kv_heads=4, score="s + slopes[h]"),
+        # an element for each score, and its address, take registers
+        attention(**WIDE, kv_heads=4, score="s + bias[h, q, k]"),
     ],
 )
 def test_gradients_of_queries_have_a_kernel_of_their_own_elsewhere(variant: Attention) -> None:

@@ -95,7 +95,7 @@ def choose_backward(
         chosen[Kernel.KEYS] = fused
         del chosen[Kernel.QUERIES]
     reasons = [(kernel.value, reason) for kernel, (_, reason) in chosen.items()]
-    heads = head_loop(attention)
+    heads = head_loop(attention, load)
     if heads in REASONS:
         reasons.append(("heads", REASONS[heads]))
     return BackwardChoice(
@@ -136,10 +136,13 @@ def _fused(
 
     It then has five products for each tile of scores, where two kernels have seven and recompute
     scores twice. So it is the better one where it has room for tiles as large as that of the keys
-    has ``alone``. None where it has not, where sums are to have an order, or where an input moves
-    with queries, whose kernel would have to go through all keys for it.
+    has ``alone``. None where it has not, where sums are to have an order, where an element is read
+    for each score, or where an input moves with queries, whose kernel would have to go through all
+    keys for it.
     """
     if attention.deterministic or gradient_pins(attention) or _sums_of_queries(attention):
+        return None
+    if any({Var.Q, Var.K} <= variables(it) for it in lookups(attention.score, attention.mask)):
         return None
     if load is not Load.TMA or best_unit(hardware) is not Unit.WGMMA:
         return None
@@ -220,14 +223,14 @@ def _facts_for(
     fits a variant fits those that ask for less; that it does not fit says nothing of them.
     """
     known: dict[LoopShape, Fact] = {}
-    for variant in _variants(kernel, attention):
+    for variant in _variants(kernel, attention, load):
         for shape, fact in _known(kernel, attention, hardware, variant, load).items():
             if fact.fits(hardware) or shape not in known:
                 known[shape] = fact
     return known
 
 
-def _variants(kernel: Kernel, attention: Attention) -> tuple[Variant, ...]:
+def _variants(kernel: Kernel, attention: Attention, load: Load) -> tuple[Variant, ...]:
     """Return what an attention asks no more than, the most demanding first.
 
     Masks are not looked at: where one needs the registers, a compile spills, and the next shape
@@ -235,7 +238,7 @@ def _variants(kernel: Kernel, attention: Attention) -> tuple[Variant, ...]:
     """
     if kernel is Kernel.FUSED and attention.group > 1:
         return (Variant.TOGETHER,)
-    one_loop = head_loop(attention) is HeadLoop.TOGETHER or attention.group == 1
+    one_loop = head_loop(attention, load) is HeadLoop.TOGETHER or attention.group == 1
     capped = attention.score != SCORE
     if attention.dropout or not one_loop:
         return (Variant.CAPPED,) if capped else (Variant.CAPPED, Variant.PLAIN)

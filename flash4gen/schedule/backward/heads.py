@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from flash4gen.ir.expr import Type, Var, lookups, variables
+from flash4gen.schedule.model import Load
 
 if TYPE_CHECKING:
     from flash4gen.ir.nodes import Attention
@@ -32,15 +33,18 @@ REASONS = {
 }
 
 
-def head_loop(attention: Attention) -> HeadLoop:
+def head_loop(attention: Attention, load: Load = Load.POINTER) -> HeadLoop:
     """Return how heads go: apart where something belongs to one head from first to last.
 
     That is what is read of a tensor for a head, a gradient summed per key and head, a range of keys
-    that depends on the head, and dropout's counter.
+    that depends on the head, and dropout's counter. Where tiles come by TMA there are registers to
+    read a number for a head, or a query's, in each step.
     """
-    reads = lookups(attention.score, attention.mask)
-    of_heads = any(Var.H in variables(lookup) for lookup in reads)
-    of_keys = any(it.type is Type.FLOAT and Var.K in variables(it) for it in reads)
+    read = [(it, variables(it)) for it in lookups(attention.score, attention.mask)]
+    if load is Load.TMA:
+        read = [(it, names) for it, names in read if Var.K in names and Var.Q not in names]
+    of_heads = any(Var.H in names for _, names in read)
+    of_keys = any(it.type is Type.FLOAT and Var.K in names for it, names in read)
     ranges = Var.H in variables(attention.mask)
     apart = attention.group == 1 or attention.dropout or of_heads or of_keys or ranges
     return HeadLoop.APART if apart else HeadLoop.TOGETHER
