@@ -46,9 +46,6 @@ IN_REGISTERS = (
 )
 """Why modules with a backward pass copy tiles by TMA only where products read shared memory."""
 
-NEIGHBOURS = "whole tiles would bring in the rows of the next sequence"
-"""Why packed sequences are loaded row by row: what is beyond the last row must read as 0."""
-
 BLOCKS = "whole tiles would bring in what lies in a block behind the last key"
 """Why rows of blocks are loaded one by one, also where a block holds whole tiles."""
 
@@ -134,8 +131,8 @@ def judge(
     for shape in shapes():
         schedule = estimate(work, hardware, shape, order, optimistic=optimistic)
         violation = first_violation(schedule, hardware)
-        if violation is None and (work.packed or work.paged) and shape.load is Load.TMA:
-            violation = Violation("load", BLOCKS if work.paged else NEIGHBOURS)
+        if violation is None and work.paged and shape.load is Load.TMA:
+            violation = Violation("load", BLOCKS)
         if violation is not None:
             rejected.append(Unfit(schedule, violation.constraint, violation.reason))
         elif work.differentiable and shape.load is Load.TMA and not whole_tiles(hardware):
