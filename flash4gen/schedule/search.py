@@ -46,6 +46,12 @@ IN_REGISTERS = (
 )
 """Why modules with a backward pass copy tiles by TMA only where products read shared memory."""
 
+BY_ADDRESS = (
+    "the kernels of the gradients, which load as this one does, would take up to twice as many "
+    "instructions"
+)
+"""Why modules with a backward pass copy tiles by TMA where they can."""
+
 BLOCKS = "whole tiles would bring in what lies in a block behind the last key"
 """Why rows of blocks are loaded one by one, also where a block holds whole tiles."""
 
@@ -102,6 +108,8 @@ def search(
     if not judged.fitting:
         closest = min(judged.rejected, key=lambda item: _miss(item, hardware))
         return misfit(attention, hardware, closest, _nearest(everything, pins))
+    if work.differentiable:
+        judged = _in_boxes(judged)
     best = judged.fitting[0]
     return Choice(
         schedule=best.schedule,
@@ -112,6 +120,19 @@ def search(
         ),
         rejected=tuple(Rejected(*item) for item in judged.rejected),
     )
+
+
+def _in_boxes(judged: Judged) -> Judged:
+    """Return candidates that copy tiles by TMA, if there are any, and no others.
+
+    The kernels of gradients bring tiles in as this one does; they are three quarters of the work.
+    """
+    boxes = tuple(item for item in judged.fitting if item.schedule.load is Load.TMA)
+    if not boxes:
+        return judged
+    others = (it.schedule for it in judged.fitting if it.schedule.load is not Load.TMA)
+    left = tuple(Unfit(schedule, GRADIENTS, BY_ADDRESS) for schedule in others)
+    return Judged(boxes, (*judged.rejected, *left))
 
 
 def judge(
