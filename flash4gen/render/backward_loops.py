@@ -84,7 +84,7 @@ def query_loop(attention: Attention, found: Gradients, *, boxes: bool = False) -
         edge="keys[None, :] < seq_k",
         results=("dq",),
         kernel="QUERIES",
-        placed={Var.B, Var.HKV} if boxes else set(),
+        placed=expressions.box_place(attention) if boxes else frozenset(),
     )
 
 
@@ -106,7 +106,7 @@ def key_loop(
         edge="rows[None, :] < seq_q",
         results=("dk", "dv"),
         kernel="KEYS",
-        placed={Var.B, Var.H} if boxes else set(),
+        placed=_query_place(attention) if boxes else frozenset(),
     )
     if heads is HeadLoop.APART:
         return loop
@@ -114,6 +114,11 @@ def key_loop(
     handed = dict.fromkeys(Var.HKV.value if it == Var.H.value else it for it in loop.handed)
     line = "h = hkv * GROUP + member" if head else ""
     return replace(loop, together=True, handed=tuple(handed), head=line)
+
+
+def _query_place(attention: Attention) -> frozenset[Var]:
+    """Return what says where a box of queries lies beside its rows."""
+    return frozenset({Var.H} if attention.packed else {Var.B, Var.H})
 
 
 def alone(loop: GradientLoop) -> GradientLoop:

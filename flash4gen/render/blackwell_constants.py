@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from flash4gen.render.constants import decimal, described, integer, weights
+from flash4gen.render.constants import FAR, decimal, described, integer, weights
 from flash4gen.render.context import Constant, Constants, Option
 from flash4gen.schedule.blackwell.memory import STAGED_COLUMNS
 from flash4gen.schedule.blackwell.model import BlackwellSchedule
@@ -46,7 +46,7 @@ def blackwell_constants(
             *_tiles(attention, schedule, reasons),
             *_techniques(schedule, reasons),
             *_limits(schedule, hardware),
-            *(_FAR if attention.packed else ()),
+            *(FAR if attention.packed else ()),
         ),
         options=(
             Option("num_warps", "4"),
@@ -173,9 +173,6 @@ def _chunks(schedule: BlackwellSchedule) -> tuple[Constant, ...]:
     if schedule.ctas > 1:
         return found  # keys and values have rings of their own
     return (*found, integer("SLOT_CHUNKS", max(heads, values), "of a slot of the ring"))
-
-
-_FAR = (integer("FAR", 1 << 30, "where rows end for the copy engine, whatever they are cut to"),)
 
 
 def _limits(schedule: BlackwellSchedule, hardware: Hardware) -> tuple[Constant, ...]:

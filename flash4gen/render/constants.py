@@ -10,7 +10,7 @@ from flash4gen.ir.hardware import Feature
 from flash4gen.ir.nodes import DType
 from flash4gen.render.context import Constant, Constants, Option
 from flash4gen.schedule.folding import fold
-from flash4gen.schedule.model import as_portable
+from flash4gen.schedule.model import Load, as_portable
 from flash4gen.schedule.units import MFMA_ROWS, ONES
 
 if TYPE_CHECKING:
@@ -35,7 +35,9 @@ def constants(attention: Attention, hardware: Hardware, choice: Choice) -> Const
     options = (*_options(choice), *(_wave_options() if hardware.has(Feature.MFMA) else ()))
     capped = as_portable(choice.schedule).capped
     variant = _capped(attention) if capped else exponent(attention)
-    return Constants((*described(attention, hardware), *variant), _schedule(choice), options)
+    ragged = attention.packed and as_portable(choice.schedule).load is Load.TMA
+    schedule = (*_schedule(choice), *(FAR if ragged else ()))
+    return Constants((*described(attention, hardware), *variant), schedule, options)
 
 
 def described(attention: Attention, hardware: Hardware) -> tuple[Constant, ...]:
@@ -177,3 +179,7 @@ def integer(name: str, value: int, reason: str = "") -> Constant:
 def decimal(name: str, value: float, reason: str) -> Constant:
     """Return a compile-time number."""
     return Constant(name, f"tl.constexpr({value!r})", reason)
+
+
+FAR = (integer("FAR", 1 << 30, "where rows end for the copy engine, whatever they are cut to"),)
+"""What addresses of packed sequences are formed with."""

@@ -172,6 +172,11 @@ def signature(attention: Attention, *, named: bool = False) -> tuple[str, ...]:
     return ("q: Tensor", "k: Tensor", "v: Tensor", *star, *more, *flag)
 
 
+def box_place(attention: Attention) -> frozenset[Var]:
+    """Return what says where a box of keys lies beside its rows."""
+    return frozenset({Var.HKV} if attention.packed else {Var.B, Var.HKV})
+
+
 def loop_arguments(read: frozenset[Var]) -> tuple[str, ...]:
     """Return the names under which the key loop gets what it reads, in a fixed order."""
     given = {Var.Q: "rows", Var.B: "b", Var.H: "h", Var.HKV: "hkv", Var.SEQ_Q: "seq_q"}

@@ -17,6 +17,7 @@ from flash4gen.render.context import Attend, Epilogue, LoadText, Score, Softmax
 from flash4gen.render.dropout import kept
 from flash4gen.render.expressions import in_kernel, sink
 from flash4gen.render.rows import product_factor
+from flash4gen.schedule.model import Load
 
 if TYPE_CHECKING:
     from flash4gen.ir.nodes import Attention
@@ -59,9 +60,14 @@ def in_pairs(schedule: Schedule) -> bool:
     return schedule.tmem_columns > 0
 
 
-def load(schedule: Schedule, purpose: str) -> LoadText:
+def load(attention: Attention, schedule: Schedule, purpose: str) -> LoadText:
     """Return how tiles come in."""
-    return LoadText(schedule.load.value, purpose, ROW_BYTES // schedule.element)
+    name = schedule.load.value
+    if attention.paged:
+        name = "paged"
+    elif attention.packed and schedule.load is Load.TMA:
+        name = "ragged"
+    return LoadText(name, purpose, ROW_BYTES // schedule.element)
 
 
 def factors(attention: Attention) -> tuple[str, ...]:

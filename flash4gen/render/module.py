@@ -164,7 +164,7 @@ def _context(
     empty_value = "0.0" if zero else 'float("nan")'
     read = expressions.loop_reads(attention)
     inputs = expressions.input_tensors(attention)
-    handed = read | {Var.B, Var.HKV} if schedule.load is Load.TMA else read
+    handed = read | expressions.box_place(attention) if schedule.load is Load.TMA else read
     handed = handed | {Var.SEQ_Q} if inputs.needs_seq_q else handed
     drawn = dropout.handed(attention, "q_first")
     names = (*expressions.loop_arguments(handed), *inputs.handed, *drawn)
@@ -173,7 +173,6 @@ def _context(
     printed = SCORE if schedule.capped else attention.score
     helpers = expressions.arithmetic(attention, printed, expressions.tanh_form(waves=waves))
     score = formats.score(attention, schedule, asm=not waves)
-    load = formats.load(schedule, _purpose(hardware))
     epilogue = formats.epilogue(attention, schedule, empty_value)
     return RenderContext(
         header=head,
@@ -187,7 +186,7 @@ def _context(
         arithmetic=helpers,
         order=Impl(schedule.order.value),
         sequences=_sequences(attention),
-        load=replace(load, impl="paged") if attention.paged else load,
+        load=formats.load(attention, schedule, _purpose(hardware)),
         inputs=inputs,
         factors=formats.factors(attention),
         norm=rows.norm(attention),

@@ -39,6 +39,10 @@ RAGGED = 8
 """Registers set aside, with pointers, for columns that a narrower head does not have: a predicate
 per copy. 8 bytes spilled on sm_80 where the full width needed just the limit."""
 
+DROPPED = 32
+"""Registers set aside, with tcgen05 and TMA, for the draws of a key tile: on sm_100 up to 32 words
+spilled where 218 to 243 registers did without them."""
+
 LOOK_UP = 2
 """Registers per score that a thread holds for each tensor with an element per score: an address has
 64 bits. Two such tensors spilled 178 registers with 64 scores per thread on sm_80."""
@@ -133,6 +137,8 @@ def _extra(work: Workload, unit: Unit, load: Load) -> int:
         extra += OTHER_MASK
     if work.ragged and load is Load.POINTER:
         extra += RAGGED
+    if work.drops and unit is Unit.TCGEN05 and load is Load.TMA:
+        extra += DROPPED
     return extra
 
 

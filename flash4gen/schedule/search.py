@@ -46,8 +46,11 @@ IN_REGISTERS = (
 )
 """Why modules with a backward pass copy tiles by TMA only where products read shared memory."""
 
-NEIGHBOURS = "whole tiles would bring in the rows of the next sequence"
-"""Why packed sequences are loaded row by row: what is beyond the last row must read as 0."""
+BY_ADDRESS = (
+    "the kernels of the gradients, which load as this one does, would take up to twice as many "
+    "instructions"
+)
+"""Why modules with a backward pass copy tiles by TMA where they can."""
 
 BLOCKS = "whole tiles would bring in what lies in a block behind the last key"
 """Why rows of blocks are loaded one by one, also where a block holds whole tiles."""
@@ -105,6 +108,8 @@ def search(
     if not judged.fitting:
         closest = min(judged.rejected, key=lambda item: _miss(item, hardware))
         return misfit(attention, hardware, closest, _nearest(everything, pins))
+    if work.differentiable:
+        judged = _in_boxes(judged)
     best = judged.fitting[0]
     return Choice(
         schedule=best.schedule,
@@ -115,6 +120,19 @@ def search(
         ),
         rejected=tuple(Rejected(*item) for item in judged.rejected),
     )
+
+
+def _in_boxes(judged: Judged) -> Judged:
+    """Return candidates that copy tiles by TMA, if there are any, and no others.
+
+    The kernels of gradients bring tiles in as this one does; they are three quarters of the work.
+    """
+    boxes = tuple(item for item in judged.fitting if item.schedule.load is Load.TMA)
+    if not boxes:
+        return judged
+    others = (it.schedule for it in judged.fitting if it.schedule.load is not Load.TMA)
+    left = tuple(Unfit(schedule, GRADIENTS, BY_ADDRESS) for schedule in others)
+    return Judged(boxes, (*judged.rejected, *left))
 
 
 def judge(
@@ -134,8 +152,8 @@ def judge(
     for shape in shapes():
         schedule = estimate(work, hardware, shape, order, optimistic=optimistic)
         violation = first_violation(schedule, hardware)
-        if violation is None and (work.packed or work.paged) and shape.load is Load.TMA:
-            violation = Violation("load", BLOCKS if work.paged else NEIGHBOURS)
+        if violation is None and work.paged and shape.load is Load.TMA:
+            violation = Violation("load", BLOCKS)
         if violation is not None:
             rejected.append(Unfit(schedule, violation.constraint, violation.reason))
         elif work.differentiable and shape.load is Load.TMA and not whole_tiles(hardware):

@@ -98,6 +98,7 @@ class Workload:
         differentiable: whether there are kernels of gradients beside this one.
         element: bytes of an element of q, k and v.
         capped: whether weights need no running maximum where the unit can do without.
+        drops: whether weights are dropped.
     """
 
     head_pad: int
@@ -113,6 +114,7 @@ class Workload:
     output_reads: int = 0
     element: int = 2
     capped: bool = False
+    drops: bool = False
 
     @property
     def identity(self) -> bool:
@@ -173,6 +175,7 @@ def workload(attention: Attention) -> Workload:
         output_reads=_output_reads(attention),
         element=element,
         capped=is_capped(attention),
+        drops=bool(attention.dropout),
     )
 
 

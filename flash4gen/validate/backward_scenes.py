@@ -17,7 +17,7 @@ from flash4gen.validate.cases import Case
 from flash4gen.validate.execute import one_thread
 from flash4gen.validate.gradient_rung import call_of, run_gradients
 from flash4gen.validate.reach import Way, loop_shapes
-from flash4gen.validate.scenes import Scene
+from flash4gen.validate.scenes import Scene, within
 from flash4gen.vgpu import synchronises, virtual_gpu
 
 _IN_TURN = "four key tiles that add in turn"
@@ -79,7 +79,7 @@ def _cases(subject: Subject) -> Iterator[Case]:
         lengths = 4 * max(schedule.tile_q, schedule.tile_k)
         yield Case(name=_IN_TURN, seq_q=lengths, seq_k=lengths)
     if attention.packed and queries is not None:
-        shapes = {(_within(seq_q, queries.tile_q), seq_k) for seq_q, seq_k in shapes}
+        shapes = {(within(seq_q, queries.tile_q), seq_k) for seq_q, seq_k in shapes}
     for seq_q, seq_k in sorted(shapes, key=lambda shape: (shape[0] * shape[1], shape)):
         name = f"gradients of {seq_q} x {seq_k}"
         yield Case(name=name, seq_q=seq_q, seq_k=seq_k, alone=attention.packed)
@@ -103,14 +103,6 @@ def _beside(attention: Attention, choice: BackwardChoice) -> set[tuple[int, int]
         by_key = loop_shapes(attention, Way.of_keys(attention, loops.keys))
         found |= {(queries, keys) for keys, queries in by_key}
     return found
-
-
-def _within(seq_q: int, tile: int) -> int:
-    """Return a length of packed queries whose last slot has rows: a row less than whole tiles.
-
-    The first program has the last slot, and a sequence of whole tiles has a slot more than these.
-    """
-    return seq_q if seq_q % tile else seq_q - 1
 
 
 def _launches(

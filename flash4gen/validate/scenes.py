@@ -82,6 +82,10 @@ def _cases(subject: Subject) -> list[Case]:
     if subject.attention.lengths is Lengths.EQUAL:
         shapes = {(max(shape), max(shape)) for shape in shapes}
     shapes |= longest_loops(subject.attention, schedule, shapes)
+    # Specialised programs walk slots until there are none left.
+    one_slot = subject.attention.packed and not isinstance(schedule, BlackwellSchedule)
+    if one_slot:
+        shapes = {(within(seq_q, schedule.tile_rows), seq_k) for seq_q, seq_k in shapes}
     return [
         # Large scores: maxima grow so much from tile to tile that what went before is rescaled.
         Case(
@@ -90,9 +94,18 @@ def _cases(subject: Subject) -> list[Case]:
             seq_q=seq_q,
             seq_k=seq_k,
             values=Values.LARGE,
+            alone=one_slot,
         )
         for seq_q, seq_k in sorted(shapes, key=lambda shape: (shape[1], shape[0]))
     ]
+
+
+def within(seq_q: int, tile: int) -> int:
+    """Return a length of packed queries whose last slot has rows: a row less than whole tiles.
+
+    The first program has the last slot, and a sequence of whole tiles has a slot more than these.
+    """
+    return seq_q if seq_q % tile else seq_q - 1
 
 
 def _entries(subject: Subject, seq_q: int) -> int:

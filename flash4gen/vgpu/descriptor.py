@@ -23,8 +23,6 @@ _TURN = 1 << 64
 _FAR = 1 << 30
 """Where rows of a ragged descriptor end."""
 
-_RAGGED_AXES = 3
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Descriptor:
@@ -72,14 +70,15 @@ class Descriptor:
 
     @property
     def ragged(self) -> bool:
-        """Whether the first three axes are those of ``triton.tools.ragged_tma``.
+        """Whether its first two axes and one behind them are those of ``triton.tools.ragged_tma``.
 
         Coordinates (2^30, end, 2^30 - size + row) are row end - size + row of the tensor, because
         addresses wrap around after 2^64 bytes; and the extent 2^30 ends behind row size - 1.
         """
-        if len(self.shape) < _RAGGED_AXES or self.shape[2] != _FAR:
+        if _FAR not in self.shape[2:]:
             return False
-        around, end, row = self.strides[:3]
+        around, end = self.strides[:2]
+        row = self.strides[self.shape.index(_FAR, 2)]
         return end == row and around + end == _TURN // _FAR
 
     def _broken(self, why: str) -> FaultError:

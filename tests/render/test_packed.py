@@ -12,6 +12,7 @@ import torch
 
 from flash4gen.build.load import load_module
 from flash4gen.ir import library
+from flash4gen.ir.hardware import Feature
 from flash4gen.ir.nodes import Lengths, Pin
 from flash4gen.render.module import render
 from flash4gen.schedule.choose import choose
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from flash4gen.ir.hardware import Hardware
     from flash4gen.ir.nodes import Attention
 
 PINS = (Pin("tile_q", 64), Pin("tile_k", 16), Pin("warps", 4), Pin("stages", 2))
@@ -40,14 +42,22 @@ def choice_of(variant: Attention, target: str) -> Choice:
     return choice
 
 
+@pytest.fixture(scope="module", params=["a100", "h100"])
+def target(request: pytest.FixtureRequest) -> Hardware:
+    """One that loads tiles by an address for each row, and one whose copy engine does."""
+    return library.target(request.param)
+
+
 @pytest.fixture(scope="module")
-def modules(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ModuleType]:
+def modules(target: Hardware, tmp_path_factory: pytest.TempPathFactory) -> dict[str, ModuleType]:
     folder = tmp_path_factory.mktemp("packed")
+    load = Load.TMA if target.has(Feature.TMA) else Load.POINTER
     made = {}
     for variant in (PACKED, PADDED):
         path = folder / f"{variant.name}.py"
-        choice = choice_of(variant, "a100")
-        path.write_text(render(variant, library.target("a100"), choice).text, encoding="utf-8")
+        pinned = replace(variant, pins=(*variant.pins, Pin("load", load.value)))
+        choice = choice_of(pinned, target.name)
+        path.write_text(render(pinned, target, choice).text, encoding="utf-8")
         made[variant.name] = load_module(path)
     return made
 
@@ -62,9 +72,11 @@ def arguments() -> dict[str, Tensor]:
     }
 
 
-def test_each_sequence_is_computed_as_if_it_were_alone(modules: dict[str, ModuleType]) -> None:
+def test_each_sequence_is_computed_as_if_it_were_alone(
+    target: Hardware, modules: dict[str, ModuleType]
+) -> None:
     given = arguments()
-    with virtual_gpu(80):
+    with virtual_gpu(target.arch):
         out, lse = modules["packed"].packed(**given)
         assert (out.shape, lse.shape) == ((139, 4, 16), (4, 139))
         for (q, q_end), (k, k_end) in zip(pairwise(QUERIES), pairwise(KEYS), strict=True):
@@ -78,9 +90,9 @@ def test_each_sequence_is_computed_as_if_it_were_alone(modules: dict[str, Module
             assert torch.equal(lse[:, q:q_end], own_lse[0])
 
 
-def test_the_cpu_path_is_the_same(modules: dict[str, ModuleType]) -> None:
+def test_the_cpu_path_is_the_same(target: Hardware, modules: dict[str, ModuleType]) -> None:
     given = arguments()
-    with virtual_gpu(80):
+    with virtual_gpu(target.arch):
         out, lse = modules["packed"].packed(**given)
     eager_out, eager_lse = modules["packed"].packed(**given)
     torch.testing.assert_close(out, eager_out, atol=2e-3, rtol=0)
@@ -88,10 +100,12 @@ def test_the_cpu_path_is_the_same(modules: dict[str, ModuleType]) -> None:
 
 
 @pytest.mark.parametrize("worst", [math.nan, math.inf])
-def test_what_lies_in_a_neighbour_stays_there(modules: dict[str, ModuleType], worst: float) -> None:
+def test_what_lies_in_a_neighbour_stays_there(
+    target: Hardware, modules: dict[str, ModuleType], worst: float
+) -> None:
     """A hidden key weighs 0, and 0 · NaN is NaN: rows of the next sequence must not be loaded."""
     given = arguments()
-    with virtual_gpu(80):
+    with virtual_gpu(target.arch):
         plain, _ = modules["packed"].packed(**given)
         for x in (given["k"], given["v"]):
             x[KEYS[1] : KEYS[2]] = worst  # of a sequence without queries
@@ -120,10 +134,10 @@ def test_no_sequences_at_all(modules: dict[str, ModuleType]) -> None:
     ],
 )
 def test_lengths_are_checked_on_demand(
-    modules: dict[str, ModuleType], name: str, starts: list[int], message: str
+    target: Hardware, modules: dict[str, ModuleType], name: str, starts: list[int], message: str
 ) -> None:
     given = arguments() | {name: torch.tensor(starts, dtype=torch.int32)}
-    with virtual_gpu(80) as gpu, pytest.raises(ValueError, match=message):
+    with virtual_gpu(target.arch) as gpu, pytest.raises(ValueError, match=message):
         modules["packed"].packed(**given, check_lengths=True)
     assert not gpu.launches
     with pytest.raises(ValueError, match=message):  # on the CPU there is nothing to wait for
@@ -153,12 +167,12 @@ def test_torch_compile_sees_one_operator(modules: dict[str, ModuleType]) -> None
     torch.library.opcheck(modules["packed"]._op, tuple(arguments().values()))
 
 
-def test_whole_tiles_are_never_loaded() -> None:
+def test_the_copy_engine_is_told_where_a_sequence_ends() -> None:
     free = attention(lengths=Lengths.PACKED)
     choice = choice_of(free, "h100")
-    assert as_portable(choice.schedule).load is Load.POINTER
-    reasons = {item.reason for item in choice.rejected if item.constraint == "load"}
-    assert "whole tiles would bring in the rows of the next sequence" in reasons
+    assert as_portable(choice.schedule).load is Load.TMA
+    text = render(free, library.target("h100"), choice).text
+    assert "desc.load([FAR, begin + length, h, FAR - length + first, 0])" in text
 
 
 @pytest.mark.parametrize(

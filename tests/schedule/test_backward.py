@@ -109,8 +109,10 @@ PORTABLE = replace(TRAINED, pins=(Pin("family", "portable"),))
         (PORTABLE, "b200", Load.TMA),
         # has a copy engine, but multiplies from registers, where whole tiles have no room
         (PORTABLE, "rtx5090", Load.POINTER),
-        # behind a sequence comes the next one
-        (replace(PORTABLE, lengths=Lengths.PACKED), "h100", Load.POINTER),
+        (replace(PORTABLE, lengths=Lengths.PACKED), "h100", Load.TMA),
+        (replace(PORTABLE, lengths=Lengths.PACKED), "a100", Load.POINTER),
+        # the forward kernel alone would be as fast with addresses
+        (replace(PORTABLE, dropout=0.1), "b300", Load.TMA),
         (replace(PORTABLE, pins=(Pin("load", "pointer"),)), "h100", Load.POINTER),
     ],
 )

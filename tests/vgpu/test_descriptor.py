@@ -40,6 +40,25 @@ def test_rows_end_where_they_are_said_to() -> None:
     assert bool((x[:4] >= 0).all())
 
 
+def test_rows_may_come_behind_heads() -> None:
+    """Head 1 of rows 2 and 3 of five, of which one is left; heads lie side by side in a row."""
+    heads = 2
+    x = torch.arange(5 * heads * ROW, dtype=torch.float16).view(5, heads, ROW)
+    memory, row = GlobalMemory(), heads * ROW
+    found = Descriptor(
+        address=memory.bind(x, "x"),
+        shape=(FAR + 1, FAR + 1, heads, FAR, ROW),
+        strides=(2**34 - row, row, ROW, row, 1),
+        dtype=x.dtype,
+        nan_fill=False,
+        name="x",
+    )
+    found.check(memory)
+    box = found.load(memory, (FAR, 4, 1, FAR - 2 + 1, 0), (1, 1, 1, 2, ROW))[0, 0, 0]
+    assert torch.equal(box[0], x[3, 1])
+    assert bool((box[1] == 0).all())
+
+
 def test_a_sequence_that_reaches_beyond_its_tensor_is_found_out() -> None:
     memory = GlobalMemory()
     found = ragged(torch.zeros(5, ROW, dtype=torch.float16), memory)
