@@ -192,7 +192,7 @@ def main(names: list[str]) -> None:
         hardware = library.target(name)
         for head_dim, value_dim in WIDTHS:
             kinds = VARIANTS if head_dim < WIDEST else DEMANDING
-            loads = Load if whole_tiles(hardware) else (Load.POINTER,)
+            loads = Load if whole_tiles(hardware, head_dim) else (Load.POINTER,)
             for kernel, load in product(Kernel, loads):
                 for variant in kinds[kernel]:
                     attention = attention_of(head_dim, value_dim, kernel, variant, load)

@@ -122,6 +122,10 @@ def search(
     )
 
 
+def _whole_tiles(hardware: Hardware, work: Workload) -> bool:
+    return whole_tiles(hardware, max(work.head_pad, work.value_pad))
+
+
 def _in_boxes(judged: Judged) -> Judged:
     """Return candidates that copy tiles by TMA, if there are any, and no others.
 
@@ -156,7 +160,7 @@ def judge(
             violation = Violation("load", BLOCKS)
         if violation is not None:
             rejected.append(Unfit(schedule, violation.constraint, violation.reason))
-        elif work.differentiable and shape.load is Load.TMA and not whole_tiles(hardware):
+        elif work.differentiable and shape.load is Load.TMA and not _whole_tiles(hardware, work):
             rejected.append(Unfit(schedule, GRADIENTS, IN_REGISTERS))
         elif shape in exclude:
             rejected.append(Unfit(schedule, BUILD, exclude[shape]))

@@ -86,9 +86,18 @@ def promotes(unit: Unit, element: int) -> bool:
     return element == 1 and unit is not Unit.TCGEN05
 
 
-def whole_tiles(hardware: Hardware) -> bool:
-    """Whether products read a factor from shared memory, where TMA leaves it."""
-    return best_unit(hardware) in SHARED_FACTORS
+WIDEST_SUMS = 128
+"""Columns of two sums, of 64 rows for four warps, that wgmma's registers have room for."""
+
+
+def whole_tiles(hardware: Hardware, width: int) -> bool:
+    """Whether gradients of heads so wide read a factor of products from shared memory.
+
+    There TMA leaves it. Where both sums of a key tile have no room as wgmma has them in registers,
+    tiles of fewer rows are multiplied by mma.sync, from registers.
+    """
+    unit = best_unit(hardware)
+    return unit is Unit.TCGEN05 or (unit is Unit.WGMMA and width <= WIDEST_SUMS)
 
 
 BYTES_OF_16_BITS = 2

@@ -2,8 +2,8 @@
 #     flash4gen compile llama3_8b_packed.attn --target rtx5090
 # spec       sha256:7d67c997597b2683
 # target     sha256:c2cb1a3370d5a519  NVIDIA GeForce RTX 5090 (Blackwell, sm_120)
-# schedule   sha256:bcccb98a27ab8e50  portable, tiles 64 × 32, 4 warps, 2 stages, pointer loads
-# text       sha256:690566c528e20bc4  templates api 1
+# schedule   sha256:0735573be4b42457  portable, tiles 128 × 64, 8 warps, 3 stages, tma loads
+# text       sha256:06f9b11e2108cc28  templates api 1
 """Llama 3 8B, packed sequences.
 
 Forward attention. For query q of head h and the keys k of key/value head h // 4:
@@ -28,6 +28,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 from triton.runtime import driver
+from triton.tools.tensor_descriptor import TensorDescriptor
 
 # --- the variant ---
 TARGET: Final = ("cuda", 120)  # NVIDIA GeForce RTX 5090 (Blackwell, sm_120)
@@ -42,20 +43,20 @@ SCALE: Final = tl.constexpr(0.08838834764831843)  # rsqrt(head_dim)
 TO_LOG2: Final = tl.constexpr(0.12751743082459868)
 
 # --- the schedule ---
-# with 128, modelled equal, and it asks for no less; the rest as it is, 128 needs about 301
-# registers per thread, has 255: it would spill
-TILE_Q: Final = tl.constexpr(64)
-# with 16, at best 1.10× the modelled cycles; the rest as it is, 64 needs about 285 registers per
+# with 64, at best 1.05× the modelled cycles; the rest as it is, 256 needs about 363 registers per
 # thread, has 255: it would spill
-TILE_K: Final = tl.constexpr(32)
-# with 3, modelled equal, and it asks for no less; the rest as it is, 3 needs about 267 registers
-# per thread, has 255: it would spill
-STAGES: Final = tl.constexpr(2)
+TILE_Q: Final = tl.constexpr(128)
+# with 16, at best 1.04× the modelled cycles; the rest as it is, 128 needs 131,136 bytes of shared
+# memory, a block may have 101,376
+TILE_K: Final = tl.constexpr(64)
+STAGES: Final = tl.constexpr(3)  # with 4, modelled equal, and it asks for no less
 HEAD_PAD: Final = tl.constexpr(128)  # HEAD_DIM, up to the power of two tl.dot needs
 VALUE_PAD: Final = tl.constexpr(128)  # VALUE_DIM, likewise
+# where rows end for the copy engine, whatever they are cut to
+FAR: Final = tl.constexpr(1073741824)
 # Every compiler option that numbers or speed depend on is pinned: defaults move between releases.
 OPTIONS: Final = {
-    "num_warps": 4,
+    "num_warps": 8,
     "num_stages": STAGES.value,
     "num_ctas": 1,
     "enable_fp_fusion": True,
@@ -96,38 +97,15 @@ def _sequence(slot, cu_q_ptr, batch):
     return low
 
 
-# --- load: an address per element, so that Triton can use cp.async --------------------------------
+# --- load: tiles of one sequence by the tensor memory accelerator ---------------------------------
 @triton.jit
-def _head(ptr, stride_b, stride_m, stride_h, b, h, first):
-    """Return the address of row `first` of one head. Strides count groups of 8 elements."""
-    # The product with 8 tells the compiler that every row begins at a multiple of 16 bytes.
-    return ptr + (b * stride_b + h * stride_h + first * stride_m) * 8
+def _load_tile(desc, begin, length, first, h, ROWS: tl.constexpr, WIDTH: tl.constexpr):
+    """Load rows first, first + 1, ... of one head and sequence; what lies behind its end reads as 0.
 
-
-@triton.jit
-def _load_tile(
-    ptr,
-    stride_m,
-    rows_left,
-    ROWS: tl.constexpr,
-    WIDTH: tl.constexpr,
-    DIM: tl.constexpr,
-    CHECK_ROWS: tl.constexpr,
-):
-    """Load ROWS rows from ptr on; columns from DIM on, and rows past the end, read as 0."""
-    row = tl.arange(0, ROWS)[:, None]
-    column = tl.arange(0, WIDTH)[None, :]
-    # Offsets inside a tile fit 32 bits: `_loadable` sees to it.
-    address = ptr + row * (stride_m.to(tl.int32) * 8) + column
-    if CHECK_ROWS and WIDTH != DIM:
-        tile = tl.load(address, mask=(row < rows_left) & (column < DIM), other=0.0)
-    elif CHECK_ROWS:
-        tile = tl.load(address, mask=row < rows_left, other=0.0)
-    elif WIDTH != DIM:
-        tile = tl.load(address, mask=column < DIM, other=0.0)
-    else:
-        tile = tl.load(address)
-    return tile
+    (FAR, end, FAR − length + row) is row end − length + row, as addresses wrap around after 2^64
+    bytes, and out of bounds where the sequence ends (triton.tools.ragged_tma).
+    """
+    return desc.load([FAR, begin + length, h, FAR - length + first, 0]).reshape(ROWS, WIDTH)
 
 
 # --- mask: causal(align = end) ------------------------------------------- llama3_8b_packed.attn:10
@@ -202,11 +180,11 @@ def _attend(
     row_max,
     row_sum,
     acc,
-    k_rows,
-    stride_kn,
-    v_rows,
-    stride_vn,
+    k_desc,
+    v_desc,
+    k_start,
     rows,
+    hkv,
     seq_q,
     seq_k,
     run_a,
@@ -224,30 +202,14 @@ def _attend(
     for i in tl.range(length_a + length_b, num_stages=STAGES):
         start = tl.where(i < length_a, run_a + i, run_b + i - length_a) * TILE_K
         keys = start + tl.arange(0, TILE_K)
-        k = _load_tile(
-            k_rows + start * stride_kn * 8,
-            stride_kn,
-            seq_k - start,
-            TILE_K,
-            HEAD_PAD,
-            HEAD_DIM,
-            MASKED,
-        )
+        k = _load_tile(k_desc, k_start, seq_k, start, hkv, TILE_K, HEAD_PAD)
         s = tl.dot(q, k.T)
         x = s
         if MASKED:
             visible = (keys[None, :] < seq_k) & _visible(rows[:, None], keys[None, :], seq_q, seq_k)
             x = tl.where(visible, x, float("-inf"))
         p, rescale, row_max, row_sum = _softmax_online(x, row_max, row_sum)
-        v = _load_tile(
-            v_rows + start * stride_vn * 8,
-            stride_vn,
-            seq_k - start,
-            TILE_K,
-            VALUE_PAD,
-            VALUE_DIM,
-            MASKED,
-        )
+        v = _load_tile(v_desc, k_start, seq_k, start, hkv, TILE_K, VALUE_PAD)
         acc = tl.dot(p.to(v.dtype), v, acc * rescale[:, None])
     return row_max, row_sum, acc
 
@@ -273,15 +235,6 @@ def _store_tile(ptr, x, rows_left):
 @triton.jit(
     # Lengths and strides are data: one kernel serves all of them.
     do_not_specialize=[
-        "stride_qb",
-        "stride_qm",
-        "stride_qh",
-        "stride_kb",
-        "stride_kn",
-        "stride_kh",
-        "stride_vb",
-        "stride_vn",
-        "stride_vh",
         "cu_q_ptr",
         "cu_k_ptr",
         "batch",
@@ -290,18 +243,9 @@ def _store_tile(ptr, x, rows_left):
     ],
 )
 def _forward_kernel(
-    q_ptr,
-    k_ptr,
-    v_ptr,
-    stride_qb: tl.int64,
-    stride_qm: tl.int64,
-    stride_qh: tl.int64,
-    stride_kb: tl.int64,
-    stride_kn: tl.int64,
-    stride_kh: tl.int64,
-    stride_vb: tl.int64,
-    stride_vn: tl.int64,
-    stride_vh: tl.int64,
+    q_desc,
+    k_desc,
+    v_desc,
     out_ptr,
     lse_ptr,
     cu_q_ptr,
@@ -328,10 +272,8 @@ def _forward_kernel(
     hkv = h // GROUP
     q_first = q_tile * TILE_Q
     rows = q_first + tl.arange(0, TILE_Q)
-    q_rows = _head(q_ptr, stride_qb, stride_qm, stride_qh, 0, h, q_start + q_first)
-    k_rows = _head(k_ptr, stride_kb, stride_kn, stride_kh, 0, hkv, k_start)
-    v_rows = _head(v_ptr, stride_vb, stride_vn, stride_vh, 0, hkv, k_start)
-    q = _load_tile(q_rows, stride_qm, seq_q - q_first, TILE_Q, HEAD_PAD, HEAD_DIM, CHECK_ROWS=True)
+
+    q = _load_tile(q_desc, q_start, seq_q, q_first, h, TILE_Q, HEAD_PAD)
     row_max = tl.full([TILE_Q], float("-inf"), tl.float32)
     row_sum = tl.zeros([TILE_Q], tl.float32)
     acc = tl.zeros([TILE_Q, VALUE_PAD], tl.float32)
@@ -344,11 +286,11 @@ def _forward_kernel(
         row_max,
         row_sum,
         acc,
-        k_rows,
-        stride_kn,
-        v_rows,
-        stride_vn,
+        k_desc,
+        v_desc,
+        k_start,
         rows,
+        hkv,
         seq_q,
         seq_k,
         begin,
@@ -362,11 +304,11 @@ def _forward_kernel(
         row_max,
         row_sum,
         acc,
-        k_rows,
-        stride_kn,
-        v_rows,
-        stride_vn,
+        k_desc,
+        v_desc,
+        k_start,
         rows,
+        hkv,
         seq_q,
         seq_k,
         full_begin,
@@ -392,9 +334,16 @@ def _loadable(x: Tensor) -> Tensor:
     return x.clone(memory_format=torch.contiguous_format)
 
 
-def _groups(x: Tensor) -> tuple[int, ...]:
-    """Return the strides of batch, row and head, in groups of 8 elements."""
-    return tuple(stride // 8 for stride in x.stride()[:3])
+def _descriptor(x: Tensor, rows: int, width: int) -> TensorDescriptor:
+    """Describe rows of sequences to the copy engine, in boxes of `rows` rows of one head.
+
+    Two axes more take a row's number anywhere, and the rows' own ends at FAR, see `_load_tile`.
+    """
+    row, head, _ = x.stride()[-3:]
+    heads, dim = x.shape[-2:]
+    shape = [FAR.value + 1, FAR.value + 1, heads, FAR.value, dim]
+    strides = [2**34 - row, row, head, row, 1]
+    return TensorDescriptor(x, shape, strides, [1, 1, 1, rows, width])
 
 
 def _launch(
@@ -411,12 +360,9 @@ def _launch(
     q_tiles = total_q // TILE_Q.value + batch
     with torch.cuda.device_of(q):
         _forward_kernel[(q_tiles * HEADS.value,)](
-            q,
-            k,
-            v,
-            *_groups(q),
-            *_groups(k),
-            *_groups(v),
+            _descriptor(q, TILE_Q.value, HEAD_PAD.value),
+            _descriptor(k, TILE_K.value, HEAD_PAD.value),
+            _descriptor(v, TILE_K.value, VALUE_PAD.value),
             out,
             lse,
             cu_seqlens_q,
@@ -559,7 +505,7 @@ def _forward(
 
 
 # torch.compile sees one opaque operator. The digest in its name keeps two versions apart.
-_op = torch.library.custom_op("flash4gen::llama3_8b_packed_690566c5", _forward, mutates_args=())
+_op = torch.library.custom_op("flash4gen::llama3_8b_packed_06f9b11e", _forward, mutates_args=())
 
 
 @_op.register_fake

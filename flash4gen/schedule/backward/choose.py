@@ -234,9 +234,9 @@ def _variants(kernel: Kernel, attention: Attention, load: Load) -> tuple[Variant
     """Return what an attention asks no more than, the most demanding first.
 
     Masks are not looked at: where one needs the registers, a compile spills, and the next shape
-    stands in. Nor are heads, but in a kernel that has no register to spare.
+    stands in. Nor are heads and lengths, but in a kernel that has no register to spare.
     """
-    if kernel is Kernel.FUSED and attention.group > 1:
+    if kernel is Kernel.FUSED and (attention.group > 1 or attention.packed):
         return (Variant.TOGETHER,)
     one_loop = head_loop(attention, load) is HeadLoop.TOGETHER or attention.group == 1
     capped = attention.score != SCORE
