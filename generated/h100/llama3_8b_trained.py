@@ -3,7 +3,7 @@
 # spec       sha256:74f88682f68a2fc8
 # target     sha256:701ee93909a32efc  NVIDIA H100 SXM (Hopper, sm_90)
 # schedule   sha256:02f2e188e4d4c65b  portable, tiles 128 × 128, 8 warps, 3 stages, tma loads
-# text       sha256:f891ef41f4cdec6e  templates api 1
+# text       sha256:adb122cb40492eb1  templates api 1
 """Llama 3 8B, to train on packed sequences.
 
 Attention, forward and backward. For query q of head h and the keys k of key/value head h // 4:
@@ -105,7 +105,7 @@ def _sequence(slot, cu_q_ptr, batch):
 # --- load: tiles of one sequence by the tensor memory accelerator ---------------------------------
 @triton.jit
 def _load_tile(desc, begin, length, first, h, ROWS: tl.constexpr, WIDTH: tl.constexpr):
-    """Load rows first, first + 1, ... of one head and sequence; what lies behind its end reads as 0.
+    """Load rows first, first + 1, ... of one head and sequence; behind its end there are zeros.
 
     (FAR, end, FAR − length + row) is row end − length + row, as addresses wrap around after 2^64
     bytes, and out of bounds where the sequence ends (triton.tools.ragged_tma).
@@ -1114,7 +1114,7 @@ def _forward(
 
 
 # torch.compile sees one opaque operator. The digest in its name keeps two versions apart.
-_op = torch.library.custom_op("flash4gen::llama3_8b_trained_f891ef41", _forward, mutates_args=())
+_op = torch.library.custom_op("flash4gen::llama3_8b_trained_adb122cb", _forward, mutates_args=())
 
 
 @_op.register_fake
@@ -1147,7 +1147,7 @@ def _gradients(
 
 
 _gradients_op = torch.library.custom_op(
-    "flash4gen::llama3_8b_trained_backward_f891ef41", _gradients, mutates_args=()
+    "flash4gen::llama3_8b_trained_backward_adb122cb", _gradients, mutates_args=()
 )
 
 

@@ -3,7 +3,7 @@
 # spec       sha256:7d67c997597b2683
 # target     sha256:c2cb1a3370d5a519  NVIDIA GeForce RTX 5090 (Blackwell, sm_120)
 # schedule   sha256:0735573be4b42457  portable, tiles 128 × 64, 8 warps, 3 stages, tma loads
-# text       sha256:06f9b11e2108cc28  templates api 1
+# text       sha256:3121c3221b2f7a24  templates api 1
 """Llama 3 8B, packed sequences.
 
 Forward attention. For query q of head h and the keys k of key/value head h // 4:
@@ -100,7 +100,7 @@ def _sequence(slot, cu_q_ptr, batch):
 # --- load: tiles of one sequence by the tensor memory accelerator ---------------------------------
 @triton.jit
 def _load_tile(desc, begin, length, first, h, ROWS: tl.constexpr, WIDTH: tl.constexpr):
-    """Load rows first, first + 1, ... of one head and sequence; what lies behind its end reads as 0.
+    """Load rows first, first + 1, ... of one head and sequence; behind its end there are zeros.
 
     (FAR, end, FAR − length + row) is row end − length + row, as addresses wrap around after 2^64
     bytes, and out of bounds where the sequence ends (triton.tools.ragged_tma).
@@ -505,7 +505,7 @@ def _forward(
 
 
 # torch.compile sees one opaque operator. The digest in its name keeps two versions apart.
-_op = torch.library.custom_op("flash4gen::llama3_8b_packed_06f9b11e", _forward, mutates_args=())
+_op = torch.library.custom_op("flash4gen::llama3_8b_packed_3121c322", _forward, mutates_args=())
 
 
 @_op.register_fake

@@ -140,10 +140,10 @@ BOX_CANDIDATES: dict[Kernel, tuple[LoopShape, ...]] = {
         LoopShape(16, 16, 4, 1),
     ),
 }
-"""The same where tiles come by TMA, which leaves registers for scores. Four warps have one row of
-a tile of 64 rows each with wgmma, eight warps one of 128: with fewer rows some would be computed
-twice. With tcgen05 four warps suffice, as sums are in tensor memory: what a step costs besides its
-scores is then paid by half as many warps."""
+"""The same where tiles come by TMA, which leaves registers for scores. With wgmma a warp has 16
+rows: four have a tile of 64, eight one of 128, and with fewer rows some would be computed twice.
+With tcgen05 four warps suffice, as sums are in tensor memory: what a step costs besides its scores
+is then paid by half as many warps."""
 
 WAVE_CANDIDATES: dict[Kernel, tuple[LoopShape, ...]] = {
     Kernel.KEYS: (
