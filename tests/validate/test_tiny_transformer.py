@@ -7,6 +7,7 @@ of width 64: causal with a window, a softcap, grouped heads, and a learned sink 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,9 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from flash4gen.build.load import load_module
+from flash4gen.schedule.backward.model import as_loops
 from flash4gen.validate.execute import one_thread
 from flash4gen.vgpu import virtual_gpu
 from tests.ir.notation import expr
+from tests.validate.subjects import subject
 from tests.validate.training import SLOPES, training, written
 
 if TYPE_CHECKING:
@@ -102,9 +105,9 @@ def plainly(q: Tensor, k: Tensor, v: Tensor, sinks: Tensor) -> Tensor:
     return (weights_of(q @ k.mT, sinks) @ v).transpose(1, 2)
 
 
-def compiled_attention(subject: Subject) -> Attend:
+def compiled_attention(module: Subject) -> Attend:
     """Return the module's function on the virtual GPU."""
-    function: Any = load_module(subject.path).trained
+    function: Any = load_module(module.path).trained
 
     def attend(q: Tensor, k: Tensor, v: Tensor, sinks: Tensor) -> Tensor:
         return function(q, k, v, slopes=sinks)[0]  # type: ignore[no-any-return]
@@ -144,10 +147,10 @@ def departure(found: list[float], plain: list[float]) -> float:
     return max(abs(one / other - 1) for one, other in zip(found, plain, strict=True))
 
 
-def trained(subject: Subject, steps: int) -> list[float]:
+def trained(module: Subject, steps: int) -> list[float]:
     """Return the losses of the module, and see that its kernels were what computed them."""
-    with virtual_gpu(subject.hardware.arch) as gpu:
-        found = losses(compiled_attention(subject), steps)
+    with virtual_gpu(module.hardware.arch) as gpu:
+        found = losses(compiled_attention(module), steps)
     kernels = [launch.name for launch in gpu.launches]
     assert kernels.count("_forward_kernel") == steps * LAYERS
     assert kernels.count("_key_gradient_kernel") == steps * LAYERS
@@ -160,6 +163,16 @@ def test_its_loss_follows_plain_pytorch(steps: int, tmp_path: Path) -> None:
     assert plain[-1] < 0.1 * plain[0], "it does not learn, so that nothing is tested"
     found = trained(written(VARIANT, TARGET, tmp_path), steps)
     assert departure(found, plain) <= 2 * departure(worked, plain)
+
+
+def test_it_trains_where_one_kernel_adds_up_all_gradients(tmp_path: Path) -> None:
+    """Tiles come by TMA, and gradients of queries are added in memory, in any order."""
+    steps = 6
+    plain, worked = losses(plainly, steps), losses(rounded, steps)
+    found = subject(replace(VARIANT, pins=()), "h100", tmp_path)
+    assert found.choice.backward is not None
+    assert as_loops(found.choice.backward.schedule).fused is not None
+    assert departure(trained(found, steps), plain) <= 2 * departure(worked, plain)
 
 
 @pytest.mark.slow
