@@ -13,6 +13,7 @@ from flash4gen.ir.nodes import Lengths
 from flash4gen.schedule.backward.model import as_loops
 from flash4gen.validate.cases import Case
 from flash4gen.validate.gradient_rung import call_of, run_gradients
+from flash4gen.validate.scenes import scenes
 from flash4gen.vgpu import virtual_gpu
 from tests.long_matrix import slow
 from tests.validate.subjects import subject
@@ -100,3 +101,11 @@ def test_what_lies_in_a_neighbour_stays_there(variant: Attention, tmp_path: Path
         assert grad[begin:end].isnan().any()
         assert torch.equal(grad[:begin], other[:begin])
         assert torch.equal(grad[end:], other[end:])
+
+
+def test_the_first_program_of_a_packed_forward_kernel_has_queries(tmp_path: Path) -> None:
+    """It has the last slot, which whole tiles leave empty: none of its copies would be watched."""
+    found = subject(PACKED, "h100", tmp_path)
+    shapes = [scene.shape.split(" x ") for scene in scenes(found, load_module(found.path))]
+    assert len(shapes) >= 4
+    assert all(int(seq_q) % found.choice.schedule.tile_rows for _, seq_q, _ in shapes)

@@ -13,10 +13,8 @@ from typing import TYPE_CHECKING
 from flash4gen.diagnostics.codes import Code
 from flash4gen.diagnostics.model import Diagnostic, Label, Severity
 from flash4gen.ir.core import places_read
-from flash4gen.ir.derivative import ZERO, derivative
 from flash4gen.ir.distance import by_distance
-from flash4gen.ir.expr import SCORE, Type, Var, lookups, variables
-from flash4gen.ir.simplify import simplify
+from flash4gen.ir.expr import SCORE, Var, lookups, variables
 from flash4gen.schedule.backward.facts import Fact, Variant, read_facts
 from flash4gen.schedule.backward.heads import REASONS, HeadLoop, head_loop
 from flash4gen.schedule.backward.model import (
@@ -32,6 +30,7 @@ from flash4gen.schedule.backward.pins import (
     pinned_sides,
     shapes_to_try,
 )
+from flash4gen.schedule.backward.pipeline.inputs import moving, per_score
 from flash4gen.schedule.backward.space import ROWS, Kernel
 from flash4gen.schedule.model import Load
 from flash4gen.schedule.space import pad
@@ -119,9 +118,7 @@ def choose_backward(
 def _kernels(attention: Attention) -> Iterator[Kernel]:
     """Yield the kernels whose shape is chosen: those of distances only where an input has one."""
     yield from (Kernel.KEYS, Kernel.QUERIES, Kernel.PAIRS)
-    score = simplify(attention.score)
-    moving = (it for it in lookups(score) if it.type is Type.FLOAT and by_distance(it))
-    if any(derivative(score, it) != ZERO for it in moving):
+    if any(by_distance(lookup) for lookup, _ in moving(attention)):
         yield Kernel.DISTANCES
 
 
@@ -140,9 +137,11 @@ def _fused(
     for each score, or where an input moves with queries, whose kernel would have to go through all
     keys for it.
     """
-    if attention.deterministic or gradient_pins(attention) or _sums_of_queries(attention):
+    if attention.deterministic or gradient_pins(attention):
         return None
-    if any({Var.Q, Var.K} <= variables(it) for it in lookups(attention.score, attention.mask)):
+    if any(Var.K not in variables(lookup) for lookup, _ in moving(attention)):
+        return None
+    if any(map(per_score, lookups(attention.score, attention.mask))):
         return None
     if load is not Load.TMA or best_unit(hardware) is not Unit.WGMMA:
         return None
@@ -154,13 +153,6 @@ def _fused(
         if as_large and fact is not None and fact.fits(hardware) and not left_out:
             return shape, f"{_FUSED_REASON}; {_reason(fact, '')}"
     return None
-
-
-def _sums_of_queries(attention: Attention) -> bool:
-    """Whether an input has an element for each query or head that the score moves with."""
-    score = simplify(attention.score)
-    moving = (it for it in lookups(score) if it.type is Type.FLOAT and Var.K not in variables(it))
-    return any(derivative(score, it) != ZERO for it in moving)
 
 
 def _choose(
