@@ -18,7 +18,6 @@ from flash4gen.validate.cases import Case, Layout
 from flash4gen.validate.certificate import Status
 from flash4gen.validate.determinism import determinism_rung
 from flash4gen.validate.gradient_rung import call_of
-from flash4gen.validate.gradients import Call, Upstream
 from tests.ir.notation import expr
 from tests.long_matrix import slow
 from tests.validate.subjects import subject
@@ -26,6 +25,7 @@ from tests.validate.training import (
     assert_like_the_oracle,
     assert_right,
     compiled,
+    in_float64,
     module_of,
     training,
     written,
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from flash4gen.ir.nodes import Attention
+    from flash4gen.validate.gradients import Call, Upstream
 
 WALK = Input("walk", InputDType.BF16, (7,))
 KINDS = Input("kinds", InputDType.I32, (32,))
@@ -156,9 +157,7 @@ def cases(of: Attention) -> tuple[Case, ...]:
 def wide_call(of: Attention) -> tuple[Call, Upstream]:
     """Return float64 arguments, and gradients of the results."""
     seq_k = 7 if of.lengths is Lengths.EQUAL else 9
-    call, given = call_of(of, Case(name="cpu", batch=2, seq_q=7, seq_k=seq_k))
-    wide = Call(call.q.double(), call.k.double(), call.v.double(), call.tensors)
-    return wide, Upstream(given.out.double(), given.second.double())
+    return in_float64(of, Case(name="cpu", batch=2, seq_q=7, seq_k=seq_k))
 
 
 def floats(of: Attention) -> set[str]:

@@ -16,7 +16,6 @@ from flash4gen.ir.nodes import DROPOUT_STATE, EmptyRow, Lengths, Weights
 from flash4gen.schedule.backward.heads import HeadLoop, head_loop
 from flash4gen.validate.cases import Case, Layout
 from flash4gen.validate.gradient_rung import call_of, run_gradients
-from flash4gen.validate.gradients import Call, Upstream
 from tests.ir.notation import expr
 from tests.long_matrix import slow
 from tests.validate.subjects import subject
@@ -24,6 +23,7 @@ from tests.validate.training import (
     assert_like_the_oracle,
     assert_right,
     compiled,
+    in_float64,
     module_of,
     training,
     written,
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from flash4gen.ir.nodes import Attention
+    from flash4gen.validate.gradients import Call, Upstream
 
 GAINS = Input("gains", InputDType.F32, (Extent.BATCH, Extent.HEADS))
 
@@ -85,9 +86,7 @@ CASES = (
 
 def call_in_float64(variant: Attention) -> tuple[Call, Upstream]:
     """Return arguments of several sequences, and gradients of the results."""
-    call, given = call_of(variant, Case(name="cpu", batch=2, seq_q=7, seq_k=9))
-    wide = Call(call.q.double(), call.k.double(), call.v.double(), call.tensors)
-    return wide, Upstream(given.out.double(), given.second.double())
+    return in_float64(variant, Case(name="cpu", batch=2, seq_q=7, seq_k=9))
 
 
 @pytest.mark.parametrize("name", VARIANTS)

@@ -28,7 +28,6 @@ from flash4gen.schedule.choose import AROUND, choose
 from flash4gen.schedule.model import Choice
 from flash4gen.validate.cases import Case
 from flash4gen.validate.gradient_rung import call_of, gradient_result, run_gradients
-from flash4gen.validate.gradients import Call, Upstream
 from flash4gen.validate.surrounded import noted_outputs
 from tests.long_matrix import slow
 from tests.validate.training import (
@@ -36,6 +35,7 @@ from tests.validate.training import (
     assert_like_the_oracle,
     assert_right,
     compiled,
+    in_float64,
     module_of,
     training,
     written,
@@ -44,7 +44,6 @@ from tests.validate.training import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from flash4gen.ir.nodes import Attention
 
 ONE = Literal(1.0)
 WEIGHT = Input("w", InputDType.F32, (16,))
@@ -111,19 +110,13 @@ def test_a_forward_pass_alone_is_whole() -> None:
     assert core(alone) is alone
 
 
-def _double(variant: Attention) -> tuple[Call, Upstream]:
-    call, given = call_of(variant, FEW)
-    wide = Call(call.q.double(), call.k.double(), call.v.double(), call.tensors)
-    return wide, Upstream(given.out.double(), given.second.double())
-
-
 @pytest.mark.parametrize("name", VARIANTS)
 def test_the_cpu_path_is_the_derivative_of_the_oracle(name: str, tmp_path: Path) -> None:
-    assert_like_the_oracle(VARIANTS[name], *_double(VARIANTS[name]), tmp_path)
+    assert_like_the_oracle(VARIANTS[name], *in_float64(VARIANTS[name], FEW), tmp_path)
 
 
 def test_all_that_moves_the_result_has_a_gradient(tmp_path: Path) -> None:
-    found = run_gradients(EVERY_HEAD, module_of(EVERY_HEAD, tmp_path), *_double(EVERY_HEAD))
+    found = run_gradients(EVERY_HEAD, module_of(EVERY_HEAD, tmp_path), *in_float64(EVERY_HEAD, FEW))
     assert set(found) == {"q", "k", "v", "w", "u", "gate"}
     assert all(grad is not None and grad.abs().max() > 0 for grad in found.values())
     text = (tmp_path / "trained.py").read_text()
@@ -132,7 +125,7 @@ def test_all_that_moves_the_result_has_a_gradient(tmp_path: Path) -> None:
 
 def test_packed_sequences_are_normalised_as_well(tmp_path: Path) -> None:
     variant = training(lengths=Lengths.PACKED, mask="k <= q_end", **NORMED)
-    assert_like_the_oracle(variant, *_double(variant), tmp_path)
+    assert_like_the_oracle(variant, *in_float64(variant, FEW), tmp_path)
 
 
 def test_packed_rows_that_read_their_places_are_refused() -> None:

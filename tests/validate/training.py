@@ -16,8 +16,8 @@ from flash4gen.render.module import render
 from flash4gen.schedule.backward.model import LoopShape, as_loops
 from flash4gen.validate import Subject
 from flash4gen.validate.cases import Case, Values
-from flash4gen.validate.gradient_rung import gradient_result, run_gradients
-from flash4gen.validate.gradients import reference_gradients
+from flash4gen.validate.gradient_rung import call_of, gradient_result, run_gradients
+from flash4gen.validate.gradients import Call, Upstream, reference_gradients
 from tests.ir.notation import attention, expr
 from tests.validate.subjects import PINS, choice_for
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from flash4gen.ir.nodes import Attention
-    from flash4gen.validate.gradients import Call, Upstream
 
 SMALL = LoopShape(32, 16, 4, 2)
 """Tiles that small tensors pass."""
@@ -93,6 +92,13 @@ def compiled(subject: Subject) -> Subject:
 def module_of(variant: Attention, folder: Path) -> ModuleType:
     """Return a module whose CPU path is tested."""
     return load_module(written(variant, "rtx5090", folder).path)
+
+
+def in_float64(variant: Attention, case: Case) -> tuple[Call, Upstream]:
+    """Return arguments in float64, and gradients of the results."""
+    call, given = call_of(variant, case)
+    wide = Call(call.q.double(), call.k.double(), call.v.double(), call.tensors)
+    return wide, Upstream(given.out.double(), given.second.double())
 
 
 def assert_right(found: Subject, *cases: Case) -> None:
