@@ -6,6 +6,7 @@ compute is what the certificates beside them are about.
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -122,6 +123,15 @@ def test_its_digest_is_that_of_its_text(path: Path) -> None:
     unsealed = text.replace(f"sha256:{digest[:16]}", f"sha256:{'0' * 16}")
     unsealed = unsealed.replace(f"_{digest[:8]}", f"_{'0' * 8}")
     assert sha256(unsealed.encode()).hexdigest() == digest
+
+
+@each_module
+def test_none_of_its_backward_kernels_spills(path: Path) -> None:
+    certificate = json.loads(path.with_suffix(".certificate.json").read_text(encoding="utf-8"))
+    kernels = certificate["facts"].get("backward", {})
+    assert bool(kernels) == attentions()[path.stem].differentiable
+    for name, facts in kernels.items():
+        assert (facts["spill_stores"], facts["spill_loads"]) == (0, 0), name
 
 
 CLEAN_IMPORT = """

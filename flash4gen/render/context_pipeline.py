@@ -119,6 +119,7 @@ class PipelineInputs:
             weights and their gradients need.
         numbers: addresses of that, one for each number.
         normalised: whether these are what softmax needs of each row.
+        copied: whether that comes by TMA, and descriptors stand for the addresses.
         bounded: whether they end with the queries; ``loads``: the lines that read them.
         line: where a head's queries begin among those numbers; ``line_rows``: the assignment of
             how many it has there, if they are more than there are queries.
@@ -136,6 +137,7 @@ class PipelineInputs:
     stored: tuple[RowValue, ...]
     numbers: tuple[str, ...]
     normalised: bool
+    copied: bool
     bounded: bool
     loads: tuple[str, ...]
     line: str
@@ -276,6 +278,7 @@ class ComputeRole:
         full: whether tiles may need no mask.
         rest: whether heads have columns that are multiplied by themselves.
         pair: whether two CTAs share all products.
+        rests: whether the first role does nothing, and roles hide from the compiler what they know.
         places: where copies of rows begin and end.
         fragments: how a step says which queries a fragment has.
         row_slots: how many query tiles have their lse and delta in shared memory, as a constant.
@@ -308,6 +311,7 @@ class ComputeRole:
     full: bool
     rest: bool
     pair: bool
+    rests: bool
     places: Places
     fragments: Fragments
     row_slots: str

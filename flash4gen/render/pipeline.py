@@ -28,7 +28,6 @@ from flash4gen.render.pipeline_inputs import row_numbers
 from flash4gen.schedule.backward.pipeline.model import PART, KeyOrder, QuerySum
 from flash4gen.schedule.backward.pipeline.pair import SHARED, in_pieces, is_apart
 from flash4gen.schedule.backward.pipeline.plan import pipeline_plan
-from flash4gen.schedule.blackwell.memory import GROUP
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -43,6 +42,8 @@ if TYPE_CHECKING:
 
 CONVERTED = 2048
 """Elements per program of the kernel that converts the queries' gradient."""
+
+USAGE = "With the register usage level of OPTIONS, one would be spilled around the loops."
 
 _PURPOSE = {
     "k_full": "load → mma: the keys have arrived",
@@ -118,7 +119,7 @@ def pipeline_context(
     schedule: PipelineSchedule = choice.schedule  # type: ignore[assignment]
     spans = query_spans(attention)
     pair = schedule.ctas > 1
-    compute = compute_role(attention, forward, spans, rest=schedule.rest > 0, pair=pair)
+    compute = compute_role(attention, forward, spans, schedule)
     backward = Pipeline(
         constants=_constants(attention, choice, schedule),
         options=tuple(_options(schedule)),
@@ -129,14 +130,14 @@ def pipeline_context(
         compute=compute,
         barriers=_barriers(schedule),
         parts=tuple(_parts(schedule, compute.handed)),
-        warps=f"[{', '.join([*[str(GROUP)] * schedule.compute_roles, '1', '1'])}]",
-        registers=(*["COMPUTE_REGISTERS"] * schedule.compute_roles, *["PRODUCT_REGISTERS"] * 2),
+        warps=f"[{', '.join(f'{role.warps}' for role in pipeline_plan(schedule).roles[1:])}]",
+        registers=tuple(_registers(schedule)),
         dtype=compute.dtype,
         rest=compute.rest,
         packed=attention.packed,
         places=places(attention),
         pair=Pair(apart=is_apart(schedule), pieces=in_pieces(schedule)) if pair else None,
-        kernel_options="GRADIENT_OPTIONS" if pair else "OPTIONS",
+        kernel_options="GRADIENT_OPTIONS" if pair or schedule.rests else "OPTIONS",
         width=compute.width,
         fetched=_fetched(schedule),
         summed=_summed(schedule),
@@ -170,6 +171,16 @@ def _options(schedule: PipelineSchedule) -> Iterator[Option]:
     yield Option("ROWS_OPTIONS", one)
     if schedule.ctas > 1:
         yield Option("GRADIENT_OPTIONS", f'{{**OPTIONS, "num_ctas": {schedule.ctas}}}')
+    if schedule.rests:
+        yield Option("GRADIENT_OPTIONS", "ROWS_OPTIONS", USAGE)
+
+
+def _registers(schedule: PipelineSchedule) -> Iterator[str]:
+    """Yield the registers of all roles but the first, as constants."""
+    if schedule.rests:
+        yield "REDUCE_REGISTERS"
+    yield from ["COMPUTE_REGISTERS"] * schedule.compute_roles
+    yield from ["PRODUCT_REGISTERS"] * 2
 
 
 def _role(part: int, schedule: PipelineSchedule, handed: tuple[str, ...]) -> str:
@@ -220,7 +231,7 @@ def _fetched(schedule: PipelineSchedule) -> tuple[str, ...]:
         again = (*again, "q_columns_rest_desc")
     loaded = ("q_desc", "k_desc", "v_desc", "do_desc", *rest, *again)
     read = ("inputs",) if schedule.row_bytes else ()
-    numbers = row_numbers(normalised=schedule.normalised)
+    numbers = row_numbers(normalised=schedule.normalised, copied=schedule.rows_copied)
     return (*loaded, *numbers, *read, "memory", "bars", "problem")
 
 
@@ -265,10 +276,18 @@ def _constants(
         ),
         *_slope(attention),
         integer("COMPUTE_REGISTERS", schedule.compute_registers, reason("compute_registers")),
+        *_reduce(schedule, reason),
         integer("PRODUCT_REGISTERS", schedule.other_registers, reason("other_registers")),
         *_before(schedule, reason),
         integer("CONVERTED", CONVERTED, "elements of dQ per program that converts them"),
     )
+
+
+def _reduce(schedule: PipelineSchedule, reason: Callable[[str], str]) -> tuple[Constant, ...]:
+    """Return the registers of the role that sends dQ away, where it is not the first one."""
+    if not schedule.rests:
+        return ()
+    return (integer("REDUCE_REGISTERS", schedule.reduce_registers, reason("reduce_registers")),)
 
 
 def _slope(attention: Attention) -> tuple[Constant, ...]:

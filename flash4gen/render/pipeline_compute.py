@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from flash4gen.render.context_backward import QuerySpans
     from flash4gen.render.context_blackwell import BlackwellContext
     from flash4gen.render.context_pipeline import PipelineInputs
+    from flash4gen.schedule.backward.pipeline.model import PipelineSchedule
 
 _WIDTH = 88
 _NAMES = {
@@ -158,16 +159,16 @@ def _constants(attention: Attention) -> float:
 
 
 def compute_role(
-    attention: Attention, forward: BlackwellContext, spans: QuerySpans, *, rest: bool, pair: bool
+    attention: Attention, forward: BlackwellContext, spans: QuerySpans, schedule: PipelineSchedule
 ) -> ComputeRole:
     """Return the compute roles of a variant, simplified."""
+    rest, pair = schedule.rest > 0, schedule.ctas > 1
     body = fold(attention.score, attention.scale).body
     _, by = _by(attention, body)
     found = gradients(attention)
-    inputs = pipeline_inputs(attention, forward)
+    inputs = pipeline_inputs(attention, forward, copied=schedule.rows_copied)
     sloped = score_slope(attention) != 1.0
     later = later_gradients(attention, forward, found, by, _ANEW, sloped=sloped)
-    names = _ANEW if later.columns else _NAMES
     moves = not isinstance(by, Literal) and not later.there
     mask = _mask(attention, forward, spans)
     compared = split(attention.mask)[1] if mask.bits else attention.mask
@@ -176,15 +177,14 @@ def compute_role(
     read = outside(body) | outside(compared)
     columns = Var.Q in read or not mask.bits
     read = read.union(*(outside(at) for it in (*scored, *masked) for at in it.indices))
-    ahead = bool(scored or masked)
     slope = "p" if attention.normalised else "slope"
     sums = tuple(value.name for value in later.sums)
-    fixed, taken = _handed(inputs, mask, read, sums, ahead=ahead)
+    fixed, taken = _handed(inputs, mask, read, sums, ahead=bool(scored or masked))
     return ComputeRole(
         dtype=ELEMENT[attention.dtype],
         prescaled=body != SCORE,
         derivatives=_derivatives(attention, body, by, moving=moves),
-        score=_score(attention, body, names, moving=moves),
+        score=_score(attention, body, _ANEW if later.columns else _NAMES, moving=moves),
         normalised=attention.normalised,
         slope=slope,
         sloped=sloped and not later.there,
@@ -196,6 +196,7 @@ def compute_role(
         full=query_bounds(attention.mask).has_full,
         rest=rest,
         pair=pair,
+        rests=schedule.rests,
         places=places(attention),
         fragments=_fragments(rest=rest, pair=pair),
         row_slots="ROW_STAGES" if pair else "Q_STAGES",
@@ -208,7 +209,7 @@ def compute_role(
         rows=tuple(row_line(value.name) for value in inputs.rows),
         scored=score_reads(attention, forward, scored, _NAMES, 8),
         masked=score_reads(attention, forward, masked, _NAMES, 12),
-        ahead=ahead,
+        ahead=bool(scored or masked),
         factors=row_factors(attention, found, by),
         handed=taken,
         takes=("out_desc", *(("rest_desc",) if rest else ()), *taken, "PART: gl.constexpr"),

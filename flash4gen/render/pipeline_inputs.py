@@ -76,6 +76,7 @@ _PLAIN = {
 }
 _WHOLE = {Op.ADD, Op.SUB, Op.MUL, Op.NEG, Op.TO_FLOAT, Op.ABS}
 _ROWS = ("lse_ptr", "delta_ptr")
+_COPIED = ("lse_desc", "delta_desc")
 _TOTALS = ("dtotal_ptr",)
 _GIVEN = "of each query, as `_rows_kernel` gives it"
 _LSE = RowValue("lse", "gl.float32", _GIVEN)
@@ -95,12 +96,15 @@ _AXES = {
 _PER_KEY = {**_PLAIN, Var.K: "k[:, None]"}
 
 
-def pipeline_inputs(attention: Attention, forward: BlackwellContext) -> PipelineInputs:
+def pipeline_inputs(
+    attention: Attention, forward: BlackwellContext, *, copied: bool
+) -> PipelineInputs:
     """Return how kernel and warps read the tensors of score and mask.
 
     Args:
         attention: the variant, simplified.
         forward: the context of its forward pass, which may read single elements too.
+        copied: whether lse and delta come by TMA.
     """
     found = ordered(attention.score, attention.mask)
     texts, single = element_texts(attention, forward), read_by_element(attention)
@@ -109,11 +113,12 @@ def pipeline_inputs(attention: Attention, forward: BlackwellContext) -> Pipeline
     once = [lookup for lookup in found if Var.Q not in variables(lookup)]
     own, used = row_lookups(attention), read_in_steps(attention)
     values = tuple(_row_value(it, known[it]) for it in own)
-    numbers = row_numbers(normalised=attention.normalised)
+    numbers = row_numbers(normalised=attention.normalised, copied=copied)
     more = (*(("inputs", *_heads(rows)) if own else ()), "problem")
     # Rows past the end are in no tensor, or are those of the next sequence.
     bounded = attention.packed or not attention.normalised
     placed = bool(own) or bounded
+    first, own_first = (("line", "q"),) * 2 if copied else (("first",), ("line + q",))
     fields = tuple(name for text in texts.values() for name in text.handed)
     return PipelineInputs(
         tensors=tuple(texts.values()),
@@ -124,13 +129,14 @@ def pipeline_inputs(attention: Attention, forward: BlackwellContext) -> Pipeline
         stored=(*((_LSE, _DELTA) if attention.normalised else (_DTOTAL,)), *values),
         numbers=numbers,
         normalised=attention.normalised,
+        copied=copied,
         bounded=bounded,
         loads=_loads(normalised=attention.normalised, bounded=bounded),
-        line=_line(attention),
-        line_rows="" if bounded else _PADDED,
+        line="b * HEADS + h" if copied else _line(attention),
+        line_rows="" if bounded or copied else _PADDED,
         row_step=_lines(rows, texts, {**variable_names(_PLAIN), **known}, 4),
-        row_parameters=(*numbers, "first", *_STEP, *(("q_first", *more) if placed else ())),
-        row_arguments=(*numbers, "line + q", *_STEP, *(("q", *more) if placed else ())),
+        row_parameters=(*numbers, *first, *_STEP, *(("q_first", *more) if placed else ())),
+        row_arguments=(*numbers, *own_first, *_STEP, *(("q", *more) if placed else ())),
         functions=Inputs(
             tensors=tuple(
                 text
@@ -147,9 +153,9 @@ def pipeline_inputs(attention: Attention, forward: BlackwellContext) -> Pipeline
     )
 
 
-def row_numbers(*, normalised: bool) -> tuple[str, ...]:
-    """Return the addresses of what each query has: lse and delta, or the gradient of its total."""
-    return _ROWS if normalised else _TOTALS
+def row_numbers(*, normalised: bool, copied: bool) -> tuple[str, ...]:
+    """Return what says where each query's numbers are: lse and delta, or gradients of totals."""
+    return _COPIED if copied else _ROWS if normalised else _TOTALS
 
 
 def _line(attention: Attention) -> str:

@@ -2,9 +2,9 @@
 #     flash4gen compile llama2_7b_trained.attn --target b200
 # spec       sha256:01ade3b77be98afe
 # target     sha256:fca41d18a5ab7fdc  NVIDIA B200 (Blackwell, sm_100)
-# schedule   sha256:83b572c2f9a615cf  blackwell, 2×128×128, shared_s, 3 stages, 192/104/24
+# schedule   sha256:cd0f0d8b52c8f800  blackwell, 2×128×128, shared_s, 3 stages, 192/104/24
 #                                     registers, 16 emulated, single longest_first
-# text       sha256:04b83ca48d217bc5  templates api 1
+# text       sha256:8575502776c66082  templates api 1
 """Llama 2 7B, to train.
 
 Attention, forward and backward. For query q of head h and the keys k of key/value head h:
@@ -847,15 +847,19 @@ DO_STAGES: Final = gl.constexpr(1)  # shared memory has room for one tile; dv re
 DQ_COLUMNS: Final = gl.constexpr(32)  # a box of 32 float32 is the 128 bytes of a swizzled row
 DQ_SLOTS: Final = gl.constexpr(2)  # one is filled while the copy engine reads the other
 GRADIENT_SCALE: Final = gl.constexpr(0.08838834764831843)  # of dQ and dK: constant factors of ds
-# 2·compute + reduce + other = 512; a compute thread holds 64 weights and a fragment of 32
+# 2·compute + reduce + other + 24 = 480; a compute thread holds 64 weights and a fragment of 32
 # gradients, and more than 152 changes nothing
 COMPUTE_REGISTERS: Final = gl.constexpr(152)
+# 32 columns at a time; with 80 its loop reloaded some of them
+REDUCE_REGISTERS: Final = gl.constexpr(96)
 # what the others leave; addresses of the five products are not kept
-PRODUCT_REGISTERS: Final = gl.constexpr(112)
+PRODUCT_REGISTERS: Final = gl.constexpr(56)
 # rows of the kernel that reads out and its gradient once, before the pipeline
 ROWS_BEFORE: Final = gl.constexpr(64)
 CONVERTED: Final = gl.constexpr(2048)  # elements of dQ per program that converts them
 ROWS_OPTIONS: Final = {"num_warps": 4, "num_ctas": 1, "enable_fp_fusion": True}
+# With the register usage level of OPTIONS, one would be spilled around the loops.
+GRADIENT_OPTIONS: Final = ROWS_OPTIONS
 
 
 # --- backward: what the roles share ---------------------------------------------------------------
@@ -905,6 +909,18 @@ class GradientBarriers:
     dq_full: gl.shared_memory_descriptor  # mma → reduce: dQ of a step
     dq_empty: gl.shared_memory_descriptor  # reduce → mma: it is in registers
     done: gl.shared_memory_descriptor  # mma → compute: dK and dV are complete
+
+
+@gluon.jit
+def _anew(x):
+    """Return integers as they are, of which the compiler knows no more than that.
+
+    What it knew to be the same whenever a role begins, it would compute before the loop in which
+    warps are given their roles, and keep through all of them.
+    """
+    return gl.inline_asm_elementwise(
+        "mov.b32 $0, $1;", "=r,r", [x], dtype=gl.int32, is_pure=True, pack=1
+    )
 
 
 @gluon.jit
@@ -985,33 +1001,30 @@ def _query_tile(i, span):
 
 # --- backward, load warp: the keys once, and the queries that see them ----------------------------
 @gluon.jit
-def _fetch_rows(lse_ptr, delta_ptr, first, memory, bars, step):
-    """Copy what each query of a tile needs, from address `first` on.
+def _fetch_rows(lse_desc, delta_desc, line, q, memory, bars, step):
+    """Copy what each query of a tile needs.
 
     Compute roles have read what lies there: dK has read the queries of the same slot, and gradients
     of scores with them.
     """
     slot = step % Q_STAGES
-    layout: gl.constexpr = gl.BlockedLayout([GRADIENT_Q // 32], [32], [1], [0])
-    at = first + gl.arange(0, GRADIENT_Q, layout)
-    lse, delta = gl.load(lse_ptr + at), gl.load(delta_ptr + at)
-    memory.lse.index(slot).store(lse)
-    memory.delta.index(slot).store(delta)
-    mbarrier.arrive(bars.rows_full.index(slot), count=1)
+    full = bars.rows_full.index(slot)
+    mbarrier.expect(full, lse_desc.nbytes_per_cta + delta_desc.nbytes_per_cta)
+    tma.async_load(lse_desc, [line, q], full, memory.lse.index(slot))
+    tma.async_load(delta_desc, [line, q], full, memory.delta.index(slot))
 
 
 @gluon.jit
-def _fetch_queries(q_desc, k_desc, v_desc, do_desc, lse_ptr, delta_ptr, memory, bars, problem):
+def _fetch_queries(q_desc, k_desc, v_desc, do_desc, lse_desc, delta_desc, memory, bars, problem):
     """Bring in all that is multiplied, by TMA."""
     k_tile, hkv, b = _place_keys(problem)
-    padded = gl.cdiv(problem.seq_q, GRADIENT_Q) * GRADIENT_Q
     full = bars.k_full.index(0)
     mbarrier.expect(full, k_desc.nbytes_per_cta)
     tma.async_load(k_desc, [b, k_tile * GRADIENT_K, hkv, 0], full, memory.k.index(0))
     step = 0
     for run in range(hkv * RUNS, hkv * RUNS + RUNS):
         h, span = _query_run(run, k_tile, hkv, b, problem)
-        line = (b * HEADS + h).to(gl.int64) * padded
+        line = b * HEADS + h
         for i in range(span[3] - span[0]):
             q = _query_tile(i, span) * GRADIENT_Q
             slot = step % Q_STAGES
@@ -1027,7 +1040,7 @@ def _fetch_queries(q_desc, k_desc, v_desc, do_desc, lse_ptr, delta_ptr, memory, 
             mbarrier.wait(bars.do_empty.index(slot), (step // DO_STAGES & 1) ^ 1)
             mbarrier.expect(full, do_desc.nbytes_per_cta)
             tma.async_load(do_desc, [b, q, h, 0], full, memory.do.index(slot))
-            _fetch_rows(lse_ptr, delta_ptr, line + q, memory, bars, step)
+            _fetch_rows(lse_desc, delta_desc, line, q, memory, bars, step)
             step += 1
     # No arrival may be on its way to a program that has ended: wait for each slot as if to fill it.
     for i in gl.static_range(Q_STAGES):
@@ -1170,8 +1183,8 @@ def _gradient_step(
     queries: gl.constexpr = gl.SliceLayout(0, layout)
     slot = step % Q_STAGES
     mbarrier.wait(bars.rows_full.index(slot), step // Q_STAGES & 1)
-    lse = memory.lse.index(slot).slice(PART * SHARE, SHARE)
-    delta = memory.delta.index(slot).slice(PART * SHARE, SHARE)
+    lse = memory.lse.index(slot).reshape([GRADIENT_Q]).slice(PART * SHARE, SHARE)
+    delta = memory.delta.index(slot).reshape([GRADIENT_Q]).slice(PART * SHARE, SHARE)
     mbarrier.wait(bars.s_full.index(0), step & 1)
     scores, weights = memory.s.slice(PART * SHARE, SHARE), _half(memory.s, PART)
     kept = ()
@@ -1204,6 +1217,7 @@ def _differentiate(out_desc, memory, bars, problem, PART: gl.constexpr):
     layout: gl.constexpr = memory.s.slice(0, FRAGMENT).get_reg_layout()
     k_tile, hkv, b = _place_keys(problem)
     k = k_tile * GRADIENT_K + gl.arange(0, GRADIENT_K, gl.SliceLayout(1, layout))
+    k = _anew(k)
     step = 0
     for run in range(hkv * RUNS, hkv * RUNS + RUNS):
         h, span = _query_run(run, k_tile, hkv, b, problem)
@@ -1268,6 +1282,15 @@ def _sum_queries(dq_desc, memory, bars, problem):
 
 
 # --- backward, kernel: memory, barriers, and who does what ----------------------------------------
+@gluon.jit
+def _rest():
+    """Do nothing, as the first role.
+
+    The compiler computes once, before roles part, what the first role and another one both need. It
+    would stay in registers, or be spilled, through the loop in which warps are given their roles.
+    """
+
+
 @gluon.jit(
     # Lengths are data: one kernel serves all of them.
     do_not_specialize=["seq_q", "seq_k", "k_tiles", "packs"],
@@ -1280,8 +1303,8 @@ def _gradient_kernel(
     dq_desc,
     dk_desc,
     dv_desc,
-    lse_ptr,
-    delta_ptr,
+    lse_desc,
+    delta_desc,
     seq_q: gl.int32,
     seq_k: gl.int32,
     k_tiles: gl.int32,
@@ -1289,11 +1312,10 @@ def _gradient_kernel(
 ):
     """Compute dK and dV of one key tile, and add its share to dQ.
 
-    One program per key tile, key/value head and batch entry. lse_ptr, delta_ptr: as `_rows_kernel`
-    gives them; the tensors come as descriptors.
+    One program per key tile, key/value head and batch entry. Tensors come as descriptors, lse and
+    delta as `_rows_kernel` gives them.
     """
-    problem = GradientProblem(seq_q, seq_k, k_tiles, packs)
-    vector: gl.constexpr = gl.SwizzledSharedLayout(1, 1, 1, order=[0])
+    problem = GradientProblem(_anew(seq_q), _anew(seq_k), _anew(k_tiles), _anew(packs))
     scores: gl.constexpr = bw.TensorMemoryLayout((GRADIENT_K, GRADIENT_Q), col_stride=1)
     swizzled: gl.constexpr = gl.NVMMASharedLayout.get_default_for(
         [GRADIENT_K, GRADIENT_Q], gl.bfloat16
@@ -1311,8 +1333,8 @@ def _gradient_kernel(
         dq=gl.allocate_shared_memory(
             gl.float32, [DQ_SLOTS, 1, GRADIENT_Q, 1, DQ_COLUMNS], dq_desc.layout
         ),
-        lse=gl.allocate_shared_memory(gl.float32, [Q_STAGES, GRADIENT_Q], vector),
-        delta=gl.allocate_shared_memory(gl.float32, [Q_STAGES, GRADIENT_Q], vector),
+        lse=gl.allocate_shared_memory(gl.float32, [Q_STAGES, 1, GRADIENT_Q], lse_desc.layout),
+        delta=gl.allocate_shared_memory(gl.float32, [Q_STAGES, 1, GRADIENT_Q], delta_desc.layout),
         s=bw.allocate_tensor_memory(gl.float32, [GRADIENT_K, GRADIENT_Q], scores),
         dp=bw.allocate_tensor_memory(gl.float32, [GRADIENT_K, GRADIENT_Q], scores),
         dv=bw.allocate_tensor_memory(
@@ -1344,18 +1366,25 @@ def _gradient_kernel(
     )
     gl.warp_specialize(
         [
+            (_rest, ()),
             (_sum_queries, (dq_desc, memory, bars, problem)),
             (_differentiate, (dv_desc, memory, bars, problem, gl.constexpr(0))),
             (_differentiate, (dk_desc, memory, bars, problem, gl.constexpr(1))),
             (_multiply, (memory, bars, problem)),
             (
                 _fetch_queries,
-                (q_desc, k_desc, v_desc, do_desc, lse_ptr, delta_ptr, memory, bars, problem),
+                (q_desc, k_desc, v_desc, do_desc, lse_desc, delta_desc, memory, bars, problem),
             ),
         ],
-        [4, 4, 1, 1],  # warps of all roles but the first, which has four
+        [4, 4, 4, 1, 1],  # warps of all roles but the first, which has four
         # Registers of a thread; the first role gets what is left.
-        [COMPUTE_REGISTERS, COMPUTE_REGISTERS, PRODUCT_REGISTERS, PRODUCT_REGISTERS],
+        [
+            REDUCE_REGISTERS,
+            COMPUTE_REGISTERS,
+            COMPUTE_REGISTERS,
+            PRODUCT_REGISTERS,
+            PRODUCT_REGISTERS,
+        ],
     )
 
 
@@ -1481,13 +1510,13 @@ def _launch_backward(
             _float_descriptor(sums, [1, GRADIENT_Q.value, 1, DQ_COLUMNS.value]),
             _descriptor(dk, keys),
             _descriptor(dv, values),
-            offset,
-            delta,
+            _float_descriptor(offset.view(-1, padded), [1, GRADIENT_Q.value]),
+            _float_descriptor(delta.view(-1, padded), [1, GRADIENT_Q.value]),
             seq_q,
             seq_k,
             k_tiles,
             packs,
-            **OPTIONS,
+            **GRADIENT_OPTIONS,
         )
         _convert_kernel[(triton.cdiv(sums.numel(), CONVERTED.value),)](
             sums, dq, sums.numel(), **ROWS_OPTIONS
@@ -1618,7 +1647,7 @@ def _forward(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # torch.compile sees one opaque operator. The digest in its name keeps two versions apart.
-_op = torch.library.custom_op("flash4gen::llama2_7b_trained_04b83ca4", _forward, mutates_args=())
+_op = torch.library.custom_op("flash4gen::llama2_7b_trained_85755027", _forward, mutates_args=())
 
 
 @_op.register_fake
@@ -1645,7 +1674,7 @@ def _gradients(
 
 
 _gradients_op = torch.library.custom_op(
-    "flash4gen::llama2_7b_trained_backward_04b83ca4", _gradients, mutates_args=()
+    "flash4gen::llama2_7b_trained_backward_85755027", _gradients, mutates_args=()
 )
 
 

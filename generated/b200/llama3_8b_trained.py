@@ -2,9 +2,9 @@
 #     flash4gen compile llama3_8b_trained.attn --target b200
 # spec       sha256:74f88682f68a2fc8
 # target     sha256:fca41d18a5ab7fdc  NVIDIA B200 (Blackwell, sm_100)
-# schedule   sha256:69a52e5e22bd73b2  blackwell, 2×128×128, shared_s, 3 stages, 192/104/24
+# schedule   sha256:6782ecb90387a020  blackwell, 2×128×128, shared_s, 3 stages, 192/104/24
 #                                     registers, 16 emulated, single longest_first
-# text       sha256:220bb937c1527b0a  templates api 1
+# text       sha256:96b6b0966c6c5036  templates api 1
 """Llama 3 8B, to train on packed sequences.
 
 Attention, forward and backward. For query q of head h and the keys k of key/value head h // 4:
@@ -924,15 +924,19 @@ DO_STAGES: Final = gl.constexpr(1)  # shared memory has room for one tile; dv re
 DQ_COLUMNS: Final = gl.constexpr(32)  # a box of 32 float32 is the 128 bytes of a swizzled row
 DQ_SLOTS: Final = gl.constexpr(2)  # one is filled while the copy engine reads the other
 GRADIENT_SCALE: Final = gl.constexpr(0.08838834764831843)  # of dQ and dK: constant factors of ds
-# 2·compute + reduce + other = 512; a compute thread holds 64 weights and a fragment of 32
+# 2·compute + reduce + other + 24 = 480; a compute thread holds 64 weights and a fragment of 32
 # gradients, and more than 152 changes nothing
 COMPUTE_REGISTERS: Final = gl.constexpr(152)
+# 32 columns at a time; with 80 its loop reloaded some of them
+REDUCE_REGISTERS: Final = gl.constexpr(96)
 # what the others leave; addresses of the five products are not kept
-PRODUCT_REGISTERS: Final = gl.constexpr(112)
+PRODUCT_REGISTERS: Final = gl.constexpr(56)
 # rows of the kernel that reads out and its gradient once, before the pipeline
 ROWS_BEFORE: Final = gl.constexpr(64)
 CONVERTED: Final = gl.constexpr(2048)  # elements of dQ per program that converts them
 ROWS_OPTIONS: Final = {"num_warps": 4, "num_ctas": 1, "enable_fp_fusion": True}
+# With the register usage level of OPTIONS, one would be spilled around the loops.
+GRADIENT_OPTIONS: Final = ROWS_OPTIONS
 
 
 # --- backward: what the roles share ---------------------------------------------------------------
@@ -990,6 +994,18 @@ class GradientBarriers:
 
 
 @gluon.jit
+def _anew(x):
+    """Return integers as they are, of which the compiler knows no more than that.
+
+    What it knew to be the same whenever a role begins, it would compute before the loop in which
+    warps are given their roles, and keep through all of them.
+    """
+    return gl.inline_asm_elementwise(
+        "mov.b32 $0, $1;", "=r,r", [x], dtype=gl.int32, is_pure=True, pack=1
+    )
+
+
+@gluon.jit
 def _half(tile, PART: gl.constexpr):
     """Return where a role's 16-bit numbers go: the first half of the columns they replace."""
     layout: gl.constexpr = bw.TensorMemoryLayout((GRADIENT_K, 2 * SHARE), col_stride=1)
@@ -1035,7 +1051,7 @@ def _locate_keys(cu_q_ptr, cu_k_ptr, batch, slots, rows):
     The slots of sequence b start at cu_seqlens_k[b] // GRADIENT_K + b, never fewer than it has key
     tiles, so that a launch needs to know the sum of all lengths and not a single one of them.
     """
-    program = gl.program_id(0)
+    program = _anew(gl.program_id(0))
     slot, hkv = program // KV_HEADS, program % KV_HEADS
     b, last = 0, batch - 1
     while b < last:
@@ -1093,7 +1109,7 @@ def _fetch_rows(lse_ptr, delta_ptr, first, memory, bars, step, q_first, problem)
     Compute roles have read what lies there: dK has read the queries of the same slot, and gradients
     of scores with them.
     """
-    slot = step % Q_STAGES
+    slot = _anew(step % Q_STAGES)
     layout: gl.constexpr = gl.BlockedLayout([GRADIENT_Q // 32], [32], [1], [0])
     at = first + gl.arange(0, GRADIENT_Q, layout)
     there = q_first + gl.arange(0, GRADIENT_Q, layout) < problem.seq_q
@@ -1327,6 +1343,7 @@ def _differentiate(out_desc, memory, bars, problem, PART: gl.constexpr):
     layout: gl.constexpr = memory.s.slice(0, FRAGMENT).get_reg_layout()
     k_tile, hkv, b = _place_keys(problem)
     k = k_tile * GRADIENT_K + gl.arange(0, GRADIENT_K, gl.SliceLayout(1, layout))
+    k = _anew(k)
     step = 0
     for run in range(hkv * RUNS, hkv * RUNS + RUNS):
         h, span = _query_run(run, k_tile, hkv, b, problem)
@@ -1397,6 +1414,15 @@ def _sum_queries(dq_desc, memory, bars, problem):
 
 
 # --- backward, kernel: memory, barriers, and who does what ----------------------------------------
+@gluon.jit
+def _rest():
+    """Do nothing, as the first role.
+
+    The compiler computes once, before roles part, what the first role and another one both need. It
+    would stay in registers, or be spilled, through the loop in which warps are given their roles.
+    """
+
+
 @gluon.jit(
     # Lengths are data: one kernel serves all of them.
     do_not_specialize=[
@@ -1487,6 +1513,7 @@ def _gradient_kernel(
     )
     gl.warp_specialize(
         [
+            (_rest, ()),
             (_sum_queries, (dq_desc, memory, bars, problem)),
             (_differentiate, (dv_desc, memory, bars, problem, gl.constexpr(0))),
             (_differentiate, (dk_desc, memory, bars, problem, gl.constexpr(1))),
@@ -1496,9 +1523,15 @@ def _gradient_kernel(
                 (q_desc, k_desc, v_desc, do_desc, lse_ptr, delta_ptr, memory, bars, problem),
             ),
         ],
-        [4, 4, 1, 1],  # warps of all roles but the first, which has four
+        [4, 4, 4, 1, 1],  # warps of all roles but the first, which has four
         # Registers of a thread; the first role gets what is left.
-        [COMPUTE_REGISTERS, COMPUTE_REGISTERS, PRODUCT_REGISTERS, PRODUCT_REGISTERS],
+        [
+            REDUCE_REGISTERS,
+            COMPUTE_REGISTERS,
+            COMPUTE_REGISTERS,
+            PRODUCT_REGISTERS,
+            PRODUCT_REGISTERS,
+        ],
     )
 
 
@@ -1638,7 +1671,7 @@ def _launch_backward(
             batch,
             slots,
             rows,
-            **OPTIONS,
+            **GRADIENT_OPTIONS,
         )
         _convert_kernel[(triton.cdiv(sums.numel(), CONVERTED.value),)](
             sums, dq, sums.numel(), **ROWS_OPTIONS
@@ -1850,7 +1883,7 @@ def _forward(
 
 
 # torch.compile sees one opaque operator. The digest in its name keeps two versions apart.
-_op = torch.library.custom_op("flash4gen::llama3_8b_trained_220bb937", _forward, mutates_args=())
+_op = torch.library.custom_op("flash4gen::llama3_8b_trained_96b6b096", _forward, mutates_args=())
 
 
 @_op.register_fake
@@ -1883,7 +1916,7 @@ def _gradients(
 
 
 _gradients_op = torch.library.custom_op(
-    "flash4gen::llama3_8b_trained_backward_220bb937", _gradients, mutates_args=()
+    "flash4gen::llama3_8b_trained_backward_96b6b096", _gradients, mutates_args=()
 )
 
 

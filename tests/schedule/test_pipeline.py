@@ -10,6 +10,7 @@ import pytest
 from flash4gen.ir import library
 from flash4gen.ir.expr import Extent, Input, InputDType
 from flash4gen.ir.nodes import Attention, Lengths, Pass, Weights
+from flash4gen.render.module import render
 from flash4gen.schedule.backward.model import (
     BackwardSchedule,
     KernelShape,
@@ -17,13 +18,19 @@ from flash4gen.schedule.backward.model import (
     as_loops,
 )
 from flash4gen.schedule.backward.pipeline.choose import choose_pipeline, no_pipeline
-from flash4gen.schedule.backward.pipeline.model import KeyOrder, PipelineSchedule, QuerySum
+from flash4gen.schedule.backward.pipeline.model import (
+    REST,
+    KeyOrder,
+    PipelineSchedule,
+    QuerySum,
+)
 from flash4gen.schedule.backward.pipeline.plan import pipeline_faults, pipeline_plan
 from flash4gen.schedule.backward.space import shape_of
 from flash4gen.schedule.choose import choose
 from flash4gen.schedule.explain import explain, explanation
 from flash4gen.schedule.model import Choice, Family
 from tests.ir.notation import attention, expr
+from tests.schedule.variants import chosen
 
 B200 = library.target("b200")
 BOTH = (Pass.FORWARD, Pass.BACKWARD)
@@ -71,6 +78,41 @@ def test_two_score_tiles_and_two_gradients_fill_tensor_memory(variant: Attention
     assert plan.smem_bytes <= B200.smem_per_block
     outer = [region for region in plan.regions if not region.inside]
     assert sum(region.columns for region in outer) == 512
+
+
+def test_the_first_role_rests_with_the_fewest_registers_there_are() -> None:
+    """Twenty warps start with 96 registers a thread, of 65,536 in steps of eight."""
+    alone = schedule()
+    assert pipeline_plan(alone).roles[0] == ("rest", 4)
+    split = (alone.compute_registers, alone.reduce_registers, alone.other_registers)
+    assert 2 * split[0] + split[1] + split[2] + REST == 5 * 96
+    (fault,) = pipeline_faults(replace(alone, other_registers=split[2] + 8), B200)
+    assert fault.reason.startswith("2 · 152 + 96 + 64 + 24 = 488 registers for 5 groups of warps")
+
+
+def test_heads_in_two_parts_have_no_registers_for_a_role_that_rests() -> None:
+    wide = schedule(WIDE)
+    assert pipeline_plan(wide).roles[0] == ("reduce", 4)
+    (fault,) = pipeline_faults(replace(wide, other_registers=120), B200)
+    assert fault.reason.startswith("2 · 152 + 96 + 120 = 520 registers for 4 groups of warps")
+
+
+@pytest.mark.parametrize(
+    ("variant", "copied"),
+    [
+        (TRAINED, True),
+        (PACKED, False),
+        (SIGMOID, False),
+        (attention(passes=BOTH, score="s * temperature[h, q]"), False),
+    ],
+    ids=["batch", "packed", "sigmoid", "beside a tensor"],
+)
+def test_lse_and_delta_come_by_tma_where_nothing_else_does(
+    variant: Attention, *, copied: bool
+) -> None:
+    assert schedule(variant).rows_copied == copied
+    text = render(variant, B200, chosen(variant, B200)).text
+    assert ("tma.async_load(lse_desc, [line, q]" in text) == copied
 
 
 def test_narrow_heads_leave_room_for_a_second_tile() -> None:

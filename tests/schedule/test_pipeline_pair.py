@@ -215,7 +215,7 @@ def test_what_has_no_room_beside_a_pair_is_refused_with_its_bytes() -> None:
     found = choose(reading(16, WIDE), B200)
     assert isinstance(found, tuple)
     assert found[0].code == "F4G506"
-    assert "buffers have 232,712 bytes, a block may have 232,448" in found[0].notes[0]
+    assert "buffers have 232,728 bytes, a block may have 232,448" in found[0].notes[0]
     assert "portable kernels" in found[0].helps[0]
 
 

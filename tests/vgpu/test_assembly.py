@@ -11,10 +11,11 @@ import torch
 
 from flash4gen.driver import check_spec, plan_spec
 from flash4gen.ir.library import target
-from flash4gen.ir.nodes import DType, Weights
+from flash4gen.ir.nodes import DType, Pass, Weights
 from flash4gen.render.module import render
 from flash4gen.vgpu.numerics import reciprocal
 from flash4gen.vgpu.ops.assembly import (
+    ANEW,
     BITS_BELOW,
     EXP2,
     MULTIPLY_ADD,
@@ -170,6 +171,14 @@ def test_pairs_are_multiplied_and_added_with_one_rounding() -> None:
     assert result[:3] == [2.0**-24, 10.0, INF]
     assert multiply_add(x[3:], torch.ones(1), z[3:]).tolist() == [0.0]  # a subnormal number
     assert result != (x * x + z).tolist()
+
+
+def test_what_the_compiler_is_not_to_know_stays_what_it_is() -> None:
+    passes = (Pass.FORWARD, Pass.BACKWARD)
+    what = attention(dtype=DType.BF16, head_dim=64, value_dim=64, passes=passes)
+    text = render(what, target("b200"), chosen(what, target("b200"))).text
+    assert normal(ANEW) in {normal(block) for block in assembly_of(text)}
+    assert _ASM[normal(ANEW)](torch.arange(3)).tolist() == [0, 1, 2]
 
 
 def test_softcaps_on_tensor_memory_use_the_pairs() -> None:

@@ -58,6 +58,9 @@ MULTIPLY_ADD = """{
 
 TANH = "tanh.approx.f32 $0, $1;"
 
+ANEW = "mov.b32 $0, $1;"
+"""A number as it is, of which the compiler knows nothing any more."""
+
 _POLYNOMIAL = (
     torch.tensor(0.077119089663028717041015625),
     torch.tensor(0.227564394474029541015625),
@@ -138,4 +141,5 @@ register_asm(NARROW_EXP2, narrow_exp2)
 register_asm(BITS_BELOW, bits_below)
 register_asm(select(), selected)
 register_asm(TANH, tanh)
+register_asm(ANEW, torch.clone)
 register_asm(MULTIPLY_ADD, multiply_add)

@@ -20,7 +20,12 @@ from flash4gen.schedule.backward.pipeline.inputs import (
     reads_score,
     row_bytes,
 )
-from flash4gen.schedule.backward.pipeline.model import KeyOrder, PipelineSchedule, QuerySum
+from flash4gen.schedule.backward.pipeline.model import (
+    REST,
+    KeyOrder,
+    PipelineSchedule,
+    QuerySum,
+)
 from flash4gen.schedule.backward.pipeline.pair_choice import pair_reasons, paired, pins_pair
 from flash4gen.schedule.backward.pipeline.plan import pipeline_faults
 from flash4gen.schedule.backward.space import ROWS
@@ -94,8 +99,8 @@ def _schedule(attention: Attention, hardware: Hardware) -> PipelineSchedule:
     narrow = known.head_pad + known.value_pad <= 2 * WIDTHS[0]
     of_rows, reads = row_bytes(attention), argument_bytes(attention)
     wide = (known.head_pad, known.value_pad) == WIDE
-    crowded = reads > 0 and not wide
-    split = (176, 64, 96) if crowded else BENT if _bends(attention) and not wide else (152, 96, 112)
+    bent = BENT if _bends(attention) else PLAIN
+    split = WHOLE if wide else CROWDED if reads > 0 else bent
     return PipelineSchedule(
         hardware=hardware.name,
         tile_q=64 if wide else 128,
@@ -120,8 +125,17 @@ def _schedule(attention: Attention, hardware: Hardware) -> PipelineSchedule:
     )
 
 
-BENT = (160, 96, 96)
-"""Registers of compute, reduce and other warps where scores have a derivative that varies."""
+WHOLE = (152, 96, 112)
+"""Registers of compute, reduce and other warps where there is no role that rests."""
+
+PLAIN = (152, 96, 56)
+"""The same where there is one, nothing is read, and scores are products."""
+
+BENT = (160, 96, 40)
+"""The same where scores have a derivative that varies."""
+
+CROWDED = (184, 64, 24)
+"""The same where tensors are read."""
 
 
 def _bends(attention: Attention) -> bool:
@@ -168,11 +182,11 @@ def _reasons(schedule: PipelineSchedule) -> dict[str, str]:
         if schedule.dq_columns == 32
         else "half of a swizzled row leaves room for what is read of tensors for each query",
         "dq_slots": "one is filled while the copy engine reads the other",
-        "compute_registers": "2·compute + reduce + other = 512; a compute thread holds 64 weights "
-        "and a fragment of 32 gradients, and more than 152 changes nothing"
+        "compute_registers": f"{_shared(schedule)}; a compute thread holds 64 weights and a "
+        "fragment of 32 gradients, and more than 152 changes nothing"
         if schedule.compute_registers != BENT[0]
-        else "2·compute + reduce + other = 512; a compute thread holds 64 weights times their "
-        "derivatives and a fragment of 32 gradients, and reloads one a turn with 152",
+        else f"{_shared(schedule)}; a compute thread holds 64 weights times their derivatives and "
+        "a fragment of 32 gradients, and reloads one a turn with 152",
         "reduce_registers": "32 columns at a time; with 80 its loop reloaded some of them",
         "other_registers": "what the others leave; addresses of the five products are not kept",
         "order": _ORDERS[schedule.order],
@@ -190,6 +204,12 @@ def _reasons(schedule: PipelineSchedule) -> dict[str, str]:
     return {**reasons, **_WIDE_REASONS, **(_WIDE_AND_ORDERED if ordered else {})}
 
 
+def _shared(schedule: PipelineSchedule) -> str:
+    """Return how groups of warps share the registers of a CTA."""
+    split = "2·compute + reduce + other"
+    return f"{split} + {REST} = 480" if schedule.rests else f"{split} = 512"
+
+
 def _reads(schedule: PipelineSchedule) -> dict[str, str]:
     """Return why fields of tensors that are read are what they are, where some are."""
     reasons = {
@@ -198,20 +218,18 @@ def _reads(schedule: PipelineSchedule) -> dict[str, str]:
         "row_bytes": "the load warp reads tensors by query, as it does lse and delta",
     }
     split = {
-        "compute_registers": "2·compute + reduce + other = 512; beside 64 weights and a fragment "
-        "lie positions and what tensors hold",
+        "compute_registers": f"{_shared(schedule)}; beside 64 weights and a fragment lie positions "
+        "and what tensors hold",
         "reduce_registers": "16 columns at a time",
     }
     found = {name: reason for name, reason in reasons.items() if getattr(schedule, name)}
     if found and schedule.rest:
-        return {**found, "compute_registers": _WIDE_SPLIT}
+        wide = (
+            "a thread holds 32 weights, which leaves room for positions and for what tensors hold"
+        )
+        return {**found, "compute_registers": f"{_shared(schedule)}; {wide}"}
     return {**found, **split} if found else {}
 
-
-_WIDE_SPLIT = (
-    "2·compute + reduce + other = 512; a thread holds 32 weights, which leaves room for positions "
-    "and for what tensors hold"
-)
 
 _WIDE_REASONS = {
     "tile_q": "dk and dv leave 192 columns of tensor memory: scores, their gradients, and a third "

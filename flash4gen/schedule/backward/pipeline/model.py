@@ -12,6 +12,9 @@ from flash4gen.schedule.model import Family
 PART = 128
 """The widest part of a head that one product multiplies: an instruction has as many lanes."""
 
+REST = 24
+"""Registers of a thread of the role that does nothing: the fewest that there are."""
+
 
 class KeyOrder(StrEnum):
     """In which order programs walk the key tiles.
@@ -107,6 +110,26 @@ class PipelineSchedule:
         return 2 * self.query_stages if self.ctas > 1 else self.query_stages
 
     @property
+    def rows_copied(self) -> bool:
+        """Whether lse and delta come by TMA: in whole tiles of a batch, and nothing beside them."""
+        return self.rests and self.normalised and not (self.packed or self.row_bytes)
+
+    @property
+    def rests(self) -> bool:
+        """Whether the first role does nothing.
+
+        What the first role and another one need LLVM computes before roles part (the partial
+        redundancies of MachineCSE), and it lives on through all roles, or is spilled. Pairs of CTAs
+        and heads in two parts have no registers for four warps more.
+        """
+        return self.ctas == 1 and not self.rest
+
+    @property
+    def groups(self) -> int:
+        """Groups of four warps: those that compute, one each for dq, mma and load, and to rest."""
+        return self.compute_roles + 2 + self.rests
+
+    @property
     def rest(self) -> int:
         """Columns of heads that are multiplied by themselves: what lies beyond the first 128."""
         return max(self.head_pad - PART, 0)
@@ -114,8 +137,7 @@ class PipelineSchedule:
     @property
     def keys(self) -> LoopShape:
         """Its loop, which walks the queries that see a key tile."""
-        warps = 4 * (self.compute_roles + 2)
-        return LoopShape(self.tile_q, self.tile_k, warps, self.query_stages)
+        return LoopShape(self.tile_q, self.tile_k, 4 * self.groups, self.query_stages)
 
     @property
     def text(self) -> str:
