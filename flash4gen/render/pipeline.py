@@ -17,7 +17,7 @@ from flash4gen.render.context import Option
 from flash4gen.render.context_blackwell import Named
 from flash4gen.render.context_pipeline import Pair, Pipeline, PipelineContext
 from flash4gen.render.environment import LINE, call
-from flash4gen.render.gradients import gradients
+from flash4gen.render.gradients import Where, gradients
 from flash4gen.render.pipeline_compute import (
     compute_role,
     gradient_factor,
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from flash4gen.render.context import Arithmetic, Constant
     from flash4gen.render.context_backward import BackwardLaunch
     from flash4gen.render.context_blackwell import BlackwellContext
+    from flash4gen.render.gradients import Gradients
     from flash4gen.schedule.backward.model import BackwardChoice
     from flash4gen.schedule.backward.pipeline.model import PipelineSchedule
 
@@ -142,7 +143,7 @@ def pipeline_context(
         fetched=_fetched(schedule),
         summed=_summed(schedule),
         sent="HEAD_WIDE" if schedule.rest else "DQ_COLUMNS",
-        launch=_of_keys(host) if attention.packed else host,
+        launch=_of_keys(host, found) if attention.packed else host,
         eager=backward_eager.eager(attention, found, host, "0.0" if zero else 'float("nan")'),
     )
     helpers = _helpers(attention, forward, [by for _, by in found.moving])
@@ -159,10 +160,15 @@ def pipeline_context(
     return PipelineContext(**{**kept, **more})
 
 
-def _of_keys(host: BackwardLaunch) -> BackwardLaunch:
-    """Return a launcher whose sums for each sequence are over its keys, not over its queries."""
-    lines = (line.replace(", cu_seqlens_q)", ", cu_seqlens_k)") for line in host.placed)
-    return replace(host, placed=tuple(lines))
+def _of_keys(host: BackwardLaunch, found: Gradients) -> BackwardLaunch:
+    """Return a launcher whose sums for each sequence are over its keys; a sink's are by query."""
+    lines = host.placed
+    for item in found.summed:
+        if item.where is not Where.SINK:
+            by_query = f"sum_{item.name}, cu_seqlens_q)"
+            by_key = by_query.replace("seqlens_q", "seqlens_k")
+            lines = tuple(line.replace(by_query, by_key) for line in lines)
+    return replace(host, placed=lines)
 
 
 def _options(schedule: PipelineSchedule) -> Iterator[Option]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
@@ -98,6 +99,15 @@ def test_gradients_are_right(name: str, tmp_path: Path) -> None:
     assert schedule_rung(found, load_module(found.path)).status is Status.PASSED
     assert compile_rung(found).status is Status.PASSED
     assert_right(found, LENGTHS, FEW)
+
+
+def test_a_sink_is_summed_over_the_queries_of_a_sequence_and_a_slope_over_its_keys() -> None:
+    both = {"score": "s + gains[b, h] * float(k - q_end)", "sink": expr("gains[b, h]")}
+    variant = packed(**CAUSAL, inputs=(GAINS,), **both)
+    text = render(variant, B200, chosen(variant, B200)).text
+    launcher = text[text.index("def _launch_backward(") : text.index("def _eager_scores(")]
+    sums = re.findall(r"_by_sequence\((\w+), (\w+)\)", launcher)
+    assert sums == [("sum_gains_b_h", "cu_seqlens_k"), ("sum_gains_b_h_sink", "cu_seqlens_q")]
 
 
 @pytest.mark.slow
