@@ -3,7 +3,7 @@
 # spec       sha256:e89295b4906c2e8c
 # target     sha256:701ee93909a32efc  NVIDIA H100 SXM (Hopper, sm_90)
 # schedule   sha256:16d07757b1c7dea5  portable, tiles 128 × 64, 4 warps, 3 stages, tma loads
-# text       sha256:71ca8a8ebbbd9329  templates api 1
+# text       sha256:efc3ce0311988847  templates api 1
 # excluded   queries 128 × 64, 4 warps, 2 stages: spills 48 bytes per thread
 """GPT-2 small, to train: weights are dropped.
 
@@ -1144,7 +1144,7 @@ def _forward(
 
 
 # torch.compile sees one opaque operator. The digest in its name keeps two versions apart.
-_op = torch.library.custom_op("flash4gen::gpt2_trained_71ca8a8e", _forward, mutates_args=())
+_op = torch.library.custom_op("flash4gen::gpt2_trained_efc3ce03", _forward, mutates_args=())
 
 
 @_op.register_fake
@@ -1179,7 +1179,7 @@ def _gradients(
 
 
 _gradients_op = torch.library.custom_op(
-    "flash4gen::gpt2_trained_backward_71ca8a8e", _gradients, mutates_args=()
+    "flash4gen::gpt2_trained_backward_efc3ce03", _gradients, mutates_args=()
 )
 
 
@@ -1234,6 +1234,8 @@ def _seed(name: str, given: Tensor | int | None, q: Tensor) -> Tensor:
         return torch.randint(-(2**63), 2**63 - 1, (1,), device=q.device)
     if isinstance(given, Tensor):
         return given
+    if not isinstance(given, int):
+        raise TypeError(f"{name}: expected an int or a tensor, got {type(given).__name__}")
     if not -(2**63) <= given < 2**63:
         raise ValueError(f"{name}: expected an int of 64 bits, got {given}")
     return torch.full((1,), given, dtype=torch.int64, device=q.device)

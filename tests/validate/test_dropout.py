@@ -206,6 +206,8 @@ def test_without_a_seed_the_generator_draws_one(module: ModuleType) -> None:
     ("given", "message"),
     [
         ({"dropout_seed": 2**63}, "dropout_seed: expected an int of 64 bits, got 92233720"),
+        ({"dropout_offset": "x"}, "dropout_offset: expected an int or a tensor, got str"),
+        ({"dropout_seed": 1.5}, "dropout_seed: expected an int or a tensor, got float"),
         ({"dropout_offset": torch.tensor([1.0])}, "dropout_offset: expected dtype torch.int64"),
         ({"dropout_seed": torch.tensor([1, 2])}, r"dropout_seed: expected shape \[1\] = \[1\]"),
     ],
