@@ -139,7 +139,7 @@ def compiled(one: Counted, target: str, folder: Path) -> tuple[Artefact, bool]:
         raise SystemExit(f"{one.name} for {target}: {findings.in_order()[0].message}")
     backward = plans[0].choice.backward
     schedule = None if backward is None else backward.schedule
-    return built.artefact, isinstance(schedule, PipelineSchedule) and schedule.rests
+    return built.artefact, isinstance(schedule, PipelineSchedule) and schedule.first_rests
 
 
 def main(target: str = "b200") -> int:

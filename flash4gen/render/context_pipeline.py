@@ -278,7 +278,8 @@ class ComputeRole:
         full: whether tiles may need no mask.
         rest: whether heads have columns that are multiplied by themselves.
         pair: whether two CTAs share all products.
-        rests: whether the first role does nothing, and roles hide from the compiler what they know.
+        first_rests: whether the first role does nothing, and roles hide from the compiler what they
+            know.
         places: where copies of rows begin and end.
         fragments: how a step says which queries a fragment has.
         row_slots: how many query tiles have their lse and delta in shared memory, as a constant.
@@ -311,7 +312,7 @@ class ComputeRole:
     full: bool
     rest: bool
     pair: bool
-    rests: bool
+    first_rests: bool
     places: Places
     fragments: Fragments
     row_slots: str

@@ -138,7 +138,7 @@ def pipeline_context(
         packed=attention.packed,
         places=places(attention),
         pair=Pair(apart=is_apart(schedule), pieces=in_pieces(schedule)) if pair else None,
-        kernel_options="GRADIENT_OPTIONS" if pair or schedule.rests else "OPTIONS",
+        kernel_options="GRADIENT_OPTIONS" if pair or schedule.first_rests else "OPTIONS",
         width=compute.width,
         fetched=_fetched(schedule),
         summed=_summed(schedule),
@@ -177,13 +177,13 @@ def _options(schedule: PipelineSchedule) -> Iterator[Option]:
     yield Option("ROWS_OPTIONS", one)
     if schedule.ctas > 1:
         yield Option("GRADIENT_OPTIONS", f'{{**OPTIONS, "num_ctas": {schedule.ctas}}}')
-    if schedule.rests:
+    if schedule.first_rests:
         yield Option("GRADIENT_OPTIONS", "ROWS_OPTIONS", USAGE)
 
 
 def _registers(schedule: PipelineSchedule) -> Iterator[str]:
     """Yield the registers of all roles but the first, as constants."""
-    if schedule.rests:
+    if schedule.first_rests:
         yield "REDUCE_REGISTERS"
     yield from ["COMPUTE_REGISTERS"] * schedule.compute_roles
     yield from ["PRODUCT_REGISTERS"] * 2
@@ -291,7 +291,7 @@ def _constants(
 
 def _reduce(schedule: PipelineSchedule, reason: Callable[[str], str]) -> tuple[Constant, ...]:
     """Return the registers of the role that sends dQ away, where it is not the first one."""
-    if not schedule.rests:
+    if not schedule.first_rests:
         return ()
     return (integer("REDUCE_REGISTERS", schedule.reduce_registers, reason("reduce_registers")),)
 

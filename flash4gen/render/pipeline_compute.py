@@ -196,7 +196,7 @@ def compute_role(
         full=query_bounds(attention.mask).has_full,
         rest=rest,
         pair=pair,
-        rests=schedule.rests,
+        first_rests=schedule.first_rests,
         places=places(attention),
         fragments=_fragments(rest=rest, pair=pair),
         row_slots="ROW_STAGES" if pair else "Q_STAGES",

@@ -19,7 +19,7 @@ from flash4gen.schedule.backward.model import (
 )
 from flash4gen.schedule.backward.pipeline.choose import choose_pipeline, no_pipeline
 from flash4gen.schedule.backward.pipeline.model import (
-    REST,
+    RESTING,
     KeyOrder,
     PipelineSchedule,
     QuerySum,
@@ -85,7 +85,7 @@ def test_the_first_role_rests_with_the_fewest_registers_there_are() -> None:
     alone = schedule()
     assert pipeline_plan(alone).roles[0] == ("rest", 4)
     split = (alone.compute_registers, alone.reduce_registers, alone.other_registers)
-    assert 2 * split[0] + split[1] + split[2] + REST == 5 * 96
+    assert 2 * split[0] + split[1] + split[2] + RESTING == 5 * 96
     (fault,) = pipeline_faults(replace(alone, other_registers=split[2] + 8), B200)
     assert fault.reason.startswith("2 · 152 + 96 + 64 + 24 = 488 registers for 5 groups of warps")
 

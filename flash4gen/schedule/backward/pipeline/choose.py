@@ -21,7 +21,7 @@ from flash4gen.schedule.backward.pipeline.inputs import (
     row_bytes,
 )
 from flash4gen.schedule.backward.pipeline.model import (
-    REST,
+    RESTING,
     KeyOrder,
     PipelineSchedule,
     QuerySum,
@@ -207,7 +207,7 @@ def _reasons(schedule: PipelineSchedule) -> dict[str, str]:
 def _shared(schedule: PipelineSchedule) -> str:
     """Return how groups of warps share the registers of a CTA."""
     split = "2·compute + reduce + other"
-    return f"{split} + {REST} = 480" if schedule.rests else f"{split} = 512"
+    return f"{split} + {RESTING} = 480" if schedule.first_rests else f"{split} = 512"
 
 
 def _reads(schedule: PipelineSchedule) -> dict[str, str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from flash4gen.schedule.backward.pipeline.model import REST, PipelineSchedule
+from flash4gen.schedule.backward.pipeline.model import RESTING, PipelineSchedule
 from flash4gen.schedule.backward.pipeline.plan import pipeline_plan
 from flash4gen.schedule.table import table
 
@@ -68,7 +68,7 @@ def _roles(schedule: PipelineSchedule, plan: MemoryPlan) -> Iterator[Row]:
     for role in plan.roles:
         kind = role.name.rstrip("0123456789")
         kind = kind if kind in ("compute", "reduce") else "other"
-        registers = REST if role.name == "rest" else getattr(schedule, f"{kind}_registers")
+        registers = RESTING if role.name == "rest" else getattr(schedule, f"{kind}_registers")
         yield role.name, f"{role.warps}", f"{registers} registers a thread"
 
 

@@ -12,7 +12,7 @@ from flash4gen.schedule.model import Family
 PART = 128
 """The widest part of a head that one product multiplies: an instruction has as many lanes."""
 
-REST = 24
+RESTING = 24
 """Registers of a thread of the role that does nothing: the fewest that there are."""
 
 
@@ -112,10 +112,10 @@ class PipelineSchedule:
     @property
     def rows_copied(self) -> bool:
         """Whether lse and delta come by TMA: in whole tiles of a batch, and nothing beside them."""
-        return self.rests and self.normalised and not (self.packed or self.row_bytes)
+        return self.first_rests and self.normalised and not (self.packed or self.row_bytes)
 
     @property
-    def rests(self) -> bool:
+    def first_rests(self) -> bool:
         """Whether the first role does nothing.
 
         What the first role and another one need LLVM computes before roles part (the partial
@@ -127,7 +127,7 @@ class PipelineSchedule:
     @property
     def groups(self) -> int:
         """Groups of four warps: those that compute, one each for dq, mma and load, and to rest."""
-        return self.compute_roles + 2 + self.rests
+        return self.compute_roles + 2 + self.first_rests
 
     @property
     def rest(self) -> int:

@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flash4gen.schedule.backward.pipeline.barriers import product_barriers
-from flash4gen.schedule.backward.pipeline.model import REST
+from flash4gen.schedule.backward.pipeline.model import RESTING
 from flash4gen.schedule.backward.pipeline.pair import (
     FLOAT,
     PIECE,
@@ -76,7 +76,7 @@ def pipeline_plan(schedule: PipelineSchedule) -> MemoryPlan:
     barriers = tuple((pair_barriers if pair else _barriers)(schedule))
     return MemoryPlan(
         roles=(
-            *((Role("rest", GROUP),) if schedule.rests else ()),
+            *((Role("rest", GROUP),) if schedule.first_rests else ()),
             Role("reduce", GROUP),
             *(Role(f"compute{part}", GROUP) for part in range(schedule.compute_roles)),
             Role("mma", 1),
@@ -179,7 +179,7 @@ def _registers(s: PipelineSchedule, hardware: Hardware) -> Iterator[Violation]:
     # A thread starts with as many as each can have.
     pool = hardware.registers_per_sm // threads // STEP * STEP * s.groups
     split = s.compute_registers, s.reduce_registers, s.other_registers
-    rest = REST if s.rests else 0
+    rest = RESTING if s.first_rests else 0
     used = s.compute_roles * s.compute_registers + s.reduce_registers + s.other_registers + rest
     if used > pool or any(one % STEP or not 24 <= one <= 255 for one in split):
         sum_of = f"{s.compute_roles} · {split[0]} + {split[1]} + {split[2]}"
