@@ -228,7 +228,7 @@ FAULTS = [
 @pytest.mark.parametrize(("what", "right", "wrong"), FAULTS)
 def test_a_fault_shows(what: Attention, right: str, wrong: str, tmp_path: Path) -> None:
     module = made(what, tmp_path, (right, wrong))
-    with pytest.raises(AssertionError, match="not close|out-of-bounds"):
+    with pytest.raises(AssertionError, match=r"not close|out-of-bounds"):
         compare(module, tensors(what))
 
 
