@@ -48,8 +48,18 @@ def launch(
     found: Gradients,
     pairs: tuple[PairGradient, ...] = (),
     distances: tuple[DistanceGradient, ...] = (),
+    *,
+    starts: str = "cu_seqlens_q",
 ) -> BackwardLaunch:
-    """Return the launcher: what it is given, and how gradients of inputs leave it."""
+    """Return the launcher: what it is given, and how gradients of inputs leave it.
+
+    Args:
+        attention: the variant, simplified.
+        found: its gradients.
+        pairs: gradients with an element for each score.
+        distances: the same for each distance.
+        starts: where sequences start among the rows that sums have, but those of a sink.
+    """
     second = "lse" if attention.normalised else "total"
     tensors = (*attention.length_tensors, *(tensor.name for tensor in attention.inputs))
     given = ("grad_out", f"grad_{second}", "q", "k", "v", *tensors, "out", second)
@@ -65,7 +75,7 @@ def launch(
         distances=distances,
         spreads=spreads(attention, found),
         sinks=tuple(_sink_lines(attention, found)),
-        placed=tuple(_placed(attention, found)),
+        placed=tuple(_placed(attention, found, starts if attention.packed else "")),
     )
 
 
@@ -101,22 +111,24 @@ def _sink_tensors(attention: Attention) -> tuple[str, ...]:
     return tuple(tensor.name for tensor in attention.inputs if tensor.name in read)
 
 
-def _placed(attention: Attention, found: Gradients) -> list[str]:
-    """Return the lines that bring what was summed into the shapes of the inputs, and the return."""
+def _placed(attention: Attention, found: Gradients, starts: str) -> list[str]:
+    """Return the lines that bring what was summed into the shapes of the inputs, and the return.
+
+    starts: of packed sequences among the rows of sums; empty if they are not packed.
+    """
     lines: list[str] = []
-    packed = attention.packed
     for position, tensor in enumerate(found.inputs, 3):
         items = [item for item in found.summed if item.lookup.tensor == tensor]
         name = f"d_{tensor.name}"
         if any(item.computed for item in items):
-            lines += _placed_by_index(attention, tensor, items, position)
+            lines += _placed_by_index(attention, tensor, items, position, starts)
             continue
         if len(items) == 1 and not _fixed(items[0]):
-            summed = _axes_summed(items[0], packed=packed)
+            summed = _axes_summed(items[0], starts)
             lines.append(f"{name} = {summed}.to({tensor.name}.dtype).contiguous()")
             continue
         lines.append(f"{name} = torch.zeros_like({tensor.name})")
-        sums = [(_index(item), _axes_summed(item, packed=packed)) for item in items]
+        sums = [(_index(item), _axes_summed(item, starts)) for item in items]
         lines += [f"{name}{index} += {summed}" for index, summed in sums]
     given = ", ".join(("dq", "dk", "dv", *(f"d_{tensor.name}" for tensor in found.inputs)))
     return [
@@ -127,14 +139,14 @@ def _placed(attention: Attention, found: Gradients) -> list[str]:
 
 
 def _placed_by_index(
-    attention: Attention, tensor: Input, items: list[Summed], position: int
+    attention: Attention, tensor: Input, items: list[Summed], position: int, starts: str
 ) -> list[str]:
     """Return the same for an input whose indices are computed: only if its gradient is needed."""
-    packed, name = attention.packed, f"d_{tensor.name}"
+    name = f"d_{tensor.name}"
     plain = [item for item in items if not item.computed]
     first, *others = (item for item in items if item.computed)
     adding = [spread_sum(attention, item, f"{name} += ") for item in others]
-    adding += [f"{name}{_index(item)} += {_axes_summed(item, packed=packed)}" for item in plain]
+    adding += [f"{name}{_index(item)} += {_axes_summed(item, starts)}" for item in plain]
     return [
         f"{name} = {tensor.name}.new_empty(0)",
         f"if needs[{position}]:",
@@ -156,14 +168,15 @@ def _index(item: Summed) -> str:
     return f"[{', '.join(parts)}]"
 
 
-def _axes_summed(item: Summed, *, packed: bool) -> str:
+def _axes_summed(item: Summed, starts: str) -> str:
     """Return a sum as an expression with the axes of the look-up, in its order."""
     text = f"sum_{item.name}"
     if item.where is not Where.PAIRS:
         axes = list(_AXES.get(item.where, _AXES[Where.ROWS]))
-        if packed and Var.B in item.kept:
-            text, axes = f"_by_sequence({text}, cu_seqlens_q)", [Var.B, Var.H]
-        elif packed:
+        if starts and Var.B in item.kept:
+            own = "cu_seqlens_q" if item.where is Where.SINK else starts
+            text, axes = f"_by_sequence({text}, {own})", [Var.B, Var.H]
+        elif starts:
             axes = [Var.H, Var.Q]
         if Var.HKV in item.kept:
             head = axes.index(Var.H)

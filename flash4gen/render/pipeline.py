@@ -17,7 +17,7 @@ from flash4gen.render.context import Option
 from flash4gen.render.context_blackwell import Named
 from flash4gen.render.context_pipeline import Pair, Pipeline, PipelineContext
 from flash4gen.render.environment import LINE, call
-from flash4gen.render.gradients import Where, gradients
+from flash4gen.render.gradients import gradients
 from flash4gen.render.pipeline_compute import (
     compute_role,
     gradient_factor,
@@ -35,9 +35,7 @@ if TYPE_CHECKING:
     from flash4gen.ir.expr import Expr
     from flash4gen.ir.nodes import Attention
     from flash4gen.render.context import Arithmetic, Constant
-    from flash4gen.render.context_backward import BackwardLaunch
     from flash4gen.render.context_blackwell import BlackwellContext
-    from flash4gen.render.gradients import Gradients
     from flash4gen.schedule.backward.model import BackwardChoice
     from flash4gen.schedule.backward.pipeline.model import PipelineSchedule
 
@@ -113,7 +111,8 @@ def pipeline_context(
         forward: the context of its forward pass.
     """
     found = gradients(attention)
-    host = backward_eager.launch(attention, found)
+    # The thread of a key sums: what is left has a number for each key.
+    host = backward_eager.launch(attention, found, starts="cu_seqlens_k")
     zero = attention.empty_row is EmptyRow.ZERO
     name, digest = forward.interface.name, forward.interface.digest
     kept = {field.name: getattr(forward, field.name) for field in fields(forward)}
@@ -143,7 +142,7 @@ def pipeline_context(
         fetched=_fetched(schedule),
         summed=_summed(schedule),
         sent="HEAD_WIDE" if schedule.rest else "DQ_COLUMNS",
-        launch=_of_keys(host, found) if attention.packed else host,
+        launch=host,
         eager=backward_eager.eager(attention, found, host, "0.0" if zero else 'float("nan")'),
     )
     helpers = _helpers(attention, forward, [by for _, by in found.moving])
@@ -158,17 +157,6 @@ def pipeline_context(
         "imports": _imports(forward, helpers),
     }
     return PipelineContext(**{**kept, **more})
-
-
-def _of_keys(host: BackwardLaunch, found: Gradients) -> BackwardLaunch:
-    """Return a launcher whose sums for each sequence are over its keys; a sink's are by query."""
-    lines = host.placed
-    for item in found.summed:
-        if item.where is not Where.SINK:
-            by_query = f"sum_{item.name}, cu_seqlens_q)"
-            by_key = by_query.replace("seqlens_q", "seqlens_k")
-            lines = tuple(line.replace(by_query, by_key) for line in lines)
-    return replace(host, placed=lines)
 
 
 def _options(schedule: PipelineSchedule) -> Iterator[Option]:

@@ -118,9 +118,9 @@ class PipelineSchedule:
     def first_rests(self) -> bool:
         """Whether the first role does nothing.
 
-        What the first role and another one need LLVM computes before roles part (the partial
-        redundancies of MachineCSE), and it lives on through all roles, or is spilled. Pairs of CTAs
-        and heads in two parts have no registers for four warps more.
+        What the first role and another one need LLVM computes before roles part (MachineCSE), and
+        it lives on through all roles, or is spilled. Pairs of CTAs and heads in two parts have no
+        registers for four warps more.
         """
         return self.ctas == 1 and not self.rest
 
